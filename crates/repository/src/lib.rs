@@ -1,1 +1,53 @@
+//! Chunks, packs, index, recovery points: data that outlives the site, in one or more locations.
+//!
+//! Everything is written once and named so that a stranger with the passphrase can bring it back; `docs/format/` is
+//! the contract, byte by byte. Order of writing: packs, then index, then point. Order of reading: point, index, packs.
+//! A crash anywhere leaves either a whole recovery point or objects that nothing refers to.
+//!
+//! Not here: what a database or a machine is, which point to choose, printing.
 
+mod chunk;
+mod container;
+mod copy;
+mod error;
+mod fanout;
+mod file_map;
+mod index;
+mod key;
+mod log;
+mod open;
+mod pack;
+mod point;
+mod progress;
+mod reader;
+mod session;
+mod tree;
+mod verification;
+mod verify;
+
+pub use chunk::{CHUNK_BYTES_MAX, ChunkId};
+pub use container::{Container, ContainerKind, Frame};
+pub use copy::{CopyPlan, CopyReport};
+pub use error::{Error, Result};
+pub use fanout::LaneReport;
+pub use file_map::{Extent, LEAF_SPAN_BYTES, Leaf, Source};
+pub use index::{Index, Placement};
+pub use key::{KeyFingerprint, KeyRecord, Passphrase};
+pub use log::{LogEntry, LogObject, LogPut};
+pub use open::{InitOutcome, Replica, Repository, RepositoryId};
+pub use point::{LocationState, Point, PointHeader, PointId};
+pub use progress::{Progress, Silent};
+pub use reader::{ChunkReader, Located};
+pub use session::{ChunkWriter, SessionReport, WriteSession};
+pub use tree::{Content, EntryKind, TreeEntry, TreeReader, TreeWriter};
+pub use verification::Verification;
+pub use verify::{Damage, VerifyReport};
+
+/// Decoders of foreign bytes, for the fuzzers and for readers of other languages' tests.
+pub mod decode {
+    pub use crate::container::parse as container;
+    pub use crate::file_map::Leaf;
+    pub use crate::index::parse_fragment as index_fragment;
+    pub use crate::point::parse as point;
+    pub use crate::tree::parse as tree;
+}

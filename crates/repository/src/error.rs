@@ -1,0 +1,116 @@
+//! What can go wrong with a repository.
+
+use lifeboat_location as location;
+
+/// Shorthand for this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, said so that the caller knows what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The location itself: see its kind.
+    #[error(transparent)]
+    Location(#[from] location::Error),
+    /// The location holds no repository.
+    #[error("no repository at {address}")]
+    NotARepository {
+        /// Where we looked.
+        address: String,
+    },
+    /// Two locations of one configuration hold different repositories.
+    #[error("{address} holds another repository ({found}) than {other} ({expected})")]
+    OtherRepository {
+        /// The location that differs.
+        address: String,
+        /// Its repository id.
+        found: String,
+        /// The location it was compared with.
+        other: String,
+        /// That one's repository id.
+        expected: String,
+    },
+    /// No key in the repository opens with this passphrase.
+    #[error("wrong passphrase for the repository at {address}")]
+    WrongPassphrase {
+        /// The repository that was tried.
+        address: String,
+    },
+    /// Written by a newer version, or not by us.
+    #[error("{object} has format version {found}, this program reads up to {known}")]
+    NewerFormat {
+        /// The object.
+        object: String,
+        /// Its version.
+        found: u16,
+        /// Ours.
+        known: u16,
+    },
+    /// Bytes that are not what was written.
+    #[error("{object} is damaged: {what}")]
+    Corrupt {
+        /// The object's key, or what it stands for.
+        object: String,
+        /// What doesn't fit.
+        what: String,
+    },
+    /// Nothing of that name.
+    #[error("{what} not found")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// The same name is stored with other content. Nothing was overwritten.
+    #[error("{name} is already stored with other content")]
+    Conflict {
+        /// The name in question.
+        name: String,
+    },
+    /// No location took the data.
+    #[error("no location could store the data: {}", .reasons.join("; "))]
+    AllLocationsFailed {
+        /// One sentence per location.
+        reasons: Vec<String>,
+        /// Whether trying again later can help.
+        temporary: bool,
+    },
+    /// A part of this machine failed: threads, randomness.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// A damage report for `object`.
+    pub fn corrupt(object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Corrupt { object: object.into(), what: what.into() }
+    }
+
+    /// Whether the object is gone or damaged here, so that another location should be asked.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::NotFound { .. } => true,
+            Self::Location(error) => {
+                matches!(
+                    error.kind(),
+                    location::ErrorKind::NotFound | location::ErrorKind::Corrupt | location::ErrorKind::Invalid
+                )
+            }
+            _ => false,
+        }
+    }
+
+    /// What to type or look at next.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Location(error) => error.hint(),
+            Self::NotARepository { .. } => Some("`lifeboat init` creates it; check the url if it should exist"),
+            Self::OtherRepository { .. } => Some("give each repository its own location, or correct the url"),
+            Self::WrongPassphrase { .. } => Some("check [encryption] passphrase; without it nothing can be read"),
+            Self::NewerFormat { .. } => Some("use the version of lifeboat that wrote it, or a newer one"),
+            Self::Corrupt { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
+            Self::Conflict { .. } => {
+                Some("two clusters write to one archive, or one was promoted twice: look before anything is removed")
+            }
+            _ => None,
+        }
+    }
+}

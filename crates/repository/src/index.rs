@@ -1,0 +1,190 @@
+//! The index: which pack and frame holds a chunk.
+//!
+//! It is made of fragments, written once, that merge in any order: a fragment lists some packs with all their frames.
+//! The index is a cache of what the packs' own tables say; losing a fragment loses time, not data.
+
+use crate::chunk::{CHUNK_BYTES_MAX, ChunkId};
+use crate::container::{FRAMES_MAX, Frame};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+
+const PACK_HEAD_BYTES: usize = 32 + 8 + 32 + 4;
+const ROW_BYTES: usize = 48;
+/// Largest fragment accepted, in bytes.
+pub const FRAGMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A pack as the index knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackEntry {
+    /// Name: BLAKE3 of its bytes.
+    pub id: [u8; 32],
+    /// Whole size in bytes.
+    pub bytes: u64,
+    /// Salt of its key slot.
+    pub salt: [u8; 32],
+    /// Frames in order.
+    pub frames: Vec<Frame>,
+}
+
+impl PackEntry {
+    /// The key under which it is stored.
+    pub fn key(&self) -> String {
+        pack_key(&self.id)
+    }
+}
+
+/// The key of a pack.
+pub fn pack_key(id: &[u8; 32]) -> String {
+    let name = hex::encode(id);
+    format!("packs/{}/{name}", &name[..2])
+}
+
+/// Where a chunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Number of the pack in [`Index::pack`].
+    pub pack: u32,
+    /// Number of the frame in that pack.
+    pub frame: u32,
+}
+
+/// All fragments merged.
+#[derive(Debug, Default)]
+pub struct Index {
+    packs: Vec<PackEntry>,
+    known: HashMap<[u8; 32], u32>,
+    chunks: HashMap<ChunkId, Placement>,
+}
+
+impl Index {
+    /// Adds a pack. One that is known already changes nothing.
+    pub fn add(&mut self, pack: PackEntry) {
+        if self.known.contains_key(&pack.id) {
+            return;
+        }
+        let number = self.packs.len() as u32;
+        for (frame_number, frame) in pack.frames.iter().enumerate() {
+            self.chunks.entry(frame.id).or_insert(Placement { pack: number, frame: frame_number as u32 });
+        }
+        self.known.insert(pack.id, number);
+        self.packs.push(pack);
+    }
+
+    /// Where a chunk is, if any pack holds it.
+    pub fn find(&self, id: &ChunkId) -> Option<Placement> {
+        self.chunks.get(id).copied()
+    }
+
+    /// Whether a pack is known.
+    pub fn has_pack(&self, id: &[u8; 32]) -> bool {
+        self.known.contains_key(id)
+    }
+
+    /// A pack by its number.
+    pub fn pack(&self, number: u32) -> &PackEntry {
+        &self.packs[number as usize]
+    }
+
+    /// All packs.
+    pub fn packs(&self) -> &[PackEntry] {
+        &self.packs
+    }
+
+    /// The row of a placed frame.
+    pub fn frame(&self, placement: Placement) -> &Frame {
+        &self.packs[placement.pack as usize].frames[placement.frame as usize]
+    }
+
+    /// Number of chunks.
+    pub fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+}
+
+/// Bytes of a fragment with these packs.
+pub fn encode_fragment(packs: &[PackEntry]) -> Vec<u8> {
+    let rows: usize = packs.iter().map(|pack| pack.frames.len()).sum();
+    let mut out = Vec::with_capacity(4 + packs.len() * PACK_HEAD_BYTES + rows * ROW_BYTES);
+    out.extend_from_slice(&(packs.len() as u32).to_le_bytes());
+    for pack in packs {
+        out.extend_from_slice(&pack.id);
+        out.extend_from_slice(&pack.bytes.to_le_bytes());
+        out.extend_from_slice(&pack.salt);
+        out.extend_from_slice(&(pack.frames.len() as u32).to_le_bytes());
+        for frame in &pack.frames {
+            out.extend_from_slice(&frame.id.0);
+            for word in [frame.offset, frame.stored_bytes, frame.plain_bytes, frame.compressed.into()] {
+                out.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+    }
+    out
+}
+
+/// A cursor over foreign bytes that never reads past them.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn word(&mut self) -> Option<u32> {
+        self.take(4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        self.take(8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
+    }
+
+    fn id(&mut self) -> Option<[u8; 32]> {
+        self.take(32).and_then(|bytes| bytes.try_into().ok())
+    }
+}
+
+/// Reads a fragment.
+pub fn parse_fragment(object: &str, bytes: &[u8]) -> Result<Vec<PackEntry>> {
+    let mut cursor = Cursor(bytes);
+    let packs =
+        parse_packs(&mut cursor).ok_or_else(|| Error::corrupt(object, "the fragment of the index is not whole"))?;
+    if !cursor.0.is_empty() {
+        return Err(Error::corrupt(object, "the fragment of the index has bytes left over"));
+    }
+    Ok(packs)
+}
+
+fn parse_packs(cursor: &mut Cursor<'_>) -> Option<Vec<PackEntry>> {
+    let count = cursor.word()? as usize;
+    if count > cursor.0.len() / PACK_HEAD_BYTES {
+        return None;
+    }
+    let mut packs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (id, bytes, salt) = (cursor.id()?, cursor.long()?, cursor.id()?);
+        let frame_count = cursor.word()?;
+        if frame_count > FRAMES_MAX || frame_count as usize > cursor.0.len() / ROW_BYTES {
+            return None;
+        }
+        let frames = (0..frame_count).map(|_| parse_row(cursor, bytes)).collect::<Option<Vec<_>>>()?;
+        packs.push(PackEntry { id, bytes, salt, frames });
+    }
+    Some(packs)
+}
+
+fn parse_row(cursor: &mut Cursor<'_>, pack_bytes: u64) -> Option<Frame> {
+    let frame = Frame {
+        id: ChunkId(cursor.id()?),
+        offset: cursor.word()?,
+        stored_bytes: cursor.word()?,
+        plain_bytes: cursor.word()?,
+        compressed: match cursor.word()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
+    };
+    let end = u64::from(frame.offset) + u64::from(frame.stored_bytes);
+    (frame.plain_bytes as usize <= CHUNK_BYTES_MAX && end <= pack_bytes).then_some(frame)
+}

@@ -1,0 +1,350 @@
+//! Creating and opening a repository in one or more locations.
+//!
+//! All locations of one repository share its id and its key, so that every object is the same everywhere: bytes are
+//! sealed once and fan out. Opening needs one reachable location; the others are noted as unavailable, with the reason.
+
+use crate::container::{Builder, Container, ContainerKind};
+use crate::error::{Error, Result};
+use crate::key::{Derivation, KeyFingerprint, KeyRecord, Keys, Passphrase, random};
+use bytes::Bytes;
+use lifeboat_location::{ErrorKind, Location, PutOutcome};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+const ROOT_KEY: &str = "lifeboat.json";
+const FORMAT: u16 = 1;
+/// Bounds what is read of small foreign objects.
+pub(crate) const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The number that tells one repository from another: 16 random bytes, hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RepositoryId(pub String);
+
+impl fmt::Display for RepositoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl RepositoryId {
+    fn bytes(&self) -> Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(&self.0, &mut bytes)
+            .map_err(|_| Error::corrupt(ROOT_KEY, "the repository's id is not 32 hexadecimal digits"))?;
+        Ok(bytes)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Root {
+    format: u16,
+    repository: RepositoryId,
+    created_at: jiff::Timestamp,
+    about: String,
+    /// BLAKE3 over the other fields, so that a flipped bit in here is found too.
+    checksum: String,
+}
+
+impl Root {
+    fn sum(&self) -> String {
+        let text = format!("{}\n{}\n{}\n{}", self.format, self.repository, self.created_at, self.about);
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The one text this document has: another one was changed.
+    fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    fn parse(object: &str, bytes: &[u8]) -> Result<Self> {
+        let root: Self = serde_json::from_slice(bytes).map_err(|error| Error::corrupt(object, error.to_string()))?;
+        if root.format != FORMAT {
+            return Err(Error::NewerFormat { object: object.into(), found: root.format, known: FORMAT });
+        }
+        root.repository.bytes()?;
+        if root.checksum != root.sum() || root.text()? != bytes {
+            return Err(Error::corrupt(object, "changed since it was written"));
+        }
+        Ok(root)
+    }
+}
+
+/// Checks `lifeboat.json` of an open repository.
+pub(crate) fn check_root(bytes: &[u8], id: &RepositoryId) -> Result<()> {
+    let root = Root::parse(ROOT_KEY, bytes)?;
+    (&root.repository == id).then_some(()).ok_or_else(|| Error::corrupt(ROOT_KEY, "names another repository"))
+}
+
+/// Checks a key record against its name: the first 16 digits of the hash of its bytes.
+pub(crate) fn check_key_record(key: &str, bytes: &[u8]) -> Result<()> {
+    let same = key.strip_prefix("keys/") == Some(&key_name(bytes));
+    same.then_some(()).ok_or_else(|| Error::corrupt(key, "its name is not the hash of its bytes"))
+}
+
+fn key_name(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].to_string()
+}
+
+/// A location by the name that the configuration gives it.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// Name in the configuration.
+    pub name: String,
+    /// The place.
+    pub location: Arc<dyn Location>,
+}
+
+/// What [`Repository::init`] did in one location.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitOutcome {
+    /// The repository is new here.
+    Created,
+    /// It was here already and opens with this passphrase.
+    Present,
+}
+
+/// An open repository.
+#[derive(Debug)]
+pub struct Repository {
+    pub(crate) id: RepositoryId,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) unavailable: Vec<(String, String)>,
+    pub(crate) level: i32,
+}
+
+async fn read_root(replica: &Replica) -> Result<Root> {
+    let address = replica.location.address();
+    let bytes = match replica.location.get(ROOT_KEY).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::NotARepository { address }),
+        Err(error) => return Err(error.into()),
+    };
+    let object = format!("{address}/{ROOT_KEY}");
+    Root::parse(&object, &bytes)
+}
+
+async fn read_keys(replica: &Replica, root: &Root, passphrase: &Passphrase) -> Result<Keys> {
+    let records = replica.location.list("keys/").await?;
+    if records.is_empty() {
+        return Err(Error::corrupt(format!("{}/keys", replica.location.address()), "no key is stored here"));
+    }
+    let mut damage = None;
+    for entry in &records {
+        let opened = match open_key(replica, &entry.key, root, passphrase).await {
+            Err(error @ Error::Location(_)) => return Err(error),
+            opened => opened,
+        };
+        match opened {
+            Ok(Some(keys)) => return Ok(keys),
+            Ok(None) => {}
+            Err(error) => damage = Some(error),
+        }
+    }
+    Err(damage.unwrap_or(Error::WrongPassphrase { address: replica.location.address() }))
+}
+
+async fn open_key(replica: &Replica, key: &str, root: &Root, passphrase: &Passphrase) -> Result<Option<Keys>> {
+    let bytes = replica.location.get(key).await?;
+    let object = format!("{}/{key}", replica.location.address());
+    check_key_record(key, &bytes).map_err(|_| Error::corrupt(&object, "changed since it was written"))?;
+    let record: KeyRecord =
+        serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(object, error.to_string()))?;
+    let (passphrase, repository) = (passphrase.clone(), root.repository.bytes()?);
+    // Argon2id takes a tenth of a second and 64 MiB: not on an I/O thread.
+    tokio::task::spawn_blocking(move || Keys::unwrap(&record, &passphrase, repository))
+        .await
+        .map_err(|error| Error::Internal(error.to_string()))?
+}
+
+impl Repository {
+    /// Creates the repository where it doesn't exist yet. A location that holds it already is left as it is; one that
+    /// holds another repository is refused before anything is written.
+    pub async fn init(
+        replicas: &[Replica],
+        passphrase: &Passphrase,
+    ) -> Result<(RepositoryId, KeyFingerprint, Vec<(String, InitOutcome)>)> {
+        let mut present: Option<(usize, Root)> = None;
+        let mut missing = Vec::new();
+        for (number, replica) in replicas.iter().enumerate() {
+            match read_root(replica).await {
+                Ok(root) => match &present {
+                    Some((other, first)) => same_repository(replica, &root, &replicas[*other], first)?,
+                    None => present = Some((number, root)),
+                },
+                Err(Error::NotARepository { .. }) => missing.push(number),
+                Err(error) => return Err(error),
+            }
+        }
+        let (root, keys, records) = match present {
+            Some((number, root)) => {
+                let keys = read_keys(&replicas[number], &root, passphrase).await?;
+                let records = copy_of_keys(&replicas[number]).await?;
+                (root, keys, records)
+            }
+            None => new_repository(passphrase)?,
+        };
+        for &number in &missing {
+            write_root(&replicas[number], &root, &records).await?;
+        }
+        let outcome =
+            |number: usize| if missing.contains(&number) { InitOutcome::Created } else { InitOutcome::Present };
+        let outcomes = replicas.iter().enumerate().map(|(n, replica)| (replica.name.clone(), outcome(n))).collect();
+        Ok((root.repository, keys.key_fingerprint()?, outcomes))
+    }
+
+    /// Opens the repository with what is reachable. `level` is the zstd level for new data (1 to 19).
+    pub async fn open(replicas: Vec<Replica>, passphrase: &Passphrase, level: i32) -> Result<Self> {
+        let mut opened: Option<(Root, Keys, Replica)> = None;
+        let (mut usable, mut unavailable, mut first_error) = (Vec::new(), Vec::new(), None);
+        for replica in replicas {
+            let attempt = async {
+                let root = read_root(&replica).await?;
+                match &opened {
+                    Some((first, _, other)) => same_repository(&replica, &root, other, first).map(|()| None),
+                    None => read_keys(&replica, &root, passphrase).await.map(|keys| Some((root, keys))),
+                }
+            };
+            match attempt.await {
+                Ok(new) => {
+                    if let Some((root, keys)) = new {
+                        opened = Some((root, keys, replica.clone()));
+                    }
+                    usable.push(replica);
+                }
+                Err(error @ (Error::OtherRepository { .. } | Error::WrongPassphrase { .. })) => return Err(error),
+                Err(error) => {
+                    unavailable.push((replica.name.clone(), describe(&error)));
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match opened {
+            Some((root, keys, _)) => {
+                Ok(Self { id: root.repository, keys: Arc::new(keys), replicas: usable, unavailable, level })
+            }
+            None => Err(first_error.unwrap_or(Error::NotFound { what: "a location".into() })),
+        }
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> &RepositoryId {
+        &self.id
+    }
+
+    /// Locations that answered, in the order of the configuration.
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// Locations that didn't, with the reason.
+    pub fn unavailable(&self) -> &[(String, String)] {
+        &self.unavailable
+    }
+
+    /// The number by which people recognise the key.
+    pub fn key_fingerprint(&self) -> Result<KeyFingerprint> {
+        self.keys.key_fingerprint()
+    }
+
+    /// 64 bits that tell whether a block changed since it was stored.
+    pub fn block_fingerprint(&self, block: &[u8]) -> u64 {
+        self.keys.block_fingerprint(block)
+    }
+
+    /// The same repository seen through one location only.
+    pub fn only(&self, name: &str) -> Result<Self> {
+        let replicas: Vec<Replica> = self.replicas.iter().filter(|replica| replica.name == name).cloned().collect();
+        if replicas.is_empty() {
+            let reason = self.unavailable.iter().find(|(other, _)| other == name).map(|(_, reason)| reason.clone());
+            return Err(Error::NotFound { what: reason.unwrap_or_else(|| format!("location {name}")) });
+        }
+        Ok(Self { id: self.id.clone(), keys: self.keys.clone(), replicas, unavailable: Vec::new(), level: self.level })
+    }
+
+    /// The key records, without secrets.
+    pub async fn key_records(&self) -> Result<Vec<(String, KeyRecord)>> {
+        let mut records = Vec::new();
+        for (key, bytes) in copy_of_keys(&self.replicas[0]).await? {
+            let record = serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&key, error.to_string()))?;
+            records.push((key.trim_start_matches("keys/").to_string(), record));
+        }
+        Ok(records)
+    }
+
+    /// Seals a JSON document.
+    pub(crate) fn seal<T: Serialize>(&self, kind: ContainerKind, value: &T) -> Result<Bytes> {
+        let json = serde_json::to_vec(value).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Builder::document(&self.keys, kind, self.level.max(3), &json, &[])?.bytes)
+    }
+
+    /// Opens a sealed document.
+    pub(crate) fn unseal(&self, kind: ContainerKind, object: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+        Container::open(&self.keys, object, kind, bytes)?.contents(&self.keys, object, bytes, DOCUMENT_BYTES_MAX)
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn same_repository(replica: &Replica, root: &Root, other: &Replica, expected: &Root) -> Result<()> {
+    if root.repository == expected.repository {
+        return Ok(());
+    }
+    Err(Error::OtherRepository {
+        address: replica.location.address(),
+        found: root.repository.to_string(),
+        other: other.location.address(),
+        expected: expected.repository.to_string(),
+    })
+}
+
+fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, Vec<(String, Bytes)>)> {
+    let id: [u8; 16] = random()?;
+    let keys = Keys::generate(id)?;
+    let record = keys.wrap(passphrase, "init", Derivation::default())?;
+    let json = serde_json::to_vec_pretty(&record).map_err(|error| Error::Internal(error.to_string()))?;
+    let mut root = Root {
+        checksum: String::new(),
+        format: FORMAT,
+        repository: RepositoryId(hex::encode(id)),
+        created_at: jiff::Timestamp::now(),
+        about: "a Lifeboat repository; docs/format/ of the project says how to read it without Lifeboat".into(),
+    };
+    root.checksum = root.sum();
+    Ok((root, keys, vec![(format!("keys/{}", key_name(&json)), json.into())]))
+}
+
+async fn copy_of_keys(replica: &Replica) -> Result<Vec<(String, Bytes)>> {
+    let mut records = Vec::new();
+    for entry in replica.location.list("keys/").await? {
+        let bytes = replica.location.get(&entry.key).await?;
+        records.push((entry.key, bytes));
+    }
+    Ok(records)
+}
+
+/// Keys first, `lifeboat.json` last: it is what makes the place a repository.
+async fn write_root(replica: &Replica, root: &Root, records: &[(String, Bytes)]) -> Result<()> {
+    for (key, bytes) in records {
+        replica.location.put_new(key, bytes.clone()).await?;
+    }
+    match replica.location.put_new(ROOT_KEY, root.text()?.into()).await? {
+        PutOutcome::Created => Ok(()),
+        PutOutcome::AlreadyExists => {
+            Err(Error::Conflict { name: format!("{}/{ROOT_KEY}", replica.location.address()) })
+        }
+    }
+}

@@ -1,1 +1,47 @@
-fn main(){}
+//! What the README's commands run: `cargo xtask demo`, `test`, `bench`.
+//!
+//! Each command is a list of steps; a step says what it does before it starts, and the first failing one ends the run.
+
+mod bench;
+mod demo;
+mod install;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  demo [ARGUMENTS]         build Lifeboat and run `lifeboat demo`: the main job, on this machine, nothing configured
+  test [--all] [FILTER]    install what the tests need, then formatting, lints and every test
+                           --all adds the tests that take long; FILTER runs only tests whose name contains it
+  bench [RACE]             build the release and run the races in bench/ (all, or one)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("", &arguments[..]),
+    };
+    let outcome = match command {
+        "demo" => demo::run(rest),
+        "test" => test::run(rest),
+        "bench" => bench::run(rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

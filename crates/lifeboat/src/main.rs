@@ -1,1 +1,2 @@
+//! The `lifeboat` program.
 fn main() {}

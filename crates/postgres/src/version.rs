@@ -35,7 +35,10 @@ impl MajorVersion {
 
     /// From `server_version_num`, such as 170004.
     pub fn from_server_version_num(number: u32) -> Result<Self, UnsupportedVersion> {
-        u16::try_from(number / 10_000).ok().and_then(|major| major.try_into().ok()).ok_or(UnsupportedVersion(number / 10_000))
+        u16::try_from(number / 10_000)
+            .ok()
+            .and_then(|major| major.try_into().ok())
+            .ok_or(UnsupportedVersion(number / 10_000))
     }
 }
 

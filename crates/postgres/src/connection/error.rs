@@ -129,7 +129,9 @@ fn classify_without_refusal(error: &tokio_postgres::Error) -> (ErrorKind, String
     if io.is_some() {
         return (ErrorKind::Lost, "the connection broke".into());
     }
-    if text.contains("authentication") || text.contains("password") {
+    // "invalid configuration", because of "password missing": only the server knew that it wants one.
+    let cause = source.map(ToString::to_string).unwrap_or_default();
+    if text.contains("authentication") || cause.contains("password") {
         return (ErrorKind::Authentication, "the server asks for a password that was not given, or can't be used".into());
     }
     if text.contains("configuration") || text.contains("connection string") {

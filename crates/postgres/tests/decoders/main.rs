@@ -3,3 +3,4 @@
 mod control;
 mod fixtures;
 mod page;
+mod wal;

@@ -79,7 +79,11 @@ fn every_field_is_what_pg_controldata_prints() {
             let text = String::from_utf8(fixture(version, &format!("controldata.{state}.txt"))).unwrap();
             let expected: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
             for (name, value) in printed(&control) {
-                assert_eq!(expected.get(name).map(|value| value.trim()), Some(value.as_str()), "PostgreSQL {version}, {state}: {name}");
+                assert_eq!(
+                    expected.get(name).map(|value| value.trim()),
+                    Some(value.as_str()),
+                    "PostgreSQL {version}, {state}: {name}"
+                );
             }
             assert_eq!(control.major_version(), Some(version));
             assert_eq!(control.default_char_signed.is_some(), version == MajorVersion::V18);

@@ -25,5 +25,8 @@ pub fn segments(version: MajorVersion) -> Vec<(SegmentName, Vec<u8>)> {
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     let name = |file: &str| file.strip_suffix(".zst").unwrap().to_owned();
-    names.iter().map(|file| (name(file).parse().unwrap(), decompressed(version, &format!("wal/{}", name(file))))).collect()
+    names
+        .iter()
+        .map(|file| (name(file).parse().unwrap(), decompressed(version, &format!("wal/{}", name(file)))))
+        .collect()
 }

@@ -2,4 +2,7 @@
 
 mod control;
 mod fixtures;
+mod layout;
 mod page;
+mod random;
+mod wal;

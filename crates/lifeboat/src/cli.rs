@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 /// Disaster recovery that has been rehearsed: backs up PostgreSQL, brings any moment of it back, and proves that it can.
 #[derive(Debug, Parser)]
-#[command(name = "lifeboat", version, propagate_version = true, arg_required_else_help = true)]
-#[command(disable_help_subcommand = false, infer_subcommands = false, max_term_width = 110)]
+#[command(name = "lifeboat", version, arg_required_else_help = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 not found or not reachable,\n\
 4 a check said no, 5 unavailable (try again), 6 corrupt, 7 fenced or locked out."
@@ -174,8 +173,6 @@ pub struct RestoreArguments {
     /// Where to; empty or not there yet
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub to: PathBuf,
-    #[command(flatten)]
-    pub target: TargetArguments,
     /// Begin from this recovery point [default: the best for the target]
     #[arg(long, value_name = "ID")]
     pub point: Option<String>,
@@ -188,6 +185,9 @@ pub struct RestoreArguments {
     /// Show what would be done, and stop
     #[arg(long)]
     pub dry_run: bool,
+    // Last: its heading would otherwise also stand over what follows it.
+    #[command(flatten)]
+    pub target: TargetArguments,
 }
 
 /// Which moment. At most one; none means the latest.

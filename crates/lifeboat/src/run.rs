@@ -4,23 +4,28 @@ use crate::cli::Cli;
 use crate::commands;
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-/// Runs the command line and says how it ended. A panic becomes one sentence and exit code 1.
+/// Runs the command line and says how it ended.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let as_json = arguments.iter().any(|argument| argument == "--json");
+    guarded(as_json, || parse_and_run(arguments))
+}
+
+/// Runs a command to its exit code. A panic becomes one sentence and exit code 1.
+fn guarded(as_json: bool, command: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().unwrap_or("no message");
         let text = text.lines().collect::<Vec<_>>().join(" ");
         internal(format!("internal error at {place}: {text}")).tell(as_json);
     }));
-    match catch_unwind(AssertUnwindSafe(|| parse_and_run(arguments))) {
+    match catch_unwind(AssertUnwindSafe(command)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => {
             failure.tell(as_json);
@@ -36,24 +41,25 @@ fn internal(message: String) -> Failure {
 }
 
 fn parse_and_run(arguments: Vec<OsString>) -> Result<(), Failure> {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             // As with every other output: a reader that has gone away is not an error.
             let _ = error.print();
             return Ok(());
         }
-        Err(error) => return Err(usage(&error)),
+        Err(error) => return Err(usage(&error, &command_typed(&arguments))),
     };
     start_logging(&cli);
     let output = Output::new(cli.global.json, cli.global.quiet, cli.global.color);
     commands::dispatch(cli, &output)
 }
 
-/// Clap's finding in our form: one sentence, and a hint.
-fn usage(error: &clap::Error) -> Failure {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::new(FailureKind::Usage, "no command given").with_hint("`lifeboat --help` lists the commands");
+/// Clap's finding in our form: one sentence, and a hint. `command` is what was typed, as far as it makes sense.
+fn usage(error: &clap::Error, command: &str) -> Failure {
+    if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
+        let message = format!("`{command}` needs a command after it");
+        return Failure::new(FailureKind::Usage, message).with_hint(format!("`{command} --help` lists them"));
     }
     let rendered = error.render().to_string();
     let sentence = rendered.split("\n\n").next().unwrap_or_default();
@@ -63,29 +69,38 @@ fn usage(error: &clap::Error) -> Failure {
     let mut hints: Vec<String> = tips.map(str::to_owned).collect();
     if hints.is_empty() {
         hints.push(match error.get(ContextKind::Usage) {
-            Some(ContextValue::StyledStr(usage)) => {
+            Some(ContextValue::StyledStr(usage)) if error.kind() == ErrorKind::MissingRequiredArgument => {
                 let usage = usage.to_string();
-                let line = usage.lines().next().unwrap_or_default();
-                format!("{}; `--help` tells more", line.replace("Usage: ", "usage: "))
+                format!("{}; `{command} --help` tells more", usage.trim().replace("Usage: ", "usage: "))
             }
-            _ => "`lifeboat --help` lists the commands and `lifeboat help COMMAND` their options".to_owned(),
+            _ => format!("`{command} --help` tells more"),
         });
     }
     Failure::new(FailureKind::Usage, message).with_hint(hints.join("; "))
 }
 
+/// The command as far as it was typed right: `lifeboat wal`.
+fn command_typed(arguments: &[OsString]) -> String {
+    let root = Cli::command();
+    let mut command = &root;
+    let mut typed = vec![command.get_name()];
+    let words = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
+    for word in words.filter(|word| !word.starts_with('-')) {
+        let Some(next) = command.find_subcommand(word) else { break };
+        typed.push(next.get_name());
+        command = next;
+    }
+    typed.join(" ")
+}
+
 /// Logs are for people and go to stderr: warnings, and more with each `-v`. `LIFEBOAT_LOG` says it finer.
 fn start_logging(cli: &Cli) {
     let level = match (cli.global.quiet, cli.global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "warn,lifeboat=info,lifeboat_cli=info",
-        (false, 2) => "info,lifeboat=debug,lifeboat_cli=debug",
-        (false, _) => "trace",
-    };
-    let level = match cli.global.verbose {
-        1 | 2 if !cli.global.quiet => with_rooms(level),
-        _ => level.to_owned(),
+        (true, _) => "error".to_owned(),
+        (false, 0) => "warn".to_owned(),
+        (false, 1) => ours("info"),
+        (false, 2) => ours("debug"),
+        (false, _) => "trace".to_owned(),
     };
     let filter = match std::env::var("LIFEBOAT_LOG") {
         Ok(wanted) => tracing_subscriber::EnvFilter::new(wanted),
@@ -99,13 +114,22 @@ fn start_logging(cli: &Cli) {
         .with_writer(std::io::stderr);
     // Only a second start in the same process fails, and then the first one serves.
     let _ = subscriber.try_init();
-    let _ = std::io::stderr().flush();
 }
 
-/// The level of the program's own crates, said for each room.
-fn with_rooms(level: &str) -> String {
-    let wanted = level.rsplit('=').next().unwrap_or("info");
-    let rooms = ["location", "repository", "postgres", "workload", "recovery"];
-    let rooms = rooms.map(|room| format!("lifeboat_{room}={wanted}")).join(",");
-    format!("{level},{rooms}")
+/// That level for our own crates, and warnings of everybody else.
+fn ours(level: &str) -> String {
+    let rooms = ["cli", "location", "repository", "postgres", "workload", "recovery"];
+    let rooms = rooms.map(|room| format!("lifeboat_{room}={level}")).join(",");
+    format!("warn,{rooms}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_sentence_and_exit_code_1() {
+        let code = guarded(false, || panic!("two\nlines"));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(1)));
+    }
 }

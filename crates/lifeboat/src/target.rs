@@ -157,3 +157,59 @@ fn relative(amount: &str) -> Option<SignedDuration> {
     };
     Some(SignedDuration::from_secs(number.parse::<i64>().ok()?.checked_mul(seconds)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<String, TimeError> {
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        parse_time(text, now).map(|timestamp| timestamp.to_string())
+    }
+
+    #[test]
+    fn a_time_with_its_zone_said_aloud_is_one_moment() {
+        for (text, moment) in [
+            ("2026-11-21T14:03:05+01:00", "2026-11-21T13:03:05Z"),
+            ("2026-11-21 14:03:05 Europe/Berlin", "2026-11-21T13:03:05Z"),
+            ("2026-11-21 14:03:05 +01:00", "2026-11-21T13:03:05Z"),
+            ("2026-11-21 14:03:05.25+01", "2026-11-21T13:03:05.25Z"),
+            ("2026-11-21 14:03 UTC", "2026-11-21T14:03:00Z"),
+            ("2026-11-21T14:03:05Z", "2026-11-21T14:03:05Z"),
+            ("2026-07-01 14:03:05 America/New_York", "2026-07-01T18:03:05Z"),
+            ("2026-10-25 02:30:00 +02", "2026-10-25T00:30:00Z"),
+            ("2026-10-25 02:30:00 +01", "2026-10-25T01:30:00Z"),
+            ("5 minutes ago", "2026-11-21T11:55:00Z"),
+            ("1 day ago", "2026-11-20T12:00:00Z"),
+            (" 90s ago ", "2026-11-21T11:58:30Z"),
+        ] {
+            assert_eq!(parsed(text).as_deref(), Ok(moment), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_two_moments_is_refused() {
+        assert!(matches!(parsed("2026-11-21 14:03:05"), Err(TimeError::NoZone(..))));
+        assert!(matches!(parsed("2026-11-21T14:03:05"), Err(TimeError::NoZone(..))));
+        assert!(matches!(parsed("2026-11-21"), Err(TimeError::NoTimeOfDay(..))));
+        assert!(matches!(parsed("2026-11-21 Europe/Berlin"), Err(TimeError::NoTimeOfDay(..))));
+        assert!(matches!(parsed("2026-10-25 02:30:00 Europe/Berlin"), Err(TimeError::Twice { .. })));
+        assert!(matches!(parsed("2026-03-29 02:30:00 Europe/Berlin"), Err(TimeError::Skipped { .. })));
+        assert!(matches!(parsed("2026-11-21 14:03:05 Nowhere"), Err(TimeError::UnknownZone { .. })));
+        for text in ["", "now", "14:03", "ago", "x ago", "9223372036854775807 weeks ago", "-5 minutes ago"] {
+            assert!(matches!(parsed(text), Err(TimeError::NotATime(_))), "{text}: {:?}", parsed(text));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,120}") {
+            let _ = parsed(&text);
+        }
+
+        #[test]
+        fn what_looks_like_a_time_never_panics(text in "[0-9]{1,5}-[0-9]{2}-[0-9]{2}[ T][0-9:.]{1,12}( ?[+-]?[0-9:]{0,6}| [A-Z/a-z]{1,12}| ago)") {
+            let _ = parsed(&text);
+        }
+    }
+}

@@ -77,7 +77,9 @@ impl<'a, 't> Section<'a, 't> {
 
     /// The value of a key. From here on the key is known.
     pub fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'t>>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table.get(key)
     }
 

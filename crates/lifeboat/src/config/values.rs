@@ -61,7 +61,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let rated = known.into_iter().map(|name| (strsim::damerau_levenshtein(word, name), name));
     let (distance, name) = rated.min_by_key(|(distance, _)| *distance)?;
     let starts_alike = name.starts_with(word) || word.starts_with(name);
-    (distance <= 1 + name.len() / 4 || starts_alike && !word.is_empty()).then_some(name)
+    (distance < name.len() && distance <= 1 + name.len() / 4 || starts_alike && !word.is_empty()).then_some(name)
 }
 
 #[cfg(test)]

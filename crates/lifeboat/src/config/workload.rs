@@ -65,7 +65,11 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let password = section.secret(findings, "password");
     let chosen = read_locations(&mut section, findings, locations);
     let keep = read_keep(&mut section, findings);
-    let check = section.texts(findings, "check", "a list of queries, such as [\"select count(*) > 0 from orders\"]");
+    let check = section.texts(
+        findings,
+        "check",
+        "a list of queries, none of them empty, such as [\"select count(*) > 0 from orders\"]",
+    );
     let bin_dir = section.absolute_path(findings, "bin_dir");
     let slot = section.read(findings, "slot", "1 to 63 of a-z, 0-9 and `_`, as PostgreSQL allows", |value| {
         let text = value.as_str()?;

@@ -27,17 +27,20 @@ pub enum BackupError {
         /// Who holds the lock.
         holder: String,
     },
-    /// The server cannot be reached, or the connection was lost.
-    #[error("{what}")]
+    /// The server cannot be reached, refuses, or the connection was lost.
+    #[error("{source}")]
     Server {
-        /// What was being done.
-        what: String,
         /// What to check.
         hint: Option<String>,
-        /// Why.
-        #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        /// What happened.
+        source: lifeboat_postgres::connection::Error,
     },
+    /// The control file cannot be used.
+    #[error(transparent)]
+    Control(lifeboat_postgres::control::ControlError),
+    /// A file in the state directory of this machine.
+    #[error("use the state directory")]
+    State(#[source] std::io::Error),
     /// Somebody asked for the end.
     #[error("interrupted")]
     Interrupted,
@@ -47,6 +50,25 @@ impl BackupError {
     /// A file that cannot be read.
     pub fn read(error: std::io::Error) -> Self {
         Self::Read(error)
+    }
+
+    /// An error of the server or its connection.
+    pub fn server(error: lifeboat_postgres::connection::Error) -> Self {
+        use lifeboat_postgres::connection::ErrorKind;
+        if error.kind() == ErrorKind::Busy {
+            return Self::Busy { workload: "this workload".into(), holder: error.to_string() };
+        }
+        Self::Server { hint: error.hint().map(str::to_owned), source: error }
+    }
+
+    /// The control file cannot be used.
+    pub fn control(error: lifeboat_postgres::control::ControlError) -> Self {
+        Self::Control(error)
+    }
+
+    /// A file in the state directory of this machine.
+    pub fn state(error: std::io::Error) -> Self {
+        Self::State(error)
     }
 
     /// A refusal with a hint.

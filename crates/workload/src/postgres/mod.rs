@@ -1,10 +1,12 @@
 //! A PostgreSQL cluster: backing it up while it runs, keeping its write-ahead log, writing it back.
 
 mod assemble;
+pub mod backup;
 mod baseline;
 mod capture;
 mod details;
 mod error;
+mod lock;
 mod page_check;
 pub mod restore;
 mod scan;

@@ -15,7 +15,7 @@ usage: cargo xtask <command>
 
   demo [ARGUMENTS]         build Lifeboat and run `lifeboat demo`: the main job, on this machine, nothing configured
   test [--all] [FILTER]    install what the tests need, then formatting, lints and every test
-                           --all adds the tests that take long; FILTER runs only tests whose name, file or package contains it
+                           --all adds the tests that take long; FILTER runs only tests whose name contains it
   install [NAME]...        install components: those named (postgres-17, moto, garage, ...), or what the tests need
   bench [RACE]             build the release and run the races in bench/ (all, or one)";
 

@@ -15,6 +15,20 @@ fn a_newer_file_stops_a_backup_but_not_a_restore() {
 }
 
 #[test]
+fn one_sound_location_is_enough_for_a_restore() {
+    let broken =
+        format!("state_dir = 1\n{GOOD}[location.ohio]\nurl = \"ftp://x\"\n[workload.shop]\nkind = \"postgres\"\n");
+    let refused = parse("f", &broken, UnknownKeys::Refuse).expect_err("a backup needs all of it");
+    let parsed = parse("f", &broken, UnknownKeys::Warn).expect("a restore needs a location and the passphrase");
+    assert_eq!(parsed.warnings, refused.0);
+    assert_eq!(parsed.config.locations.keys().collect::<Vec<_>>(), ["local"]);
+    let without_location = "[encryption]\npassphrase = { env = \"P\" }\n";
+    assert!(parse("f", without_location, UnknownKeys::Warn).is_err());
+    let without_passphrase = "[location.local]\nurl = \"file:///x\"\n";
+    assert!(parse("f", without_passphrase, UnknownKeys::Warn).is_err());
+}
+
+#[test]
 fn values_arrive_as_written() {
     let text = format!(
         "compression_level = 9\n{GOOD}[workload.shop]\nkind = \"postgres\"\ndata_dir = \"/d\"\nconnection = \"host=h\"\n\

@@ -34,7 +34,8 @@ const PROBLEMS_SHOWN_MAX: usize = 50;
 pub enum UnknownKeys {
     /// An error: a misspelt setting is a setting that doesn't work.
     Refuse,
-    /// A warning, for `restore`: the file may be newer than the program, and nothing may stop a restore.
+    /// A warning, for `restore`: the file may be newer than the program, and nothing may stop a restore. So is any
+    /// other problem, as long as the passphrase and one location are sound; what is not sound is left out.
     Warn,
 }
 
@@ -62,7 +63,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     pub config: Config,
-    /// Unknown keys, where they are not refused.
+    /// Unknown keys and whatever else was wrong, where that is not refused.
     pub warnings: Vec<Problem>,
 }
 
@@ -80,14 +81,18 @@ pub fn parse(file: &str, text: &str, unknown_keys: UnknownKeys) -> Result<Parsed
     let mut top = Section::new("the file", root.get_ref(), root.span());
     let config = read(&mut top, &mut findings);
     top.finish(&mut findings);
+    let in_order = |mut problems: Vec<Problem>| {
+        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        problems.truncate(PROBLEMS_SHOWN_MAX);
+        problems
+    };
+    let Findings { problems, mut warnings, .. } = findings;
     match config {
-        Some(config) if findings.problems.is_empty() => Ok(Parsed { config, warnings: findings.warnings }),
-        _ => {
-            let mut problems = findings.problems;
-            problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-            problems.truncate(PROBLEMS_SHOWN_MAX);
-            Err(Problems(problems))
+        Some(config) if problems.is_empty() || unknown_keys == UnknownKeys::Warn && !config.locations.is_empty() => {
+            warnings.extend(problems);
+            Ok(Parsed { config, warnings: in_order(warnings) })
         }
+        _ => Err(Problems(in_order(problems))),
     }
 }
 

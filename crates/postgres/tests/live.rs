@@ -6,3 +6,7 @@ mod backup;
 mod connect;
 #[path = "live/inspect.rs"]
 mod inspect;
+#[path = "live/cluster.rs"]
+mod cluster;
+#[path = "live/replicate.rs"]
+mod replicate;

@@ -163,6 +163,7 @@ fn classify(code: &SqlState, message: &str) -> (ErrorKind, Option<&'static str>)
         "55000" if says("replication slot") || says("invalidated") => {
             (ErrorKind::SlotLost, Some("drop the slot, take a new full backup, and raise max_slot_wal_keep_size"))
         }
+        _ if says("is not in this server's history") => (ErrorKind::Changed, None),
         _ => (ErrorKind::Server, None),
     }
 }

@@ -2,7 +2,11 @@
 
 #[path = "live/backup.rs"]
 mod backup;
+#[path = "live/cluster.rs"]
+mod cluster;
 #[path = "live/connect.rs"]
 mod connect;
 #[path = "live/inspect.rs"]
 mod inspect;
+#[path = "live/replicate.rs"]
+mod replicate;

@@ -1,7 +1,11 @@
 //! One file for each command. A command reads its arguments, calls a room, and prints what the room returned.
 
+mod backup;
 mod check;
 mod completions;
+mod copy;
+mod init;
+mod key;
 mod man;
 
 use crate::cli::{Cli, Command, Global};
@@ -16,6 +20,10 @@ use std::path::PathBuf;
 /// Runs the command that was typed.
 pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
     match &cli.command {
+        Command::Init => init::run(&cli.global, output),
+        Command::Backup(arguments) => backup::run(&cli.global, arguments, output),
+        Command::Copy(arguments) => copy::run(&cli.global, arguments, output),
+        Command::Key(command) => key::run(&cli.global, command, output),
         Command::Check(arguments) => check::run(&cli.global, arguments, output),
         Command::Completions { shell } => completions::run(*shell, output),
         Command::Man { to } => man::run(to.as_deref(), output),

@@ -189,3 +189,37 @@ mod tests {
         assert_eq!(line(&step(5, Some(4)), ten), "read shop: 5 B of 4 B, 0 B/s");
     }
 }
+
+/// What the rooms report to: phases become steps, warnings go to stderr.
+pub struct ForRooms {
+    steps: Box<dyn Progress>,
+    what: String,
+    output: super::Output,
+}
+
+/// Progress of `what` for the rooms.
+pub fn for_rooms(output: &super::Output, what: &str) -> std::sync::Arc<ForRooms> {
+    std::sync::Arc::new(ForRooms { steps: start(output.is_quiet()), what: what.to_owned(), output: output.clone() })
+}
+
+impl ForRooms {
+    /// The work is over.
+    pub fn finish(&self) {
+        self.steps.end();
+    }
+}
+
+impl lifeboat_repository::Progress for ForRooms {
+    fn phase(&self, name: &str, total_bytes: Option<u64>) {
+        self.steps.end();
+        self.steps.begin(&format!("{}: {name}", self.what), total_bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.steps.advance(bytes);
+    }
+
+    fn warn(&self, message: &str) {
+        self.output.warn(message);
+    }
+}

@@ -3,7 +3,7 @@
 use crate::config::{Config, Credentials, LocationConfig, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
-use lifeboat_location::open as location;
+use lifeboat_location as location;
 use lifeboat_postgres::connection::{Secret as ServerSecret, Target as ServerTarget};
 use lifeboat_repository::{Passphrase, Replica, Repository};
 use std::collections::BTreeMap;

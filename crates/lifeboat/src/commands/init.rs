@@ -12,7 +12,7 @@ use serde_json::json;
 pub fn run(global: &Global, output: &Output) -> Result<(), Failure> {
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
     for location in config.locations.values() {
-        lifeboat_location::open::create_container(&rooms::location_settings(location)?)
+        lifeboat_location::create_container(&rooms::location_settings(location)?)
             .map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
     }
     let replicas = rooms::replicas(&config, &rooms::all_locations(&config))?;

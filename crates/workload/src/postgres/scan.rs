@@ -49,13 +49,6 @@ pub struct Scan {
     pub refused: Vec<String>,
 }
 
-impl Scan {
-    /// Bytes to read.
-    pub fn bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.size).sum()
-    }
-}
-
 /// Walks the data directory by the rules of `layout`. `global/pg_control` is not in the result: it is read last, with
 /// care of its own.
 pub fn scan(data_dir: &Path, layout: &Layout) -> io::Result<Scan> {

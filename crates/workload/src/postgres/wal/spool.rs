@@ -42,6 +42,11 @@ impl Spool {
         Self { directory: root.join(workload), destination: destination.into() }
     }
 
+    /// The repository, as told.
+    pub(crate) fn destination(&self) -> &str {
+        &self.destination
+    }
+
     /// The directory for one purpose, made when missing.
     pub(crate) fn room(&self, purpose: &str) -> Result<PathBuf> {
         let path = self.directory.join(purpose);
@@ -131,7 +136,7 @@ pub(crate) fn read_stable(path: &Path) -> Result<Vec<u8>> {
         return Err(WalError::Length { name: name(), found: before.len(), expected: FILE_BYTES_MAX });
     }
     let mut content = Vec::with_capacity(usize::try_from(before.len()).unwrap_or_default());
-    file.by_ref().take(FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(failed())?;
+    Read::by_ref(&mut file).take(FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(failed())?;
     let after = fs::metadata(path).map_err(failed())?;
     let same = (after.dev(), after.ino(), after.len(), after.mtime(), after.mtime_nsec())
         == (before.dev(), before.ino(), before.len(), before.mtime(), before.mtime_nsec());

@@ -180,7 +180,10 @@ impl State {
                      r.min_recovery_end_timeline as followed, \
                      (extract(epoch from clock_timestamp()) * 1000000)::int8 as now \
                      from pg_control_checkpoint() c, pg_control_recovery() r";
-        let row = client.query_one(query, &[]).await.map_err(|error| Error::from_driver("look at the backup's session", error))?;
+        let row = client
+            .query_one(query, &[])
+            .await
+            .map_err(|error| Error::from_driver("look at the backup's session", error))?;
         let (checkpoint, followed): (i32, i32) = (column(&row, "timeline")?, column(&row, "followed")?);
         let in_recovery = column(&row, "recovery")?;
         let recovery_timeline = if in_recovery { checkpoint.max(followed) } else { 0 };
@@ -244,7 +247,9 @@ fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &str) -
 
 fn lsn(row: &Row, name: &str) -> Result<Lsn> {
     let text: &str = column(row, name)?;
-    text.parse().map_err(|error| Error::new(ErrorKind::Protocol, format!("read column {name}"), "no WAL position").with_source(error))
+    text.parse().map_err(|error| {
+        Error::new(ErrorKind::Protocol, format!("read column {name}"), "no WAL position").with_source(error)
+    })
 }
 
 fn timestamp(row: &Row) -> Result<Timestamp> {

@@ -117,7 +117,8 @@ impl Cluster {
     /// When the directory can't be read, or belongs to another major version than the programs.
     pub fn open(data_dir: &Path, programs: Programs) -> Result<Self> {
         let path = data_dir.join("PG_VERSION");
-        let version = std::fs::read_to_string(&path).map_err(|source| ClusterError::File { what: "read", path, source })?;
+        let version =
+            std::fs::read_to_string(&path).map_err(|source| ClusterError::File { what: "read", path, source })?;
         let (found, wanted) = (programs.major().to_string(), version.trim().to_owned());
         if found != wanted {
             return Err(ClusterError::WrongVersion { directory: programs.directory().to_path_buf(), found, wanted });

@@ -2,11 +2,11 @@
 
 #[path = "live/backup.rs"]
 mod backup;
+#[path = "live/cluster.rs"]
+mod cluster;
 #[path = "live/connect.rs"]
 mod connect;
 #[path = "live/inspect.rs"]
 mod inspect;
-#[path = "live/cluster.rs"]
-mod cluster;
 #[path = "live/replicate.rs"]
 mod replicate;

@@ -101,7 +101,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(state(directory.path()).unwrap(), RunState::Stopped);
         let ours = std::process::id();
-        std::fs::write(directory.path().join("postmaster.pid"), format!("{ours}\n/data\n1\n5432\n\n\n\nready\n")).unwrap();
+        std::fs::write(directory.path().join("postmaster.pid"), format!("{ours}\n/data\n1\n5432\n\n\n\nready\n"))
+            .unwrap();
         assert_eq!(state(directory.path()).unwrap(), RunState::Stale { process_id: ours });
     }
 }

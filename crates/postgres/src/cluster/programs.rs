@@ -101,8 +101,11 @@ impl Account {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let data = std::fs::metadata(path)
-            .map_err(|source| ClusterError::File { what: "look at", path: path.to_path_buf(), source })?;
+        let data = std::fs::metadata(path).map_err(|source| ClusterError::File {
+            what: "look at",
+            path: path.to_path_buf(),
+            source,
+        })?;
         Ok(Some(Self { uid: data.uid(), gid: data.gid() }))
     }
 }

@@ -39,7 +39,12 @@ impl Taken {
             "sslkey" => self.sslkey = Some(value.into()),
             "passfile" => self.passfile = Some(value.into()),
             // Understood by libpq, without meaning here.
-            "fallback_application_name" | "gssencmode" | "krbsrvname" | "sslcompression" | "sslsni" | "client_encoding" => {}
+            "fallback_application_name"
+            | "gssencmode"
+            | "krbsrvname"
+            | "sslcompression"
+            | "sslsni"
+            | "client_encoding" => {}
             _ => return false,
         }
         true
@@ -107,8 +112,11 @@ fn percent_decoded(text: &str) -> Result<String> {
             continue;
         }
         let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let byte = digits.filter(|two| two.bytes().all(|b| b.is_ascii_hexdigit())).map(|two| u8::from_str_radix(two, 16));
-        bytes.push(byte.and_then(std::result::Result::ok).ok_or_else(|| invalid("a % in the URL stands before no number"))?);
+        let byte =
+            digits.filter(|two| two.bytes().all(|b| b.is_ascii_hexdigit())).map(|two| u8::from_str_radix(two, 16));
+        bytes.push(
+            byte.and_then(std::result::Result::ok).ok_or_else(|| invalid("a % in the URL stands before no number"))?,
+        );
         rest = &after[2..];
     }
     String::from_utf8(bytes).map_err(|_| invalid("the URL is not UTF-8"))
@@ -166,7 +174,8 @@ pub(super) fn password_from_file(file: &str, host: &str, port: u16, database: &s
     let wanted = [host.to_owned(), port.to_string(), database.to_owned(), user.to_owned()];
     file.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = colon_fields(line);
-        let matches = fields.len() == 5 && fields.iter().zip(&wanted).all(|(field, value)| field == "*" || field == value);
+        let matches =
+            fields.len() == 5 && fields.iter().zip(&wanted).all(|(field, value)| field == "*" || field == value);
         matches.then(|| fields[4].clone())
     })
 }

@@ -132,7 +132,10 @@ fn classify_without_refusal(error: &tokio_postgres::Error) -> (ErrorKind, String
     // "invalid configuration", because of "password missing": only the server knew that it wants one.
     let cause = source.map(ToString::to_string).unwrap_or_default();
     if text.contains("authentication") || cause.contains("password") {
-        return (ErrorKind::Authentication, "the server asks for a password that was not given, or can't be used".into());
+        return (
+            ErrorKind::Authentication,
+            "the server asks for a password that was not given, or can't be used".into(),
+        );
     }
     if text.contains("configuration") || text.contains("connection string") {
         return (ErrorKind::Invalid, "the connection string is not valid".into());

@@ -58,7 +58,11 @@ impl TlsSettings {
                     .map_err(|error| unreadable(certificate).with_source(error))?
             }
             (Some(_), None) => {
-                return Err(Error::new(ErrorKind::Invalid, "read connection string", "sslcert is there without sslkey"));
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    "read connection string",
+                    "sslcert is there without sslkey",
+                ));
             }
         };
         Ok(Arc::new(config))
@@ -187,9 +191,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Conne
     type Future = Pin<Box<dyn Future<Output = io::Result<Stream<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move {
-            tokio_rustls::TlsConnector::from(self.config).connect(self.name, stream).await.map(Stream)
-        })
+        Box::pin(
+            async move { tokio_rustls::TlsConnector::from(self.config).connect(self.name, stream).await.map(Stream) },
+        )
     }
 }
 

@@ -60,7 +60,8 @@ fn server(facts: &ServerFacts, found: &mut Vec<Finding>) {
         found.push(refusal("wal-level", what, "alter system set wal_level = replica; then restart the server"));
     }
     if facts.block_size_bytes != 8192 {
-        let what = format!("the server was built with pages of {} bytes; only 8192 are supported", facts.block_size_bytes);
+        let what =
+            format!("the server was built with pages of {} bytes; only 8192 are supported", facts.block_size_bytes);
         found.push(refusal("page-size", what, "move the data to a server with 8192-byte pages"));
     }
     if facts.in_recovery && !facts.full_page_writes {
@@ -100,21 +101,31 @@ fn files(facts: &ServerFacts, found: &mut Vec<Finding>) {
     let Some(data) = &facts.data_directory else { return };
     let outside = |path: &&Path| !path.starts_with(data);
     let all = [&facts.config_file, &facts.hba_file, &facts.ident_file];
-    let away: Vec<String> =
-        all.into_iter().flatten().map(|path| path.as_path()).filter(outside).map(|path| path.display().to_string()).collect();
+    let away: Vec<String> = all
+        .into_iter()
+        .flatten()
+        .map(|path| path.as_path())
+        .filter(outside)
+        .map(|path| path.display().to_string())
+        .collect();
     if !away.is_empty() {
         let what = format!("outside the data directory, and so not in its backups: {}", away.join(", "));
         found.push(warning("config-files", what, "protect them with a workload of kind \"files\""));
     }
     for tablespace in facts.tablespaces.iter().filter(|tablespace| tablespace.path.starts_with(data)) {
         let what = format!("tablespace {} lies inside the data directory", tablespace.oid);
-        found.push(warning("tablespace", what, "move it elsewhere: create tablespace, alter database .. set tablespace"));
+        found.push(warning(
+            "tablespace",
+            what,
+            "move it elsewhere: create tablespace, alter database .. set tablespace",
+        ));
     }
 }
 
 fn wal(facts: &ServerFacts, found: &mut Vec<Finding>) {
     let archives = facts.archive_mode != "off"
-        && (!facts.archive_command.is_empty() && facts.archive_command != "(disabled)" || !facts.archive_library.is_empty());
+        && (!facts.archive_command.is_empty() && facts.archive_command != "(disabled)"
+            || !facts.archive_library.is_empty());
     let streams = facts.slots.iter().any(|slot| slot.is_physical && slot.is_active);
     if !archives && !streams {
         let what = "nothing keeps the WAL: no archive_command, and no receiver on a replication slot";

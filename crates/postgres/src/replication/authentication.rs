@@ -15,14 +15,15 @@ const PARAMETERS_MAX: usize = 256;
 pub(super) async fn start_session(socket: &mut Socket, target: &Target) -> Result<HashMap<String, String>> {
     let action = || format!("connect to {target}");
     let config = target.config();
-    let user = config
-        .get_user()
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, action(), "the connection string names no user").with_hint("add user=NAME"))?;
+    let user = config.get_user().ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, action(), "the connection string names no user").with_hint("add user=NAME")
+    })?;
     let name = config.get_application_name().unwrap_or("lifeboat");
     let mut parameters = vec![("user", user), ("replication", "true"), ("application_name", name)];
     parameters.extend(config.get_options().map(|options| ("options", options)));
     parameters.extend([("client_encoding", "UTF8")]);
-    let unsendable = |error| Error::new(ErrorKind::Invalid, action(), "the connection string is not valid").with_source(error);
+    let unsendable =
+        |error| Error::new(ErrorKind::Invalid, action(), "the connection string is not valid").with_source(error);
     frontend::startup_message(parameters, socket.outgoing()).map_err(unsendable)?;
 
     let mut scram = None;
@@ -52,10 +53,15 @@ pub(super) async fn start_session(socket: &mut Socket, target: &Target) -> Resul
             }
             ServerMessage::Sasl { mechanisms } => {
                 if !mechanisms.iter().any(|name| name == SCRAM_SHA_256) {
-                    return Err(Error::new(ErrorKind::Authentication, action(), "the server doesn't offer SCRAM-SHA-256"));
+                    return Err(Error::new(
+                        ErrorKind::Authentication,
+                        action(),
+                        "the server doesn't offer SCRAM-SHA-256",
+                    ));
                 }
                 let started = ScramSha256::new(password()?, ChannelBinding::unsupported());
-                frontend::sasl_initial_response(SCRAM_SHA_256, started.message(), socket.outgoing()).map_err(unsendable)?;
+                frontend::sasl_initial_response(SCRAM_SHA_256, started.message(), socket.outgoing())
+                    .map_err(unsendable)?;
                 scram = Some(started);
             }
             ServerMessage::SaslContinue(data) => {

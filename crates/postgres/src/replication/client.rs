@@ -74,7 +74,11 @@ impl ReplicationClient {
         let digits = text.split(|c: char| !c.is_ascii_digit()).next().and_then(|major| major.parse::<u16>().ok());
         digits.and_then(|major| major.try_into().ok()).ok_or_else(|| {
             let version: String = text.chars().take(40).collect();
-            Error::new(ErrorKind::Invalid, self.action("look at version"), format!("PostgreSQL {version} is not supported"))
+            Error::new(
+                ErrorKind::Invalid,
+                self.action("look at version"),
+                format!("PostgreSQL {version} is not supported"),
+            )
         })
     }
 
@@ -172,7 +176,8 @@ impl ReplicationClient {
     /// session is closed then.
     pub async fn start_streaming(mut self, slot: Option<&str>, start: Lsn, timeline: TimelineId) -> Result<WalStream> {
         let slot_words = slot.map(|name| self.slot_name(name)).transpose()?.map(|name| format!("SLOT {name} "));
-        let command = format!("START_REPLICATION {}PHYSICAL {start} TIMELINE {timeline}", slot_words.unwrap_or_default());
+        let command =
+            format!("START_REPLICATION {}PHYSICAL {start} TIMELINE {timeline}", slot_words.unwrap_or_default());
         let action = format!("stream from {start} on timeline {timeline}");
         self.send(&command)?;
         WalStream::begin(self, &action).await
@@ -216,8 +221,12 @@ impl ReplicationClient {
         if is_valid {
             return Ok(format!("\"{name}\""));
         }
-        Err(Error::new(ErrorKind::Invalid, self.action("use a replication slot"), format!("{name:?} is no name for one"))
-            .with_hint("1 to 63 lower-case letters, digits and underscores"))
+        Err(Error::new(
+            ErrorKind::Invalid,
+            self.action("use a replication slot"),
+            format!("{name:?} is no name for one"),
+        )
+        .with_hint("1 to 63 lower-case letters, digits and underscores"))
     }
 
     pub(super) fn action(&self, what: &str) -> String {

@@ -38,13 +38,20 @@ pub enum CodecError {
 pub enum ServerMessage {
     AuthenticationOk,
     CleartextPassword,
-    Md5Password { salt: [u8; 4] },
-    Sasl { mechanisms: Vec<String> },
+    Md5Password {
+        salt: [u8; 4],
+    },
+    Sasl {
+        mechanisms: Vec<String>,
+    },
     SaslContinue(Vec<u8>),
     SaslFinal(Vec<u8>),
     /// Kerberos and its like.
     OtherAuthentication,
-    Parameter { name: String, value: String },
+    Parameter {
+        name: String,
+        value: String,
+    },
     Row(Vec<Option<Bytes>>),
     CommandComplete,
     CopyBoth,

@@ -62,7 +62,9 @@ impl Socket {
             }
             (_, Some(address)) => TcpStream::connect((*address, port)).await,
             (Some(Host::Tcp(name)), None) => TcpStream::connect((name.as_str(), port)).await,
-            (None, None) => return Err(Error::new(ErrorKind::Invalid, format!("connect to {target}"), "there is no host")),
+            (None, None) => {
+                return Err(Error::new(ErrorKind::Invalid, format!("connect to {target}"), "there is no host"));
+            }
         }
         .map_err(unreachable)?;
         keep_alive(&tcp, target);
@@ -118,7 +120,8 @@ impl Socket {
     }
 
     fn unexpected(&self, error: CodecError) -> Error {
-        Error::new(ErrorKind::Protocol, format!("replicate from {}", self.server), "unexpected answer").with_source(error)
+        Error::new(ErrorKind::Protocol, format!("replicate from {}", self.server), "unexpected answer")
+            .with_source(error)
     }
 }
 
@@ -151,15 +154,19 @@ async fn encrypt(target: &Target, mut tcp: TcpStream, name: String) -> Result<Bo
     };
     match asked.await {
         Ok(b'S') => {
-            let name = ServerName::try_from(name).map_err(|error| failed("the host's name is not valid").with_source(error))?;
+            let name = ServerName::try_from(name)
+                .map_err(|error| failed("the host's name is not valid").with_source(error))?;
             let connector = tokio_rustls::TlsConnector::from(target.tls().clone());
             let stream = connector.connect(name, tcp).await;
             Ok(Box::new(stream.map_err(|error| failed("no encrypted connection").with_source(error))?))
         }
         Ok(_) if mode == SslMode::Prefer => Ok(Box::new(tcp)),
-        Ok(_) => Err(failed("the server doesn't encrypt").with_hint("set ssl = on in postgresql.conf, or sslmode=prefer")),
+        Ok(_) => {
+            Err(failed("the server doesn't encrypt").with_hint("set ssl = on in postgresql.conf, or sslmode=prefer"))
+        }
         Err(error) => {
-            let error = Error::new(ErrorKind::Lost, format!("connect to {target}"), "the connection broke").with_source(error);
+            let error =
+                Error::new(ErrorKind::Lost, format!("connect to {target}"), "the connection broke").with_source(error);
             Err(error)
         }
     }

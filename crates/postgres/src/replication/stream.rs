@@ -128,7 +128,8 @@ impl WalStream {
     }
 
     fn data(&mut self, bytes: Bytes) -> Result<StreamEvent> {
-        let decoded = StreamMessage::decode(bytes).map_err(|error| self.client.unexpected("stream").with_source(error))?;
+        let decoded =
+            StreamMessage::decode(bytes).map_err(|error| self.client.unexpected("stream").with_source(error))?;
         Ok(match decoded {
             StreamMessage::Keepalive { server_end, sent_at, reply_requested } => {
                 StreamEvent::Keepalive { server_end, sent_at, reply_requested }

@@ -273,3 +273,27 @@ fn a_wrong_bit_ends_the_log_before_the_record_it_is_in() {
         }
     }
 }
+
+#[test]
+fn log_of_another_place_is_not_taken_for_what_follows_even_with_right_checksums() {
+    let (start, bytes) = log(MajorVersion::V16);
+    let (all, _) = records(start, &bytes[..MIB / 4], Keep::Everything, MIB);
+    let within_page = |record: &&Record| record.start.0 % 8192 + u64::from(record.header.total_bytes) < 8192;
+    for (index, why) in [(0, "the first"), (40, "a later one")] {
+        let record = all.iter().skip(index).find(within_page).unwrap();
+        let first = record.start.bytes_since(start) as usize;
+        let end = first + record.header.total_bytes as usize;
+        let mut bad = bytes[..MIB / 4].to_vec();
+        // Of the first record only the direction can be checked.
+        bad[first + 8..first + 16].copy_from_slice(&(record.start.0 + 8 - 16 * (index as u64).min(1)).to_le_bytes());
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bad[first + 24..end]), &bad[first..first + 20]);
+        bad[first + 20..first + 24].copy_from_slice(&checksum.to_le_bytes());
+        let (_, ended) = records(start, &bad, Keep::Nothing, MIB);
+        assert!(matches!(ended.unwrap().reason, EndReason::Previous { record: at, .. } if at == record.start), "{why}");
+    }
+    let mut bad = bytes[..MIB / 4].to_vec();
+    bad[5 * 8192 + 10] ^= 1;
+    let (_, ended) = records(start, &bad, Keep::Nothing, MIB);
+    let page = start.saturating_add(5 * 8192);
+    assert!(matches!(ended.unwrap().reason, EndReason::PageAddress { page: at, .. } if at == page));
+}

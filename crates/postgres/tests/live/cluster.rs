@@ -3,9 +3,7 @@
 use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::find;
 use lifeboat_postgres::MajorVersion;
-use lifeboat_postgres::cluster::{
-    Account, Cluster, ClusterError, Programs, RunState, StartOptions, StopMode, WaitFor,
-};
+use lifeboat_postgres::cluster::{Account, Cluster, ClusterError, Programs, RunState, StartOptions, StopMode, WaitFor};
 use lifeboat_postgres::connection::{Secret, connect};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -41,7 +39,8 @@ async fn a_cluster_lives_and_ends(major: u16) {
     assert!(running.is_ready);
     assert_eq!((running.port, running.socket_dir.as_deref()), (5999, Some(home.path())));
     assert!(matches!(cluster.start(&options).await, Err(ClusterError::AlreadyRunning { .. })));
-    let client = connect(&format!("host={} port=5999 user=postgres", home.path().display()), &Secret::None).await.unwrap();
+    let client =
+        connect(&format!("host={} port=5999 user=postgres", home.path().display()), &Secret::None).await.unwrap();
     let addresses: String = client.query_one("show listen_addresses", &[]).await.unwrap().get(0);
     assert_eq!(addresses, "");
 

@@ -14,6 +14,7 @@ mod facts;
 mod fetch;
 mod inventory;
 mod listing;
+pub mod needed;
 mod prefetch;
 mod push;
 mod push_ahead;

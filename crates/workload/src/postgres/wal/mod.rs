@@ -31,4 +31,5 @@ pub use inventory::{Inventory, Partial, Span, TimelineLog, observe};
 pub use listing::Listing;
 pub use prefetch::{PREFETCH_SEGMENTS, PrefetchOutcome, prefetch, take_prefetched};
 pub use push::{PushOptions, PushOutcome, already_pushed, push};
+pub use receive::{ReceiveOptions, ReceiveProgress, ReceiveReport, ReceiveStatus, receive};
 pub use spool::Spool;

@@ -303,7 +303,14 @@ impl Repository {
         let reason = "left alone after a failure";
         let mut unavailable = self.unavailable.clone();
         unavailable.extend(alone.map(|replica| (replica.name.clone(), reason.to_owned())));
-        Self { id: self.id.clone(), keys: self.keys.clone(), replicas, unavailable, level: self.level }
+        Self {
+            id: self.id.clone(),
+            keys: self.keys.clone(),
+            replicas,
+            unavailable,
+            level: self.level,
+            limits: self.limits,
+        }
     }
 
     /// The key records, without secrets.

@@ -44,11 +44,7 @@ pub struct ReceiveOptions {
 
 impl Default for ReceiveOptions {
     fn default() -> Self {
-        Self {
-            slot: "lifeboat".into(),
-            tail_interval: Duration::from_secs(1),
-            stop_patience: Duration::from_secs(15),
-        }
+        Self { slot: "lifeboat".into(), tail_interval: Duration::from_secs(1), stop_patience: Duration::from_secs(15) }
     }
 }
 

@@ -48,7 +48,9 @@ pub async fn run(location: &dyn Location, expected: Expected) {
 }
 
 fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
-    answer.expect_err("an error").kind()
+    let error = answer.expect_err("an error");
+    eprintln!("{error}: {:?}", std::error::Error::source(&error));
+    error.kind()
 }
 
 async fn absent(location: &dyn Location, space: &str) {

@@ -32,10 +32,21 @@ pub struct InProcessS3 {
 
 impl InProcessS3 {
     pub async fn start() -> Self {
+        Self::start_with(true).await
+    }
+
+    /// Takes unsigned requests, so that what stands in between may change them.
+    pub async fn start_open() -> Self {
+        Self::start_with(false).await
+    }
+
+    async fn start_with(signed: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("bucket")).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(directory.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single("access", "hush-hush"));
+        if signed {
+            builder.set_auth(SimpleAuth::from_single("access", "hush-hush"));
+        }
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

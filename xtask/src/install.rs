@@ -1,19 +1,53 @@
 //! What must be on this machine before a command can run. Does nothing when it is there.
 //!
 //! How a real component (PostgreSQL, an object store) is installed is known by `lifeboat-components`, which the tests
-//! use too; this file only says which command needs which.
+//! use too; this file only says which command needs which, and tells the person who waits.
 
 use crate::step;
-use anyhow::Result;
-use std::process::{Command, Stdio};
+use anyhow::{Context, Result, bail};
+use lifeboat_components::{Component, any_postgres, install};
+use std::process::Stdio;
 
-/// A PostgreSQL, which the demo loses and brings back.
+/// `cargo xtask install [NAME]...`: those, or what the tests need.
+pub fn run(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return for_tests(false);
+    }
+    for name in names {
+        let Some(component) = Component::from_name(name) else {
+            bail!(
+                "no component is named {name}; there are postgres-14 to postgres-18, moto, azurite, fake-gcs, garage, pgbackrest"
+            );
+        };
+        one(component)?;
+    }
+    Ok(())
+}
+
+/// A PostgreSQL, which the demo loses and brings back: one that is there, else one is installed.
 pub fn for_demo() -> Result<()> {
+    step::say("find a PostgreSQL for the demo, or install one");
+    let found = any_postgres().context("find or install PostgreSQL")?;
+    step::say(&format!("PostgreSQL {} in {}", found.major, found.programs.display()));
     Ok(())
 }
 
 /// Every component that a test starts. `all`: those of the long tests too.
-pub fn for_tests(_all: bool) -> Result<()> {
+pub fn for_tests(all: bool) -> Result<()> {
+    step::say("install what the tests run against (the first time downloads several hundred megabytes)");
+    for component in Component::FOR_TESTS {
+        one(component)?;
+    }
+    if all {
+        step::say("install Garage (the first time compiles it: some ten minutes)");
+        one(Component::Garage)?;
+    }
+    Ok(())
+}
+
+fn one(component: Component) -> Result<()> {
+    let place = install(component).with_context(|| format!("install {component:?}"))?;
+    step::say(&format!("  {component:?}: {}", place.display()));
     Ok(())
 }
 
@@ -36,7 +70,7 @@ pub fn nextest() -> bool {
 }
 
 fn nextest_works() -> bool {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = step::cargo();
     command.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -20,7 +20,7 @@ pub fn cargo() -> Command {
 /// Says what comes, runs it with this terminal's output and no input, and fails when it fails.
 pub fn run(what: &str, command: &mut Command) -> Result<()> {
     say(what);
-    let program = command.get_program().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let status = command.stdin(Stdio::null()).status().with_context(|| format!("{what}: start {program}"))?;
     if !status.success() {
         bail!("{what}: {program} ended with {status}");

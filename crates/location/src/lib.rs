@@ -8,9 +8,25 @@
 //!
 //! Not here: what the bytes mean, encryption, retention. Only this crate knows the object-store library.
 
+mod azure;
+mod bucket;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod directory;
 mod error;
+mod faulty;
+mod gcs;
+mod key;
+mod memory;
+mod open;
+mod s3;
 
+pub use bucket::Bucket;
+pub use directory::Directory;
 pub use error::{Error, ErrorKind, Result};
+pub use faulty::{Fault, Faulty, Operation};
+pub use memory::Memory;
+pub use open::{Credentials, Secret, Settings, TIME_LIMIT_DEFAULT, create_container, open};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -102,5 +118,53 @@ pub trait Location: Send + Sync + std::fmt::Debug {
     /// Free space in bytes, where the location can tell (a directory).
     async fn free_space(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+}
+
+/// A shared location is a location.
+#[async_trait]
+impl<L: Location + ?Sized> Location for std::sync::Arc<L> {
+    fn address(&self) -> String {
+        (**self).address()
+    }
+
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<PutOutcome> {
+        (**self).put_new(key, bytes).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes> {
+        (**self).get(key).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        (**self).get_range(key, range).await
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Entry>> {
+        (**self).head(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        (**self).list(prefix).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        (**self).delete(key).await
+    }
+
+    async fn read_register(&self, key: &str) -> Result<Option<(Bytes, Version)>> {
+        (**self).read_register(key).await
+    }
+
+    async fn compare_and_swap(&self, key: &str, expected: Option<&Version>, bytes: Bytes) -> Result<SwapOutcome> {
+        (**self).compare_and_swap(key, expected, bytes).await
+    }
+
+    async fn probe(&self) -> Result<Capabilities> {
+        (**self).probe().await
+    }
+
+    async fn free_space(&self) -> Result<Option<u64>> {
+        (**self).free_space().await
     }
 }

@@ -8,6 +8,7 @@ pub mod control;
 pub mod history;
 pub mod label;
 pub mod layout;
+mod little_endian;
 pub mod lsn;
 pub mod page;
 pub mod version;

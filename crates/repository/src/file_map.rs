@@ -39,6 +39,29 @@ pub struct Extent {
     pub source: Source,
 }
 
+impl Extent {
+    /// What is left of the extent behind its first `length` bytes. `length` is less than the extent's.
+    pub fn after(&self, length: u32) -> Self {
+        let source = match self.source {
+            Source::Zero => Source::Zero,
+            Source::Chunk { id, offset } => Source::Chunk { id, offset: offset + length },
+        };
+        Self { offset: self.offset + u64::from(length), length: self.length - length, source }
+    }
+
+    /// Whether `next` goes on where this one ends, in the file and in the chunk: then one extent can be both.
+    pub fn continues_into(&self, next: &Self) -> bool {
+        self.offset + u64::from(self.length) == next.offset
+            && match (self.source, next.source) {
+                (Source::Zero, Source::Zero) => u64::from(self.length) + u64::from(next.length) <= LEAF_SPAN_BYTES,
+                (Source::Chunk { id: a, offset: from }, Source::Chunk { id: b, offset: to }) => {
+                    a == b && from + self.length == to
+                }
+                _ => false,
+            }
+    }
+}
+
 /// The part of a map that covers one span of a file. Extents are relative to the file, in order, without overlap.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Leaf {
@@ -119,21 +142,9 @@ impl Leaf {
 
     /// Appends an extent, joining it with the last one when they continue each other.
     pub fn push(&mut self, extent: Extent) {
-        if let Some(last) = self.extents.last_mut()
-            && last.offset + u64::from(last.length) == extent.offset
-        {
-            let joined = match (last.source, extent.source) {
-                (Source::Zero, Source::Zero) => true,
-                (Source::Chunk { id: a, offset: from }, Source::Chunk { id: b, offset: to }) => {
-                    a == b && from + last.length == to
-                }
-                _ => false,
-            };
-            if joined {
-                last.length += extent.length;
-                return;
-            }
+        match self.extents.last_mut() {
+            Some(last) if last.continues_into(&extent) => last.length += extent.length,
+            _ => self.extents.push(extent),
         }
-        self.extents.push(extent);
     }
 }

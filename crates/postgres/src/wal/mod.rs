@@ -1,1 +1,24 @@
+//! The write-ahead log: its pages, its records, and what happened in it.
+//!
+//! - [`inspect_segment_start`]: whose segment is this? Enough to refuse a foreign or damaged one.
+//! - [`RecordDecoder`]: the records in a stream of bytes, each checked, and where the valid log ends.
+//! - [`SegmentWalker`]: what each segment holds: commits, times, transactions, restore points.
+//!
+//! Not here: which pages a record changes, replay, reading files.
+//!
+//! Source: `xlog_internal.h`, `xlogrecord.h`, `xact.h`, `xlogreader.c` of PostgreSQL 14 to 18.
 
+mod decoder;
+mod facts;
+mod page_header;
+mod record;
+mod transaction;
+
+pub use decoder::{DecoderSettings, EndOfLog, EndReason, KEPT_BYTES_DEFAULT, Keep, RecordDecoder};
+pub use facts::{SegmentFacts, SegmentWalker, find_commit, segment_facts};
+pub use page_header::{
+    LONG_HEADER_BYTES, LogPageHeader, SHORT_HEADER_BYTES, SegmentHeader, SegmentStartError, inspect_segment_start,
+    version_of_magic,
+};
+pub use record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Record, RecordHeader, ResourceManager};
+pub use transaction::{Outcome, RestorePoint, TransactionEnd, timestamp};

@@ -1,0 +1,283 @@
+//! What can be typed. Help texts are read at three in the morning: short, with examples.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use lifeboat_postgres::Lsn;
+use std::path::PathBuf;
+
+/// Disaster recovery that has been rehearsed: backs up PostgreSQL, brings any moment of it back, and proves that it can.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 not found or not reachable,\n\
+4 a check said no, 5 unavailable (try again), 6 corrupt, 7 fenced or locked out."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Every command")]
+pub struct Global {
+    /// The configuration [default: ./lifeboat.toml, else /etc/lifeboat/lifeboat.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "LIFEBOAT_CONFIG", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Print one JSON document on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error; twice for still more
+    #[arg(long, short, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// No progress and no hints; only results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// When to color: on a terminal unless NO_COLOR is set, always, never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub color: Color,
+}
+
+/// When to color.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Whether to color on something that is, or isn't, a terminal. `NO_COLOR` counts when it isn't empty.
+    pub fn wants(self, terminal: bool) -> bool {
+        match self {
+            Self::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create the repositories; show the key's fingerprint and how to keep it safe
+    #[command(after_help = "Running it again is safe: what exists is left as it is.")]
+    Init,
+
+    /// Find out what is wrong before it matters, and what to do about it
+    ///
+    /// Configuration, secrets, connections, permissions, space, archiving. Exit code 4 when something is wrong.
+    Check(CheckArguments),
+
+    /// Take a recovery point
+    #[command(after_help = "Examples:\n  lifeboat backup                    every workload\n  \
+        lifeboat backup shop --type full   one, read from the beginning")]
+    Backup(BackupArguments),
+
+    /// Show recovery points, and the windows in which every moment can be reached
+    Points(PointsArguments),
+
+    /// Bring one moment of a workload back, into an empty directory
+    ///
+    /// Without a target: the latest moment that can be reached. What can't be reached is refused before the first
+    /// byte is written.
+    #[command(after_help = "Examples:\n  \
+        lifeboat restore shop --to /srv/shop\n  \
+        lifeboat restore shop --to /srv/shop --at \"2026-11-21 14:03:05 Europe/Berlin\"\n  \
+        lifeboat restore shop --to /srv/shop --at \"5 minutes ago\" --dry-run\n  \
+        lifeboat restore shop --to /srv/shop --lsn 16/B374D848 --from ohio")]
+    Restore(RestoreArguments),
+
+    /// Prove that recovery points can be brought back
+    ///
+    /// Without options: that everything a point refers to exists. Exit code 4 when something is bad.
+    #[command(after_help = "Examples:\n  lifeboat verify               structure, every workload\n  \
+        lifeboat verify shop --data   read and decrypt every byte\n  \
+        lifeboat verify shop --boot   restore aside, start, replay, run the checks of the configuration")]
+    Verify(VerifyArguments),
+
+    /// Continuous write-ahead log: from PostgreSQL's commands, or by streaming
+    #[command(subcommand)]
+    Wal(WalCommand),
+
+    /// Complete one location from another
+    Copy(CopyArguments),
+
+    /// Who can open the repositories
+    #[command(subcommand)]
+    Key(KeyCommand),
+
+    /// The main job on this machine, with nothing configured: make a database, back it up, lose it, bring it back
+    Demo,
+
+    /// Print the completions of a shell
+    #[command(after_help = "Example:\n  lifeboat completions bash > /etc/bash_completion.d/lifeboat")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the manual page, or write the pages of all commands to a directory
+    Man {
+        /// Write lifeboat.1, lifeboat-restore.1, ... here
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Only these workloads [default: all]
+    #[arg(value_name = "WORKLOAD")]
+    pub workloads: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArguments {
+    /// Only these workloads [default: all]
+    #[arg(value_name = "WORKLOAD")]
+    pub workloads: Vec<String>,
+    /// What to compare with
+    #[arg(long = "type", value_name = "TYPE", default_value = "incr")]
+    pub kind: BackupKind,
+}
+
+/// What a backup compares with. Each brings back everything by itself: points have no chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackupKind {
+    /// Nothing: every byte is read
+    #[value(alias = "full")]
+    Full,
+    /// The last recovery point; a full one when there is none
+    #[value(name = "incr", alias = "incremental")]
+    Incremental,
+    /// The last full recovery point
+    #[value(name = "diff", alias = "differential")]
+    Differential,
+}
+
+#[derive(Debug, Args)]
+pub struct PointsArguments {
+    /// Only this workload [default: all]
+    pub workload: Option<String>,
+    /// Look in this location only
+    #[arg(long, value_name = "LOCATION")]
+    pub from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// What to bring back
+    pub workload: String,
+    /// Where to; empty or not there yet
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+    /// Begin from this recovery point [default: the best for the target]
+    #[arg(long, value_name = "ID")]
+    pub point: Option<String>,
+    /// Follow this timeline [default: the latest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeline: Option<u32>,
+    /// Read from this location [default: the nearest that is complete]
+    #[arg(long, value_name = "LOCATION")]
+    pub from: Option<String>,
+    /// Show what would be done, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    // Last: its heading would otherwise also stand over what follows it.
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
+/// Which moment. At most one; none means the latest.
+#[derive(Debug, Clone, Default, Args)]
+#[group(multiple = false)]
+#[command(next_help_heading = "Which moment (at most one; the latest when none)")]
+pub struct TargetArguments {
+    /// A time with its zone: "2026-11-21 14:03:05 Europe/Berlin", "2026-11-21T14:03:05+01:00", "5 minutes ago"
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// A position in the write-ahead log, such as 16/B374D848
+    #[arg(long, value_name = "LSN")]
+    pub lsn: Option<Lsn>,
+    /// Up to and including the commit of this transaction
+    #[arg(long, value_name = "XID", value_parser = clap::value_parser!(u32).range(3..))]
+    pub xid: Option<u32>,
+    /// A point named by pg_create_restore_point()
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The first consistent moment of the recovery point
+    #[arg(long)]
+    pub immediate: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Only this workload [default: all]
+    pub workload: Option<String>,
+    /// Read, decrypt and compare every byte
+    #[arg(long)]
+    pub data: bool,
+    /// Restore aside, start it, replay, check its pages and ask it
+    #[arg(long)]
+    pub boot: bool,
+    /// Only this recovery point [default: the latest with --boot, else all]
+    #[arg(long, value_name = "ID")]
+    pub point: Option<String>,
+    /// Only in this location [default: all]
+    #[arg(long, value_name = "LOCATION")]
+    pub from: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WalCommand {
+    /// Send one segment: archive_command = 'lifeboat wal push %p'
+    Push {
+        /// The segment, as PostgreSQL's %p names it
+        #[arg(value_hint = ValueHint::FilePath)]
+        path: PathBuf,
+        #[command(flatten)]
+        of: WorkloadOption,
+    },
+    /// Bring one file back: restore_command = 'lifeboat wal fetch %f %p'
+    ///
+    /// Exit code 3 only when it certainly isn't there; an unreachable location is never taken for that.
+    Fetch {
+        /// The file's name, as PostgreSQL's %f gives it
+        name: String,
+        /// Where to put it, as PostgreSQL's %p names it
+        #[arg(value_hint = ValueHint::FilePath)]
+        path: PathBuf,
+        #[command(flatten)]
+        of: WorkloadOption,
+    },
+    /// Stream the log of a workload until told to stop
+    Receive {
+        /// Whose log
+        workload: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct WorkloadOption {
+    /// Whose log; needed when more than one workload is configured
+    #[arg(long, value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CopyArguments {
+    /// The location to read
+    #[arg(long, value_name = "LOCATION")]
+    pub from: String,
+    /// The location to complete
+    #[arg(long, value_name = "LOCATION")]
+    pub to: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List the keys that open each repository
+    List,
+}

@@ -1,0 +1,126 @@
+//! `lifeboat backup`: take a recovery point of each workload that is named.
+
+use super::{find_named, load_config};
+use crate::cli::{BackupArguments, BackupKind, Global};
+use crate::config::{Checkpoint, Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, Tone, human, progress};
+use crate::{interrupt, rooms};
+use lifeboat_repository::Point;
+use lifeboat_workload::postgres::PostgresDetails;
+use lifeboat_workload::postgres::backup::{BackupOutcome, BackupRequest, BackupType, backup};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long the end of a backup waits for its WAL.
+const WAL_TIME_LIMIT: Duration = Duration::from_secs(120);
+
+pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Result<(), Failure> {
+    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    for name in &arguments.workloads {
+        find_named("workload", name, &config.workloads)?;
+    }
+    let all: Vec<String> = config.workloads.keys().cloned().collect();
+    let names = if arguments.workloads.is_empty() { &all } else { &arguments.workloads };
+    let runtime = rooms::runtime()?;
+    let (mut documents, mut failures, mut damaged) = (Vec::new(), Vec::new(), 0);
+    for name in names {
+        match runtime.block_on(back_up_one(&config, name, arguments.kind, output)) {
+            Ok(outcome) => {
+                damaged += outcome.details.bad_pages.len();
+                tell(&outcome, output)?;
+                documents.push(document(&outcome));
+            }
+            Err(failure) if names.len() == 1 => return Err(failure),
+            Err(failure) => {
+                failure.tell(false);
+                failures.push((name.clone(), failure));
+            }
+        }
+    }
+    if output.is_json() && failures.is_empty() {
+        let only = if documents.len() == 1 { documents.remove(0) } else { Value::Array(documents) };
+        output.document(&only)?;
+    }
+    if let Some((_, first)) = failures.first() {
+        let names: Vec<&str> = failures.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Failure::new(first.kind, format!("no backup of {}", names.join(", "))));
+    }
+    if damaged > 0 {
+        let message = format!("{damaged} damaged pages in the database; the backup was kept and is marked");
+        return Err(Failure::new(FailureKind::CheckFailed, message)
+            .with_hint("find what is on these pages with pg_amcheck, and look for an older point without the damage"));
+    }
+    Ok(())
+}
+
+async fn back_up_one(config: &Config, name: &str, kind: BackupKind, output: &Output) -> Result<BackupOutcome, Failure> {
+    let workload = find_named("workload", name, &config.workloads)?;
+    let request = BackupRequest {
+        workload: name.to_owned(),
+        data_dir: workload.data_dir.clone(),
+        connection: rooms::server(workload)?,
+        backup_type: match kind {
+            BackupKind::Full => BackupType::Full,
+            BackupKind::Incremental => BackupType::Incremental,
+            BackupKind::Differential => BackupType::Differential,
+        },
+        workers: rooms::workers(workload),
+        max_rate_bytes_per_second: workload.max_rate_bytes_per_second,
+        fast_checkpoint: workload.checkpoint == Checkpoint::Fast,
+        state_dir: rooms::state_dir(config)?,
+        wal_time_limit: WAL_TIME_LIMIT,
+    };
+    let repository = rooms::open_repository(config, &workload.locations, output).await?;
+    let progress = progress::for_rooms(output, name);
+    let outcome = backup(repository, &request, progress.clone(), interrupt::signal()).await;
+    progress.finish();
+    outcome.map_err(Failure::from)
+}
+
+fn tell(outcome: &BackupOutcome, output: &Output) -> Result<(), Failure> {
+    for note in &outcome.notes {
+        output.warn(note);
+    }
+    for page in &outcome.details.bad_pages {
+        output.warn(&format!("{}: damaged page, block {}", page.path, page.block));
+    }
+    let point = &outcome.point;
+    let seconds = point.finished_at.duration_since(point.started_at).as_secs_f64();
+    output.text(&format!(
+        "{} {} of {}: {} in {} files, {} new, {} stored, {:.1} s",
+        output.paint(&point.id.0, Tone::Good),
+        point.backup_type,
+        point.workload,
+        human::size(point.bytes),
+        point.files,
+        human::size(point.bytes_new),
+        human::size(point.bytes_stored),
+        seconds
+    ))
+}
+
+/// What scripts get.
+pub fn document(outcome: &BackupOutcome) -> Value {
+    let Point { id, workload, backup_type, started_at, finished_at, .. } = &outcome.point;
+    let PostgresDetails { lsn_start, lsn_stop, timeline, bad_pages, .. } = &outcome.details;
+    json!({
+        "workload": workload,
+        "point": id,
+        "type": backup_type,
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "bytes": outcome.point.bytes,
+        "files": outcome.point.files,
+        "bytes_read": outcome.point.bytes_read,
+        "bytes_new": outcome.point.bytes_new,
+        "bytes_stored": outcome.point.bytes_stored,
+        "pages_bad": bad_pages.len(),
+        "bad_pages": bad_pages,
+        "lsn_start": lsn_start,
+        "lsn_stop": lsn_stop,
+        "timeline": timeline,
+        "locations": outcome.point.locations,
+        "notes": outcome.notes,
+    })
+}

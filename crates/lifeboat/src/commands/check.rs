@@ -1,0 +1,116 @@
+//! `lifeboat check`: is this configuration right, and will it work?
+//!
+//! A configuration that can't be read is a failure of its own (exit code 2). What is found after that is a list, and
+//! the command goes through all of it: somebody who mends one thing wants to know of the next.
+
+use super::{find_named, load_config};
+use crate::cli::{CheckArguments, Global};
+use crate::config::{Config, Credentials, SecretSource, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, Tone};
+use serde_json::json;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// `configuration`, `encryption passphrase`, `location ohio`.
+    pub subject: String,
+    /// What was seen when it is well; what is wrong, with its causes, when it isn't.
+    pub outcome: Result<String, Failure>,
+}
+
+pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Result<(), Failure> {
+    let (path, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    for name in &arguments.workloads {
+        find_named("workload", name, &config.workloads)?;
+    }
+    let mut findings = vec![Finding {
+        subject: "configuration".to_owned(),
+        outcome: Ok(format!(
+            "{}: {}, {}",
+            path.display(),
+            count(config.locations.len(), "location"),
+            count(config.workloads.len(), "workload")
+        )),
+    }];
+    findings.extend(secrets(&config).into_iter().map(|(subject, source)| Finding {
+        subject,
+        outcome: source.resolve().map(|_| format!("found in {source}")).map_err(Failure::from),
+    }));
+    report(&findings, output)
+}
+
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Every secret that the configuration refers to, with what it is for.
+fn secrets(config: &Config) -> Vec<(String, &SecretSource)> {
+    let mut secrets = vec![("encryption passphrase".to_owned(), &config.encryption.passphrase)];
+    for (name, location) in &config.locations {
+        let mut add = |what: &str, source| secrets.push((format!("location {name} {what}"), source));
+        match &location.credentials {
+            Credentials::Ambient => {}
+            Credentials::S3 { access_key_id, secret_access_key } => {
+                add("access key id", access_key_id);
+                add("secret access key", secret_access_key);
+            }
+            Credentials::Azure { account_key, .. } => {
+                if let Some(source) = account_key {
+                    add("account key", source);
+                }
+            }
+            Credentials::Google { service_account_key } => add("service account key", service_account_key),
+        }
+    }
+    let passwords = config.workloads.iter().filter_map(|(name, workload)| Some((name, workload.password.as_ref()?)));
+    secrets.extend(passwords.map(|(name, source)| (format!("workload {name} password"), source)));
+    secrets
+}
+
+/// Shows every finding; fails with exit code 4 when one of them is bad.
+pub fn report(findings: &[Finding], output: &Output) -> Result<(), Failure> {
+    let bad = findings.iter().filter(|finding| finding.outcome.is_err()).count();
+    if output.is_json() && bad == 0 {
+        return output.document(&json!({ "ok": true, "findings": documents(findings) }));
+    }
+    for Finding { subject, outcome } in findings {
+        let line = match outcome {
+            Ok(seen) => format!("{}   {subject}: {seen}", output.paint("ok", Tone::Good)),
+            Err(failure) => {
+                let text = failure.to_string();
+                let text = text.strip_prefix("error: ").unwrap_or(&text).replace('\n', "\n     ");
+                format!("{}  {subject}: {text}", output.paint("bad", Tone::Bad))
+            }
+        };
+        output.text(&line)?;
+    }
+    if bad == 0 {
+        return Ok(());
+    }
+    let mut failure = Failure::new(FailureKind::CheckFailed, format!("{bad} of {} checks said no", findings.len()));
+    if output.is_json() {
+        failure.details = findings
+            .iter()
+            .filter_map(|finding| Some(format!("{}: {}", finding.subject, one_line(finding.outcome.as_ref().err()?))))
+            .collect();
+    }
+    Err(failure)
+}
+
+fn one_line(failure: &Failure) -> String {
+    let mut line = failure.message.clone();
+    for cause in &failure.causes {
+        line.push_str(": ");
+        line.push_str(cause);
+    }
+    line
+}
+
+fn documents(findings: &[Finding]) -> Vec<serde_json::Value> {
+    let document = |finding: &Finding| match &finding.outcome {
+        Ok(seen) => json!({ "subject": finding.subject, "ok": true, "seen": seen }),
+        Err(failure) => json!({ "subject": finding.subject, "ok": false, "seen": one_line(failure) }),
+    };
+    findings.iter().map(document).collect()
+}

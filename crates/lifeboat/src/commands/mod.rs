@@ -1,0 +1,66 @@
+//! One file for each command. A command reads its arguments, calls a room, and prints what the room returned.
+
+mod backup;
+mod check;
+mod completions;
+mod copy;
+mod init;
+mod key;
+mod man;
+
+use crate::cli::{Cli, Command, Global};
+use crate::config::{self, Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::Output;
+use crate::target;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::path::PathBuf;
+
+/// Runs the command that was typed.
+pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Init => init::run(&cli.global, output),
+        Command::Backup(arguments) => backup::run(&cli.global, arguments, output),
+        Command::Copy(arguments) => copy::run(&cli.global, arguments, output),
+        Command::Key(command) => key::run(&cli.global, command, output),
+        Command::Check(arguments) => check::run(&cli.global, arguments, output),
+        Command::Completions { shell } => completions::run(*shell, output),
+        Command::Man { to } => man::run(to.as_deref(), output),
+        Command::Restore(arguments) => {
+            target::resolve(&arguments.target, Timestamp::now(), &TimeZone::system())?;
+            Err(absent())
+        }
+        _ => Err(absent()),
+    }
+}
+
+fn absent() -> Failure {
+    Failure::new(FailureKind::Usage, "this command is not in this build")
+}
+
+/// Reads the configuration for a command. Warnings go to stderr.
+pub fn load_config(global: &Global, unknown_keys: UnknownKeys, output: &Output) -> Result<(PathBuf, Config), Failure> {
+    let loaded = config::load(global.config.as_deref(), unknown_keys)?;
+    for warning in &loaded.parsed.warnings {
+        output.warn(&warning.to_string());
+    }
+    Ok((loaded.path, loaded.parsed.config))
+}
+
+/// The thing of that name, or a failure that names the nearest.
+pub fn find_named<'a, T>(
+    what: &str,
+    name: &str,
+    all: &'a std::collections::BTreeMap<String, T>,
+) -> Result<&'a T, Failure> {
+    all.get(name).ok_or_else(|| {
+        let failure = Failure::new(FailureKind::NotFound, format!("no {what} is named {name:?} in the configuration"));
+        let names: Vec<&str> = all.keys().map(String::as_str).collect();
+        match config::nearest(name, names.iter().copied()) {
+            Some(near) => failure.with_hint(format!("did you mean {near}?")),
+            None if names.is_empty() => failure.with_hint(format!("add a section [{what}.{name}]")),
+            None => failure.with_hint(format!("there are {}", names.join(", "))),
+        }
+    })
+}

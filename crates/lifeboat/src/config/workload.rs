@@ -1,0 +1,183 @@
+//! `[workload.NAME]`: a thing that is protected.
+
+use super::secret::SecretSource;
+use super::section::{Findings, Section, absolute};
+use super::values::parse_size;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often the unfinished end of the log is sent when nothing is said: the most that a lost site loses.
+const WAL_TAIL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How PostgreSQL takes the checkpoint that a backup begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checkpoint {
+    /// At once; costs I/O for a moment.
+    #[default]
+    Fast,
+    /// Over the usual interval; the backup begins minutes later.
+    Spread,
+}
+
+/// How many recovery points are kept, of each span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    pub last: u64,
+    pub hourly: u64,
+    pub daily: u64,
+    pub weekly: u64,
+    pub monthly: u64,
+    pub yearly: u64,
+}
+
+/// A PostgreSQL cluster that is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadConfig {
+    pub data_dir: PathBuf,
+    /// As libpq writes it: `host=… port=… user=…`. Holds no password.
+    pub connection: String,
+    pub password: Option<SecretSource>,
+    /// Names of the locations that get a copy. All of them when the file says nothing.
+    pub locations: Vec<String>,
+    /// `None`: every point is kept.
+    pub keep: Option<Keep>,
+    /// Queries that must each return true after a test restore.
+    pub check: Vec<String>,
+    /// Where PostgreSQL's programs are; found by version when nothing is said.
+    pub bin_dir: Option<PathBuf>,
+    /// The replication slot that `wal receive` uses.
+    pub slot: Option<String>,
+    /// Bytes per second that a backup may read.
+    pub max_rate_bytes_per_second: Option<u64>,
+    /// Threads that read and compress, 1 to 64. One for each processor when nothing is said.
+    pub workers: Option<usize>,
+    pub checkpoint: Checkpoint,
+    /// How often the unfinished end of the log is sent.
+    pub wal_tail_interval: Duration,
+}
+
+/// Reads one section. `None` when there were problems; they are in the findings.
+pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> Option<WorkloadConfig> {
+    let before = findings.problems.len();
+    section.require(findings, "kind", "\"postgres\"", |value| (value.as_str()? == "postgres").then_some(()));
+    let data_dir = section.require(findings, "data_dir", "an absolute path", |value| absolute(value.as_str()?));
+    let connection = read_connection(&mut section, findings);
+    let password = section.secret(findings, "password");
+    let chosen = read_locations(&mut section, findings, locations);
+    let keep = read_keep(&mut section, findings);
+    let check = section.texts(
+        findings,
+        "check",
+        "a list of queries, none of them empty, such as [\"select count(*) > 0 from orders\"]",
+    );
+    let bin_dir = section.absolute_path(findings, "bin_dir");
+    let slot = section.read(findings, "slot", "1 to 63 of a-z, 0-9 and `_`, as PostgreSQL allows", |value| {
+        let text = value.as_str()?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        (plain && (1..=63).contains(&text.len())).then(|| text.to_owned())
+    });
+    let max_rate =
+        section.read(findings, "max_rate", "a size per second of at least 1MB, such as \"100MB\"", |value| {
+            let text = value.as_str()?;
+            parse_size(text.strip_suffix("/s").unwrap_or(text)).filter(|bytes| *bytes >= 1_000_000)
+        });
+    let workers = section.integer(findings, "workers", 1..65);
+    let checkpoint = section.read(findings, "checkpoint", "\"fast\" or \"spread\"", |value| match value.as_str()? {
+        "fast" => Some(Checkpoint::Fast),
+        "spread" => Some(Checkpoint::Spread),
+        _ => None,
+    });
+    let range = (Duration::from_millis(100), Duration::from_secs(3600));
+    let interval =
+        section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
+    section.finish(findings);
+    if findings.problems.len() > before {
+        return None;
+    }
+    Some(WorkloadConfig {
+        data_dir: data_dir?,
+        connection: connection?,
+        password,
+        locations: chosen.unwrap_or_else(|| locations.to_vec()),
+        keep,
+        check: check.unwrap_or_default(),
+        bin_dir,
+        slot,
+        max_rate_bytes_per_second: max_rate,
+        workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+        checkpoint: checkpoint.unwrap_or_default(),
+        wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
+    })
+}
+
+fn read_connection(section: &mut Section, findings: &mut Findings) -> Option<String> {
+    const EXPECTED: &str = "how to reach PostgreSQL, such as \"host=/var/run/postgresql user=postgres\"";
+    let value = section.value("connection").and_then(|value| value.get_ref().as_str());
+    let compact: String = value.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    let in_words = compact.replace(" =", "=").split(' ').any(|word| word.starts_with("password="));
+    let authority = compact.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    let in_url =
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || compact.contains("?password=");
+    if in_words || in_url || compact.contains("&password=") {
+        let message = format!(
+            "`connection` in {} holds a password; give it by reference: password = {{ file = \"/path\" }}",
+            section.name()
+        );
+        findings.problem(&section.span_of("connection"), message);
+        return None;
+    }
+    section.require(findings, "connection", EXPECTED, |value| {
+        let text = value.as_str()?;
+        (!text.contains(['\0', '\n']) && text.contains(['=', ':'])).then(|| text.to_owned())
+    })
+}
+
+fn read_locations(section: &mut Section, findings: &mut Findings, known: &[String]) -> Option<Vec<String>> {
+    let named = section.texts(findings, "locations", "a list of names, such as [\"local\"]")?;
+    let span = section.span_of("locations");
+    if named.is_empty() {
+        findings.problem(&span, format!("`locations` in {} is an empty list; leave it out for all", section.name()));
+    }
+    for (number, name) in named.iter().enumerate() {
+        if named[..number].contains(name) {
+            findings.problem(&span, format!("`locations` in {} names `{name}` twice", section.name()));
+        } else if !known.contains(name) {
+            let advice = match super::values::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", known.join(", ")),
+            };
+            let name = super::section::shown(name);
+            findings.problem(
+                &span,
+                format!("`locations` in {} names `{name}`, which is no location; {advice}", section.name()),
+            );
+        }
+    }
+    Some(named)
+}
+
+fn read_keep(section: &mut Section, findings: &mut Findings) -> Option<Keep> {
+    const EXPECTED: &str = "a table such as { last = 3, daily = 7 }";
+    let name = format!("`keep` in {}", section.name());
+    let value = section.value("keep")?;
+    let Some(table) = value.get_ref().as_table() else {
+        section.read(findings, "keep", EXPECTED, |_| None::<()>);
+        return None;
+    };
+    let before = findings.problems.len();
+    let mut inner = Section::new(name.clone(), table, value.span());
+    let mut count = |key| inner.integer(findings, key, 0..100_001).unwrap_or(0);
+    let keep = Keep {
+        last: count("last"),
+        hourly: count("hourly"),
+        daily: count("daily"),
+        weekly: count("weekly"),
+        monthly: count("monthly"),
+        yearly: count("yearly"),
+    };
+    inner.finish(findings);
+    if keep == Keep::default() && findings.problems.len() == before {
+        findings.problem(&value.span(), format!("{name} would keep nothing; leave it out to keep everything"));
+    }
+    Some(keep)
+}

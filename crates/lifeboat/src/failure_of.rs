@@ -1,0 +1,90 @@
+//! From the rooms' errors to failures: which exit code, which hint. One place, so that the same error always ends the
+//! same way.
+
+use crate::failure::{Failure, FailureKind};
+use lifeboat_location::ErrorKind as LocationKind;
+use lifeboat_postgres::connection::{Error as ServerError, ErrorKind as ServerKind};
+use lifeboat_repository::Error as RepositoryError;
+use lifeboat_workload::postgres::BackupError;
+use std::io::ErrorKind as IoKind;
+
+fn location_kind(kind: LocationKind) -> FailureKind {
+    match kind {
+        LocationKind::NotFound | LocationKind::NoContainer => FailureKind::NotFound,
+        LocationKind::Invalid => FailureKind::Usage,
+        LocationKind::Denied => FailureKind::Locked,
+        LocationKind::Full | LocationKind::Unavailable | LocationKind::ClockSkew => FailureKind::Unavailable,
+        LocationKind::Corrupt => FailureKind::Corrupt,
+    }
+}
+
+fn repository_kind(error: &RepositoryError) -> FailureKind {
+    match error {
+        RepositoryError::Location(error) => location_kind(error.kind()),
+        RepositoryError::NotARepository { .. } | RepositoryError::NotFound { .. } => FailureKind::NotFound,
+        RepositoryError::OtherRepository { .. } | RepositoryError::NewerFormat { .. } => FailureKind::Usage,
+        RepositoryError::WrongPassphrase { .. } | RepositoryError::Conflict { .. } => FailureKind::Locked,
+        RepositoryError::Corrupt { .. } => FailureKind::Corrupt,
+        RepositoryError::AllLocationsFailed { .. } => FailureKind::Unavailable,
+        RepositoryError::Internal(_) => FailureKind::Internal,
+    }
+}
+
+fn server_kind(kind: ServerKind) -> FailureKind {
+    match kind {
+        ServerKind::Invalid => FailureKind::Usage,
+        ServerKind::NoDatabase | ServerKind::SlotMissing | ServerKind::WalRemoved => FailureKind::NotFound,
+        ServerKind::Authentication | ServerKind::Denied | ServerKind::Busy => FailureKind::Locked,
+        ServerKind::Unreachable
+        | ServerKind::NotReady
+        | ServerKind::Tls
+        | ServerKind::Lost
+        | ServerKind::Changed
+        | ServerKind::SlotLost
+        | ServerKind::Server
+        | ServerKind::Protocol => FailureKind::Unavailable,
+    }
+}
+
+/// Files of this machine.
+pub fn io_kind(error: &std::io::Error) -> FailureKind {
+    match error.kind() {
+        IoKind::PermissionDenied => FailureKind::Locked,
+        IoKind::NotFound => FailureKind::NotFound,
+        _ => FailureKind::Unavailable,
+    }
+}
+
+fn hinted(failure: Failure, hint: Option<impl Into<String>>) -> Failure {
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+impl From<RepositoryError> for Failure {
+    fn from(error: RepositoryError) -> Self {
+        hinted(Self::from_error(repository_kind(&error), &error), error.hint())
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        hinted(Self::from_error(server_kind(error.kind()), &error), error.hint())
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let kind = match &error {
+            BackupError::Repository(error) => repository_kind(error),
+            BackupError::Read(error) | BackupError::State(error) => io_kind(error),
+            BackupError::Refused { .. } => FailureKind::Usage,
+            BackupError::Busy { .. } => FailureKind::Locked,
+            BackupError::Server { source, .. } => server_kind(source.kind()),
+            BackupError::Control(_) => FailureKind::Corrupt,
+            BackupError::Interrupted => FailureKind::Unavailable,
+        };
+        hinted(Self::from_error(kind, &error), error.hint())
+    }
+}

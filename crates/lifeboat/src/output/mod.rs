@@ -1,0 +1,92 @@
+//! What people and scripts see. Results on stdout, everything else on stderr; with `--json` one document on stdout.
+
+pub mod human;
+pub mod progress;
+pub mod table;
+
+use crate::cli::Color;
+use crate::failure::{Failure, FailureKind};
+use std::io::{ErrorKind, IsTerminal, Write};
+
+/// Where output goes, and how.
+#[derive(Debug, Clone)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    colored: bool,
+}
+
+/// What a word means to the reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    Warning,
+    Bad,
+    Faint,
+}
+
+impl Output {
+    pub fn new(json: bool, quiet: bool, color: Color) -> Self {
+        Self { json, quiet, colored: !json && color.wants(std::io::stdout().is_terminal()) }
+    }
+
+    /// Whether the command prints a document instead of text.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether hints and progress are unwanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// The result as a document. Call it once.
+    pub fn document(&self, value: &serde_json::Value) -> Result<(), Failure> {
+        to_stdout(format!("{value:#}\n").as_bytes())
+    }
+
+    /// A result as text; nothing with `--json`.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        if self.json { Ok(()) } else { to_stdout(format!("{text}\n").as_bytes()) }
+    }
+
+    /// Raw bytes, such as a manual page, whatever was asked for.
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        to_stdout(bytes)
+    }
+
+    /// A remark on stderr: what to type next. Not when quiet.
+    pub fn hint(&self, text: &str) {
+        if !self.quiet {
+            // Nobody can be told that stderr is gone.
+            let _ = writeln!(std::io::stderr().lock(), "hint: {text}");
+        }
+    }
+
+    /// A warning on stderr, also when quiet.
+    pub fn warn(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
+    }
+
+    /// A word in its tone, where colors are wanted.
+    pub fn paint(&self, text: &str, tone: Tone) -> String {
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "1;31",
+            Tone::Faint => "2",
+        };
+        if self.colored { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// A reader that went away (`lifeboat points | head`) has what it wanted: that is a success.
+fn to_stdout(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::from_error(FailureKind::Unavailable, &error).while_doing("write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,127 @@
+//! From the configuration to the rooms: which repository, which server, which directories of this machine.
+
+use crate::config::{Config, Credentials, LocationConfig, WorkloadConfig};
+use crate::failure::{Failure, FailureKind};
+use crate::output::Output;
+use lifeboat_location as location;
+use lifeboat_postgres::connection::{Secret as ServerSecret, Target as ServerTarget};
+use lifeboat_repository::{Passphrase, Replica, Repository};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// Variables in which the clouds' own tools look for credentials.
+const CLOUD_PREFIXES: [&str; 4] = ["AWS_", "AZURE_", "GOOGLE_", "GCE_"];
+
+/// The runtime that all commands use.
+pub fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from_error(FailureKind::Internal, &error).while_doing("start threads"))
+}
+
+/// Settings of a location, secrets fetched.
+pub fn location_settings(config: &LocationConfig) -> Result<location::Settings, Failure> {
+    let key = |id: String, secret: &crate::config::SecretSource| -> Result<location::Credentials, Failure> {
+        let secret = location::Secret::new(secret.resolve()?.expose());
+        Ok(location::Credentials::Key { id, secret, session_token: None })
+    };
+    let credentials = match &config.credentials {
+        Credentials::Ambient => location::Credentials::Ambient,
+        Credentials::S3 { access_key_id, secret_access_key } => {
+            key(access_key_id.resolve()?.expose().to_owned(), secret_access_key)?
+        }
+        Credentials::Azure { account, account_key: Some(account_key) } => key(account.clone(), account_key)?,
+        Credentials::Azure { account_key: None, .. } => location::Credentials::Ambient,
+        Credentials::Google { service_account_key } => key(String::new(), service_account_key)?,
+    };
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| CLOUD_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .collect();
+    let mut settings = location::Settings::new(config.url.to_string());
+    settings.endpoint.clone_from(&config.endpoint);
+    settings.region.clone_from(&config.region);
+    settings.credentials = credentials;
+    settings.environment = environment;
+    settings.time_limit = config.time_limit;
+    Ok(settings)
+}
+
+/// The locations of these names, in this order.
+pub fn replicas(config: &Config, names: &[String]) -> Result<Vec<Replica>, Failure> {
+    let mut replicas = Vec::with_capacity(names.len());
+    for name in names {
+        let settings = location_settings(super::commands::find_named("location", name, &config.locations)?)?;
+        let location = location::open(&settings).map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
+        replicas.push(Replica { name: name.clone(), location });
+    }
+    Ok(replicas)
+}
+
+/// The passphrase of the configuration.
+pub fn passphrase(config: &Config) -> Result<Passphrase, Failure> {
+    Ok(Passphrase::new(config.encryption.passphrase.resolve()?.expose().to_owned()))
+}
+
+/// Opens the repository in the locations of a workload, or in those that are named. Locations that don't answer are
+/// told of, and the others serve.
+pub async fn open_repository(config: &Config, names: &[String], output: &Output) -> Result<Arc<Repository>, Failure> {
+    let repository = Repository::open(replicas(config, names)?, &passphrase(config)?, config.compression_level).await?;
+    for (name, reason) in repository.unavailable() {
+        output.warn(&format!("location {name} is left out: {reason}"));
+    }
+    Ok(Arc::new(repository))
+}
+
+/// All locations of the configuration.
+pub fn all_locations(config: &Config) -> Vec<String> {
+    config.locations.keys().cloned().collect()
+}
+
+/// How to reach the server of a workload.
+pub fn server(workload: &WorkloadConfig) -> Result<ServerTarget, Failure> {
+    let secret = match &workload.password {
+        Some(source) => ServerSecret::Password(source.resolve()?.expose().to_owned()),
+        None => ServerSecret::None,
+    };
+    ServerTarget::parse(&workload.connection, &secret).map_err(Failure::from)
+}
+
+/// Where this machine keeps locks, marks and what is on its way. Deleting it loses nothing but time.
+pub fn state_dir(config: &Config) -> Result<PathBuf, Failure> {
+    if let Some(named) = &config.state_dir {
+        return Ok(named.clone());
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/cache/lifeboat"));
+    }
+    let from = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
+    let found = cache.map(|cache| cache.join("lifeboat"));
+    found.ok_or_else(|| {
+        Failure::new(FailureKind::Usage, "neither state_dir nor HOME says where this machine's state is kept")
+            .with_hint("add state_dir = \"/var/cache/lifeboat\" to the configuration")
+    })
+}
+
+/// Threads for reading and compressing.
+pub fn workers(workload: &WorkloadConfig) -> usize {
+    workload.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from))
+}
+
+/// The workload that is meant: the named one, or the only one.
+pub fn workload_name(config: &Config, named: Option<&str>) -> Result<String, Failure> {
+    match (named, config.workloads.len()) {
+        (Some(name), _) => super::commands::find_named("workload", name, &config.workloads).map(|_| name.to_owned()),
+        (None, 1) => Ok(config.workloads.keys().next().cloned().unwrap_or_default()),
+        (None, _) => {
+            let names: Vec<&str> = config.workloads.keys().map(String::as_str).collect();
+            Err(Failure::new(FailureKind::Usage, "which workload? the configuration has several")
+                .with_hint(format!("add --workload, one of {}", names.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The program from outside: exact messages and exit codes. What is typed wrong at three in the morning is here.
+
+mod arguments;
+mod configuration;
+mod program;

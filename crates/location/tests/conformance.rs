@@ -1,0 +1,85 @@
+//! Every kind of location against the same promises, with the real server where there is one.
+
+mod support;
+
+use lifeboat_components::servers;
+use lifeboat_location::conformance::{Expected, run};
+use lifeboat_location::{Credentials, Directory, Memory, Settings, open};
+use std::process::Command;
+use support::{InProcessS3, key, settings};
+
+#[tokio::test]
+async fn memory() {
+    run(&Memory::default(), Expected::ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directory() {
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    run(&Directory::create(place.path().join("a/b")).unwrap(), Expected::ALL).await;
+}
+
+/// Where direct I/O is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn directory_on_tmpfs() {
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    run(&Directory::create(place.path().join("a")).unwrap(), Expected::ALL).await;
+}
+
+/// Looks first and writes then, so two writers at once both win: not a store to hold a lease in.
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_in_process() {
+    let server = InProcessS3::start().await;
+    let expected = Expected { atomic: false, ..Expected::ALL };
+    run(&*server.open(""), expected).await;
+    run(&*server.open("/some/prefix"), expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_moto() {
+    let server = tokio::task::spawn_blocking(servers::moto).await.unwrap().unwrap();
+    call("PUT", &format!("{}/shop", server.url()), "");
+    let location = open(&settings("s3://shop/dr", server.url())).unwrap();
+    run(&*location, Expected { atomic: false, ..Expected::ALL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_azurite() {
+    let server = tokio::task::spawn_blocking(servers::azurite).await.unwrap().unwrap();
+    azurite_container(server.url(), "shop");
+    let account = key(servers::AZURITE_ACCOUNT, servers::AZURITE_KEY);
+    let location = open(&Settings { credentials: account, ..settings("az://shop/dr", server.url()) }).unwrap();
+    run(&*location, Expected { atomic: false, ..Expected::ALL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_fake() {
+    let server = tokio::task::spawn_blocking(servers::fake_gcs).await.unwrap().unwrap();
+    call("POST", &format!("{}/storage/v1/b", server.url()), r#"{"name":"shop"}"#);
+    let nobody = Settings { credentials: Credentials::Anonymous, ..settings("gs://shop/dr", server.url()) };
+    run(&*open(&nobody).unwrap(), Expected { atomic: false, ..Expected::ALL }).await;
+}
+
+fn call(method: &str, url: &str, body: &str) {
+    let arguments = ["-sS", "--fail-with-body", "-X", method, "-H", "content-type: application/json", "-d", body, url];
+    let done = Command::new("curl").args(arguments).output().expect("curl: sudo apt-get install curl");
+    assert!(done.status.success(), "{method} {url}: {}", String::from_utf8_lossy(&done.stdout));
+}
+
+/// Making a container is not a location's work, and needs a signed request: by the language that Azurite runs on.
+fn azurite_container(endpoint: &str, container: &str) {
+    let script = r#"
+        const [endpoint, account, key, container] = process.argv.slice(1);
+        const date = new Date().toUTCString(), version = "2021-08-06";
+        const resource = `/${account}/${account}/${container}\nrestype:container`;
+        const text = "PUT" + "\n".repeat(12) + `x-ms-date:${date}\nx-ms-version:${version}\n` + resource;
+        const hmac = require("crypto").createHmac("sha256", Buffer.from(key, "base64")).update(text, "utf8");
+        const headers = { "x-ms-date": date, "x-ms-version": version,
+                          authorization: `SharedKey ${account}:${hmac.digest("base64")}` };
+        fetch(`${endpoint}/${account}/${container}?restype=container`, { method: "PUT", headers })
+            .then(async answer => { if (!answer.ok) { console.error(await answer.text()); process.exit(1); } });
+    "#;
+    let arguments = ["-e", script, "--", endpoint, servers::AZURITE_ACCOUNT, servers::AZURITE_KEY, container];
+    let done = Command::new("node").args(arguments).output().expect("node: sudo apt-get install nodejs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}

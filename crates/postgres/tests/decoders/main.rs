@@ -1,0 +1,8 @@
+//! The decoders against files that PostgreSQL 14 to 18 wrote. How the files were made: `fixtures/README.md`.
+
+mod control;
+mod fixtures;
+mod layout;
+mod page;
+mod random;
+mod wal;

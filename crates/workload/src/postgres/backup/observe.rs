@@ -1,0 +1,116 @@
+//! Is this the cluster we think it is, and can it be backed up?
+
+use super::{BackupRequest, BackupType, previous};
+use crate::postgres::BackupError;
+use lifeboat_postgres::MajorVersion;
+use lifeboat_postgres::control::{self, ControlFile};
+use lifeboat_postgres::inspection::{ServerFacts, observe as observe_server, refusals};
+use lifeboat_postgres::layout::Layout;
+use lifeboat_repository::{Point, Repository};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What was seen before anything was done.
+#[derive(Debug)]
+pub struct Observed {
+    pub facts: ServerFacts,
+    pub control: ControlFile,
+    pub major: MajorVersion,
+    /// The point to compare with.
+    pub previous: Option<Point>,
+    pub notes: Vec<String>,
+}
+
+impl Observed {
+    /// The rules for this version.
+    pub fn layout(&self) -> Layout {
+        Layout::new(self.major, self.control.catalog_version)
+    }
+
+    /// An incremental backup without anything to compare with is a full one.
+    pub fn effective_type(&self, wanted: BackupType) -> BackupType {
+        if self.previous.is_none() { BackupType::Full } else { wanted }
+    }
+}
+
+/// Looks at directory, server and repository; refuses what can't work, with what to do about it.
+pub async fn observe(repository: &Arc<Repository>, request: &BackupRequest) -> Result<Observed, BackupError> {
+    let control = read_control(&request.data_dir)?;
+    let client = request.connection.connect().await.map_err(BackupError::server)?;
+    let facts = observe_server(&client).await.map_err(BackupError::server)?;
+    let refusals = refusals(&facts);
+    if let Some(first) = refusals.first() {
+        let more = refusals.len() - 1;
+        let rest = if more == 0 { String::new() } else { format!(" (and {more} more: `lifeboat check` lists them)") };
+        return Err(BackupError::refused(format!("{}{rest}", first.what), first.hint.clone()));
+    }
+    same_cluster(&request.data_dir, &control, &facts)?;
+    keeps_wal(&facts, &request.workload)?;
+    let major = MajorVersion::from_server_version_num(facts.version_number)
+        .map_err(|error| BackupError::refused(error.to_string(), "upgrade PostgreSQL, or Lifeboat"))?;
+    let mut notes = Vec::new();
+    let previous = previous::find(repository, request, control.system_id, &mut notes).await?;
+    Ok(Observed { facts, control, major, previous, notes })
+}
+
+fn read_control(data_dir: &Path) -> Result<ControlFile, BackupError> {
+    if !data_dir.is_dir() {
+        return Err(BackupError::refused(
+            format!("the data directory {} does not exist", data_dir.display()),
+            "correct data_dir; `show data_directory` in psql tells it",
+        ));
+    }
+    match std::fs::metadata(data_dir.join("PG_VERSION")) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(BackupError::read(crate::postgres::scan::with_path(error, data_dir)));
+        }
+        Err(_) => {
+            return Err(BackupError::refused(
+                format!("{} is not a PostgreSQL data directory: it has no PG_VERSION", data_dir.display()),
+                "correct data_dir; `show data_directory` in psql tells it",
+            ));
+        }
+    }
+    control::read(data_dir).map_err(BackupError::control)
+}
+
+fn same_cluster(data_dir: &Path, control: &ControlFile, facts: &ServerFacts) -> Result<(), BackupError> {
+    if control.system_id != facts.system_id {
+        return Err(BackupError::refused(
+            format!(
+                "{} belongs to cluster {}, but the connection leads to cluster {}",
+                data_dir.display(),
+                control.system_id,
+                facts.system_id
+            ),
+            "make data_dir and connection name the same server",
+        ));
+    }
+    // A standby on the same machine has the same system identifier: the paths must agree too.
+    let served = facts.data_directory.as_ref().and_then(|path| path.canonicalize().ok());
+    let wanted = data_dir.canonicalize().ok();
+    match (served, wanted) {
+        (Some(served), Some(wanted)) if served != wanted => Err(BackupError::refused(
+            format!("the connection leads to the server of {}, not of {}", served.display(), wanted.display()),
+            "make data_dir and connection name the same server",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Without WAL a copy of a running cluster can't be made consistent.
+fn keeps_wal(facts: &ServerFacts, workload: &str) -> Result<(), BackupError> {
+    let has_command = !facts.archive_command.is_empty() && facts.archive_command != "(disabled)";
+    let archives = facts.archive_mode != "off" && (has_command || !facts.archive_library.is_empty());
+    let streams = facts.slots.iter().any(|slot| slot.is_physical && slot.is_active);
+    if archives || streams {
+        return Ok(());
+    }
+    Err(BackupError::refused(
+        "nothing keeps the write-ahead log: archive_mode is off or archive_command is empty, and no receiver is connected",
+        format!(
+            "set archive_mode = on and archive_command = 'lifeboat wal push %p --workload {workload}', or run `lifeboat wal receive {workload}`"
+        ),
+    ))
+}

@@ -1,0 +1,137 @@
+//! What an earlier point says about a file, block by block: where the block is and the fingerprint it had.
+//!
+//! Change is found by content and nothing else: neither times nor positions are trusted. Fingerprints lie in the packs
+//! beside the chunks they belong to, so an unchanged block costs nothing to remember.
+
+use crate::postgres::BLOCK_BYTES;
+use lifeboat_repository::{ChunkId, ChunkReader, Extent, Point, Result, Source, TreeEntry, TreeReader};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::runtime::Handle;
+
+/// Files whose maps are kept at once.
+const MAPS_KEPT: usize = 16;
+/// Fingerprints kept at once: 128 MiB of them stand for 128 GiB of pages.
+const FINGERPRINTS_KEPT: usize = 16 * 1024 * 1024;
+
+/// One block of a file as it was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// Where it is.
+    pub source: Source,
+    /// Its length: less than a block only at the end of a file.
+    pub length: u32,
+    /// Its fingerprint; none for zeros, or when it was stored without one.
+    pub fingerprint: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Fingerprints {
+    by_chunk: HashMap<ChunkId, Box<[u64]>>,
+    count: usize,
+}
+
+/// An earlier point, ready to be compared with.
+#[derive(Debug)]
+pub struct Baseline {
+    reader: Arc<ChunkReader>,
+    handle: Handle,
+    entries: BTreeMap<String, TreeEntry>,
+    maps: Mutex<Vec<(String, Arc<Vec<Extent>>)>>,
+    fingerprints: RwLock<Fingerprints>,
+}
+
+impl Baseline {
+    /// Loads the tree of `point`.
+    pub async fn load(reader: Arc<ChunkReader>, point: &Point) -> Result<Self> {
+        let entries = TreeReader::read(&reader, &point.tree).await?;
+        Ok(Self::of(reader, entries))
+    }
+
+    /// From entries that were read already.
+    pub fn of(reader: Arc<ChunkReader>, entries: Vec<TreeEntry>) -> Self {
+        Self {
+            reader,
+            handle: Handle::current(),
+            entries: entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect(),
+            maps: Mutex::default(),
+            fingerprints: RwLock::default(),
+        }
+    }
+
+    fn map_of(&self, entry: &TreeEntry) -> Result<Arc<Vec<Extent>>> {
+        let find = |maps: &[(String, Arc<Vec<Extent>>)]| {
+            maps.iter().find(|(path, _)| path == &entry.path).map(|(_, map)| map.clone())
+        };
+        if let Some(map) = find(&self.maps.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(map);
+        }
+        let map = Arc::new(self.handle.block_on(self.reader.extents(entry))?);
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        if maps.len() >= MAPS_KEPT {
+            maps.remove(0);
+        }
+        maps.push((entry.path.clone(), map.clone()));
+        Ok(map)
+    }
+
+    /// The stored blocks of `path` from `start` (a multiple of the block size) on, at most `length` bytes; fewer when the
+    /// file was shorter, none when it wasn't there.
+    ///
+    /// Call from a thread that may block.
+    pub fn blocks(&self, path: &str, start: u64, length: u64) -> Result<Vec<StoredBlock>> {
+        let Some(entry) = self.entries.get(path) else { return Ok(Vec::new()) };
+        let map = self.map_of(entry)?;
+        let first = map.partition_point(|extent| extent.offset + u64::from(extent.length) <= start);
+        let mut blocks = Vec::with_capacity((length / BLOCK_BYTES) as usize);
+        for extent in map[first..].iter().take_while(|extent| extent.offset < start + length) {
+            self.push_blocks(extent, start, start + length, &mut blocks)?;
+        }
+        Ok(blocks)
+    }
+
+    fn push_blocks(&self, extent: &Extent, from: u64, to: u64, blocks: &mut Vec<StoredBlock>) -> Result<()> {
+        let mut at = extent.offset.max(from);
+        let end = (extent.offset + u64::from(extent.length)).min(to);
+        let fingerprints = match extent.source {
+            Source::Zero => None,
+            Source::Chunk { id, .. } => Some(self.fingerprints(&id)?),
+        };
+        while at < end {
+            let length = (end - at).min(BLOCK_BYTES);
+            let inside = (at - extent.offset) as u32;
+            blocks.push(match (extent.source, &fingerprints) {
+                (Source::Chunk { id, offset }, Some(known)) => StoredBlock {
+                    source: Source::Chunk { id, offset: offset + inside },
+                    length: length as u32,
+                    fingerprint: known.get((u64::from(offset + inside) / BLOCK_BYTES) as usize).copied(),
+                },
+                _ => StoredBlock { source: Source::Zero, length: length as u32, fingerprint: None },
+            });
+            at += length;
+        }
+        Ok(())
+    }
+
+    fn fingerprints(&self, id: &ChunkId) -> Result<Box<[u64]>> {
+        let known = self.fingerprints.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.by_chunk.get(id) {
+            return Ok(found.clone());
+        }
+        drop(known);
+        let pack = self.handle.block_on(self.reader.fingerprints_of_pack(id))?;
+        let mut known = self.fingerprints.write().unwrap_or_else(PoisonError::into_inner);
+        if known.count > FINGERPRINTS_KEPT {
+            *known = Fingerprints::default();
+        }
+        let mut wanted = Box::default();
+        for (chunk, fingerprints) in pack {
+            if &chunk == id {
+                wanted = fingerprints.clone();
+            }
+            known.count += fingerprints.len();
+            known.by_chunk.insert(chunk, fingerprints);
+        }
+        Ok(wanted)
+    }
+}

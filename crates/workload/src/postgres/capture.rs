@@ -1,0 +1,346 @@
+//! Reading a data directory into a repository while the database writes to it.
+//!
+//! Files are cut into blocks of 8 KiB. Blocks that changed since the baseline (all of them in a full backup) are gathered
+//! into chunks; the others keep the place they have. Several workers take spans of files, largest files first.
+//!
+//! Pages may be torn and files may grow, shrink or vanish: replay from the start of the backup repairs all of it. What
+//! replay can't repair is a page that was damaged before: its checksum is checked here, and it is reported, not hidden.
+
+use crate::postgres::baseline::{Baseline, StoredBlock};
+use crate::postgres::details::BadPage;
+use crate::postgres::scan::{Found, with_path};
+use crate::postgres::throttle::Throttle;
+use crate::postgres::{BLOCK_BYTES, BackupError, page_check::PageChecker};
+use lifeboat_postgres::layout::FileKind;
+use lifeboat_repository::{
+    CHUNK_BYTES_MAX, ChunkWriter, Extent, LEAF_SPAN_BYTES, Progress, Repository, Source, WriteSession,
+};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Small files are handed to a worker together until they make this many bytes, so that they share chunks.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// One read, and the window in which a full backup cuts its chunks.
+const WINDOW_BYTES: usize = CHUNK_BYTES_MAX;
+
+/// What all workers share.
+pub struct Capture<'a> {
+    /// Files to read. The position in this slice is the file's number.
+    pub files: &'a [&'a Found],
+    /// What to compare with; `None` is a full backup.
+    pub baseline: Option<&'a Baseline>,
+    /// The session that is written to.
+    pub session: &'a WriteSession,
+    /// Gives fingerprints.
+    pub repository: &'a Repository,
+    /// Judges pages.
+    pub checker: Option<PageChecker>,
+    /// Limits the rate.
+    pub throttle: &'a Throttle,
+    /// Watches.
+    pub progress: &'a dyn Progress,
+    /// Ends the work early when it says so: the backup session is gone, or somebody interrupts.
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What was read and stored.
+#[derive(Debug, Default)]
+pub struct Captured {
+    /// Number of the file and extent, in order.
+    pub extents: Vec<(u32, Extent)>,
+    /// Files that were gone when their turn came.
+    pub vanished: Vec<u32>,
+    /// Damaged pages.
+    pub bad_pages: Vec<BadPage>,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes of blocks that were new or changed.
+    pub bytes_changed: u64,
+    /// Bytes that no location had yet.
+    pub bytes_new: u64,
+}
+
+/// A piece of work: part of a long file, or several short ones.
+#[derive(Debug, Clone)]
+struct Unit {
+    files: Vec<u32>,
+    start: u64,
+    length: u64,
+}
+
+/// Largest files first, each cut into spans of a leaf; then the short ones in batches, in order of path.
+fn units(files: &[&Found]) -> Vec<Unit> {
+    let (mut long, mut units, mut batch, mut batch_bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let mut batches = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        if file.size > WINDOW_BYTES as u64 {
+            long.push(number as u32);
+            continue;
+        }
+        batch.push(number as u32);
+        batch_bytes += file.size.max(512);
+        if batch_bytes >= BATCH_BYTES {
+            batches.push(Unit { files: std::mem::take(&mut batch), start: 0, length: u64::MAX });
+            batch_bytes = 0;
+        }
+    }
+    if !batch.is_empty() {
+        batches.push(Unit { files: batch, start: 0, length: u64::MAX });
+    }
+    long.sort_by_key(|number| std::cmp::Reverse(files[*number as usize].size));
+    for number in long {
+        let size = files[number as usize].size;
+        let mut start = 0;
+        while start < size {
+            let length = LEAF_SPAN_BYTES.min(size - start);
+            units.push(Unit { files: vec![number], start, length });
+            start += length;
+        }
+    }
+    units.extend(batches);
+    units
+}
+
+impl Capture<'_> {
+    /// Does the work with `workers` threads. The first error ends it.
+    pub fn run(&self, workers: usize) -> Result<Captured, BackupError> {
+        let units = units(self.files);
+        let next = AtomicUsize::new(0);
+        let total = Mutex::new(Captured::default());
+        let failure: Mutex<Option<BackupError>> = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..workers.max(1) {
+                scope.spawn(|| {
+                    if let Err(error) = self.work(&units, &next, &total) {
+                        next.store(units.len(), Ordering::Relaxed);
+                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
+                });
+            }
+        });
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut captured = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+        captured.extents.sort_unstable_by_key(|(file, extent)| (*file, extent.offset));
+        captured.vanished.sort_unstable();
+        captured.vanished.dedup();
+        captured.bad_pages.sort();
+        Ok(captured)
+    }
+
+    fn work(&self, units: &[Unit], next: &AtomicUsize, total: &Mutex<Captured>) -> Result<(), BackupError> {
+        let mut worker = Worker {
+            capture: self,
+            writer: self.session.writer()?,
+            buffer: vec![0; WINDOW_BYTES],
+            gathered: Vec::with_capacity(CHUNK_BYTES_MAX),
+            fingerprints: Vec::new(),
+            waiting: Vec::new(),
+            result: Captured::default(),
+        };
+        while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for &file in &unit.files {
+                worker.read_file(file, unit)?;
+            }
+            if (self.cancelled)() {
+                return Err(BackupError::Interrupted);
+            }
+        }
+        let done = worker.finish()?;
+        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        total.extents.extend(done.extents);
+        total.vanished.extend(done.vanished);
+        total.bad_pages.extend(done.bad_pages);
+        total.bytes_read += done.bytes_read;
+        total.bytes_changed += done.bytes_changed;
+        total.bytes_new += done.bytes_new;
+        Ok(())
+    }
+}
+
+/// One thread.
+struct Worker<'a> {
+    capture: &'a Capture<'a>,
+    writer: ChunkWriter,
+    buffer: Vec<u8>,
+    /// The chunk that changed blocks are gathered in, and whose it will be.
+    gathered: Vec<u8>,
+    fingerprints: Vec<u64>,
+    waiting: Vec<(u32, u64, u32, u32)>,
+    result: Captured,
+}
+
+impl Worker<'_> {
+    fn read_file(&mut self, number: u32, unit: &Unit) -> Result<(), BackupError> {
+        let found = self.capture.files[number as usize];
+        let length = unit.length.min(found.size - unit.start);
+        let file = match File::open(&found.absolute) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.result.vanished.push(number);
+                self.capture.progress.advance(length);
+                return Ok(());
+            }
+            Err(error) => return Err(BackupError::read(with_path(error, &found.absolute))),
+        };
+        let stored = match self.capture.baseline {
+            Some(baseline) => baseline.blocks(&found.path, unit.start, length)?,
+            None => Vec::new(),
+        };
+        let (mut at, end) = (unit.start, unit.start + length);
+        while at < end {
+            let want = ((end - at) as usize).min(WINDOW_BYTES);
+            self.capture.throttle.take(want as u64);
+            let got = read_full(&file, &mut self.buffer[..want], at)
+                .map_err(|e| BackupError::read(with_path(e, &found.absolute)))?;
+            if got == 0 {
+                // The file became shorter: what is gone, replay doesn't need.
+                self.capture.progress.advance(end - at);
+                break;
+            }
+            self.check_pages(found, &file, at, got);
+            let first = ((at - unit.start) / BLOCK_BYTES) as usize;
+            self.store_window(number, at, got, stored.get(first..).unwrap_or_default())?;
+            self.result.bytes_read += got as u64;
+            self.capture.progress.advance(if got < want { end - at } else { got as u64 });
+            at += got as u64;
+            if got < want {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_pages(&mut self, found: &Found, file: &File, at: u64, got: usize) {
+        let (Some(checker), Some(FileKind::Relation(relation))) = (&self.capture.checker, &found.file_kind) else {
+            return;
+        };
+        let window = &mut self.buffer[..got];
+        self.result.bad_pages.extend(checker.check(&found.path, relation, file, at, window));
+    }
+
+    /// Decides for each block of a window whether it keeps its place, is zero, or is gathered.
+    fn store_window(&mut self, number: u32, at: u64, got: usize, stored: &[StoredBlock]) -> Result<(), BackupError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let result = self.store_blocks(number, at, &buffer[..got], stored);
+        self.buffer = buffer;
+        result
+    }
+
+    fn store_blocks(&mut self, number: u32, at: u64, window: &[u8], stored: &[StoredBlock]) -> Result<(), BackupError> {
+        let mut prints = Vec::with_capacity(window.len() / BLOCK_BYTES as usize + 1);
+        let mut changed = 0;
+        for (index, block) in window.chunks(BLOCK_BYTES as usize).enumerate() {
+            let print = if is_zero(block) { None } else { Some(self.capture.repository.block_fingerprint(block)) };
+            let kept = stored.get(index).filter(|old| self.is_same(old, block.len(), print)).map(|old| old.source);
+            changed += usize::from(kept.is_none());
+            prints.push((print, kept));
+        }
+        let whole =
+            window.len() == CHUNK_BYTES_MAX && changed == prints.len() && prints.iter().any(|(p, _)| p.is_some());
+        if whole {
+            // The window is a chunk as it stands: cut in the same place every time, so that a second full backup
+            // finds it again.
+            let all: Vec<u64> = prints
+                .iter()
+                .zip(window.chunks(BLOCK_BYTES as usize))
+                .map(|((print, _), block)| print.unwrap_or_else(|| self.capture.repository.block_fingerprint(block)))
+                .collect();
+            let id = self.writer.put(window, &all)?;
+            self.result.bytes_changed += window.len() as u64;
+            let source = Source::Chunk { id, offset: 0 };
+            self.extent(number, Extent { offset: at, length: window.len() as u32, source });
+            return Ok(());
+        }
+        for (index, block) in window.chunks(BLOCK_BYTES as usize).enumerate() {
+            let offset = at + index as u64 * BLOCK_BYTES;
+            match prints[index] {
+                (_, Some(source)) => self.extent(number, Extent { offset, length: block.len() as u32, source }),
+                (None, None) => {
+                    self.extent(number, Extent { offset, length: block.len() as u32, source: Source::Zero });
+                }
+                (Some(print), None) => self.gather(number, offset, block, print)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_same(&self, old: &StoredBlock, length: usize, print: Option<u64>) -> bool {
+        let same = old.length as usize == length
+            && match old.source {
+                Source::Zero => print.is_none(),
+                Source::Chunk { .. } => print.is_some() && old.fingerprint == print,
+            };
+        // A chunk that some location lacks is stored anew: the point must be whole everywhere.
+        same && match old.source {
+            Source::Zero => true,
+            Source::Chunk { id, .. } => self.capture.session.is_known(&id),
+        }
+    }
+
+    fn gather(&mut self, number: u32, offset: u64, block: &[u8], print: u64) -> Result<(), BackupError> {
+        let place = self.gathered.len() as u32;
+        self.gathered.extend_from_slice(block);
+        // Blocks stay aligned in their chunk; the padding of a short one compresses to nothing.
+        self.gathered.resize(place as usize + BLOCK_BYTES as usize, 0);
+        self.fingerprints.push(print);
+        self.waiting.push((number, offset, block.len() as u32, place));
+        self.result.bytes_changed += block.len() as u64;
+        if self.gathered.len() + BLOCK_BYTES as usize > CHUNK_BYTES_MAX {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), BackupError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let id = self.writer.put(&self.gathered, &self.fingerprints)?;
+        for (number, offset, length, place) in std::mem::take(&mut self.waiting) {
+            self.extent(number, Extent { offset, length, source: Source::Chunk { id, offset: place } });
+        }
+        self.gathered.clear();
+        self.fingerprints.clear();
+        Ok(())
+    }
+
+    fn extent(&mut self, number: u32, extent: Extent) {
+        if let Some((last_number, last)) = self.result.extents.last_mut()
+            && *last_number == number
+            && last.continues_into(&extent)
+        {
+            last.length += extent.length;
+            return;
+        }
+        self.result.extents.push((number, extent));
+    }
+
+    fn finish(mut self) -> Result<Captured, BackupError> {
+        self.flush()?;
+        self.result.bytes_new = self.writer.finish()?;
+        Ok(self.result)
+    }
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    // Most blocks differ in their first bytes; the rest is compared in long steps.
+    block.first() == Some(&0) && block.iter().all(|byte| *byte == 0)
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

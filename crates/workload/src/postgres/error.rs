@@ -1,0 +1,91 @@
+//! Why a backup stopped.
+
+use lifeboat_repository as repository;
+
+/// Why a backup stopped, or never began. Nothing that looks like a backup was left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// A file of the cluster cannot be read.
+    #[error("read the data directory")]
+    Read(#[source] std::io::Error),
+    /// What was asked for cannot be done as things are. The sentence says what to change.
+    #[error("{what}")]
+    Refused {
+        /// What is in the way.
+        what: String,
+        /// What to type or change.
+        hint: Option<String>,
+    },
+    /// Another backup of this workload is running.
+    #[error("another backup of {workload} is running ({holder})")]
+    Busy {
+        /// The workload.
+        workload: String,
+        /// Who holds the lock.
+        holder: String,
+    },
+    /// The server cannot be reached, refuses, or the connection was lost.
+    #[error("{source}")]
+    Server {
+        /// What to check.
+        hint: Option<String>,
+        /// What happened.
+        source: lifeboat_postgres::connection::Error,
+    },
+    /// The control file cannot be used.
+    #[error(transparent)]
+    Control(lifeboat_postgres::control::ControlError),
+    /// A file in the state directory of this machine.
+    #[error("use the state directory")]
+    State(#[source] std::io::Error),
+    /// Somebody asked for the end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl BackupError {
+    /// A file that cannot be read.
+    pub fn read(error: std::io::Error) -> Self {
+        Self::Read(error)
+    }
+
+    /// An error of the server or its connection.
+    pub fn server(error: lifeboat_postgres::connection::Error) -> Self {
+        use lifeboat_postgres::connection::ErrorKind;
+        if error.kind() == ErrorKind::Busy {
+            return Self::Busy { workload: "this workload".into(), holder: error.to_string() };
+        }
+        Self::Server { hint: error.hint().map(str::to_owned), source: error }
+    }
+
+    /// The control file cannot be used.
+    pub fn control(error: lifeboat_postgres::control::ControlError) -> Self {
+        Self::Control(error)
+    }
+
+    /// A file in the state directory of this machine.
+    pub fn state(error: std::io::Error) -> Self {
+        Self::State(error)
+    }
+
+    /// A refusal with a hint.
+    pub fn refused(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Refused { what: what.into(), hint: Some(hint.into()) }
+    }
+
+    /// What to type or change next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repository(error) => error.hint().map(str::to_owned),
+            Self::Read(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run as the user that owns the data directory (usually postgres)".into())
+            }
+            Self::Refused { hint, .. } | Self::Server { hint, .. } => hint.clone(),
+            Self::Busy { .. } => Some("wait for it, or look at it in pg_stat_activity".into()),
+            _ => None,
+        }
+    }
+}

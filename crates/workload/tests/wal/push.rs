@@ -21,6 +21,7 @@ async fn every_file_comes_back(major: u16, segment_mib: u32) {
     fill_segments(&primary, 2).await;
     primary.sql("begin; select pg_create_restore_point('before the fall'); commit").await.unwrap();
     fill_segments(&primary, 1).await;
+    primary.sql("insert into filled (at) values (now())").await.unwrap();
     let end: String = primary.sql("select pg_current_wal_flush_lsn()").await.unwrap().unwrap();
     let replayed = format!("select pg_last_wal_replay_lsn() >= '{end}'::pg_lsn");
     crate::world::until("the standby follows", || async {
@@ -141,7 +142,8 @@ async fn what_is_not_what_its_name_says_is_refused() {
     for (name, content, says) in [
         ("passwd", whole.clone(), "is not the name"),
         ("00000001000000000000000A", whole.clone(), "refuse 00000001000000000000000A"),
-        ("000000010000000000001001", whole.clone(), "refuse 000000010000000000001001"),
+        ("000000010000000000001001", whole.clone(), "is not the name"),
+        ("000000010000000000000100", whole.clone(), "refuse 000000010000000000000100"),
         (name.as_str(), whole[..whole.len() / 2].to_vec(), "has 524288 bytes"),
         (name.as_str(), vec![0; whole.len()], "refuse"),
         (name.as_str(), Vec::new(), "refuse"),

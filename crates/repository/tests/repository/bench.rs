@@ -95,10 +95,7 @@ fn content_of(writer: &mut ChunkWriter, bytes: &[u8]) -> Result<Content> {
     for number in 0..(bytes.len() as u64).div_ceil(LEAF_SPAN_BYTES) {
         let start = number * LEAF_SPAN_BYTES;
         let mut leaf = Leaf::default();
-        extents
-            .iter()
-            .filter(|e| e.offset >= start && e.offset < start + LEAF_SPAN_BYTES)
-            .for_each(|e| leaf.push(*e));
+        extents.iter().filter(|e| e.offset >= start && e.offset < start + LEAF_SPAN_BYTES).for_each(|e| leaf.push(*e));
         leaves.push(writer.put(&leaf.encode(start), &[])?);
     }
     Ok(Content::Leaves(leaves))

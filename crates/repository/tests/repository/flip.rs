@@ -26,10 +26,7 @@ fn flips(seed: u64, length: usize) -> Vec<(usize, u8)> {
     let sample = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().unwrap()) as usize % length;
     let positions: BTreeSet<usize> = match length <= SHORT_BYTES {
         true => (0..length).collect(),
-        false => (0..EDGE_BYTES)
-            .chain(length - TAIL_BYTES..length)
-            .chain(random.chunks_exact(8).map(sample))
-            .collect(),
+        false => (0..EDGE_BYTES).chain(length - TAIL_BYTES..length).chain(random.chunks_exact(8).map(sample)).collect(),
     };
     positions.into_iter().enumerate().map(|(n, at)| (at, 1 << ((n as u64 + seed) % 8))).collect()
 }

@@ -293,6 +293,26 @@ impl Repository {
         Self { id, keys, replicas, unavailable: Vec::new(), level: self.level, limits: self.limits }
     }
 
+    /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
+    /// would be left.
+    pub fn without(&self, names: &[String]) -> Self {
+        let left: Vec<Replica> =
+            self.replicas.iter().filter(|replica| !names.contains(&replica.name)).cloned().collect();
+        let replicas = if left.is_empty() { self.replicas.clone() } else { left };
+        let alone = self.replicas.iter().filter(|replica| !replicas.iter().any(|used| used.name == replica.name));
+        let reason = "left alone after a failure";
+        let mut unavailable = self.unavailable.clone();
+        unavailable.extend(alone.map(|replica| (replica.name.clone(), reason.to_owned())));
+        Self {
+            id: self.id.clone(),
+            keys: self.keys.clone(),
+            replicas,
+            unavailable,
+            level: self.level,
+            limits: self.limits,
+        }
+    }
+
     /// The key records, without secrets.
     pub async fn key_records(&self) -> Result<Vec<(String, KeyRecord)>> {
         let mut records = Vec::new();

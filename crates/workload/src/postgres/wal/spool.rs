@@ -1,0 +1,170 @@
+//! The local directory of a workload: marks and prefetched segments. A cache: deleting it loses nothing.
+//!
+//! Everything here is private to its owner (0700, 0600), written under a temporary name, and believed only after the
+//! content was compared with the mark's checksum.
+
+use super::error::{Result, WalError};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// A mark is a short JSON document.
+const MARK_BYTES_MAX: u64 = 64 * 1024;
+/// Larger than any segment.
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// The spool of one workload.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    directory: PathBuf,
+    destination: String,
+}
+
+/// What a file was when it was stored or fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// BLAKE3 of the content, hexadecimal.
+    pub blake3: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The repository, as [`Spool::new`] was told: a mark about another one proves nothing.
+    pub destination: String,
+}
+
+impl Spool {
+    /// The spool of `workload` below `root`. `destination` is any text that changes when the locations change.
+    pub fn new(root: &Path, workload: &str, destination: impl Into<String>) -> Self {
+        Self { directory: root.join(workload), destination: destination.into() }
+    }
+
+    /// The repository, as told.
+    pub(crate) fn destination(&self) -> &str {
+        &self.destination
+    }
+
+    /// The directory for one purpose, made when missing.
+    pub(crate) fn room(&self, purpose: &str) -> Result<PathBuf> {
+        let path = self.directory.join(purpose);
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(WalError::file("create", &path))?;
+        Ok(path)
+    }
+
+    /// The same without making it.
+    pub(crate) fn path(&self, purpose: &str) -> PathBuf {
+        self.directory.join(purpose)
+    }
+
+    /// The mark of this content.
+    pub(crate) fn mark_of(&self, content: &[u8]) -> Mark {
+        let blake3 = blake3::hash(content).to_hex().to_string();
+        Mark { blake3, bytes: content.len() as u64, destination: self.destination.clone() }
+    }
+
+    /// Whether the mark at `path` is about exactly this content. No mark, or one that can't be read, is about nothing.
+    pub(crate) fn mark_matches(&self, path: &Path, content: &[u8]) -> bool {
+        read_document::<Mark>(path).is_some_and(|mark| mark == self.mark_of(content))
+    }
+
+    /// Leaves a mark, durably.
+    pub(crate) fn leave_mark(&self, path: &Path, content: &[u8]) -> Result<()> {
+        write_document(path, &self.mark_of(content))
+    }
+}
+
+/// Reads a small JSON document; anything that isn't one is nothing.
+pub(crate) fn read_document<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MARK_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Writes a small JSON document, durably.
+pub(crate) fn write_document<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let json = serde_json::to_vec(value).map_err(|error| WalError::Internal(error.to_string()))?;
+    replace(path, &json, true)
+}
+
+/// Puts a whole file in place at once: readers see the old one, none, or all of the new one.
+/// `durable` also waits until it would survive a power cut.
+pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<()> {
+    let temporary = temporary_beside(path);
+    let written = write_new(&temporary, content, durable).map_err(WalError::file("write", &temporary));
+    let placed = written.and_then(|()| fs::rename(&temporary, path).map_err(WalError::file("write", path)));
+    if placed.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    placed?;
+    match path.parent().filter(|_| durable) {
+        Some(parent) => {
+            let synced = File::open(parent).and_then(|directory| directory.sync_all());
+            synced.map_err(WalError::file("sync", parent))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A name that nobody else uses at this moment, in the same directory.
+fn temporary_beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    path.with_file_name(format!("{name}.{}-{number}.tmp", std::process::id()))
+}
+
+fn write_new(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    if durable {
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The content of a file of at most [`FILE_BYTES_MAX`], and the proof that the path still leads to the file that was
+/// read: PostgreSQL recycles segments by renaming them, and then writes into them.
+pub(crate) fn read_stable(path: &Path) -> Result<Vec<u8>> {
+    let failed = || WalError::file("read", path);
+    let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut file = File::open(path).map_err(failed())?;
+    let before = file.metadata().map_err(failed())?;
+    if !before.is_file() || before.len() > FILE_BYTES_MAX {
+        return Err(WalError::Length { name: name(), found: before.len(), expected: FILE_BYTES_MAX });
+    }
+    let mut content = Vec::with_capacity(usize::try_from(before.len()).unwrap_or_default());
+    Read::by_ref(&mut file).take(FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(failed())?;
+    let after = fs::metadata(path).map_err(failed())?;
+    let same = (after.dev(), after.ino(), after.len(), after.mtime(), after.mtime_nsec())
+        == (before.dev(), before.ino(), before.len(), before.mtime(), before.mtime_nsec());
+    if !same || content.len() as u64 != before.len() {
+        return Err(WalError::Changed { name: name() });
+    }
+    Ok(content)
+}
+
+/// Removes files that nobody came for.
+pub(crate) fn clear_older_than(directory: &Path, age: Duration) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let old = modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|elapsed| elapsed > age));
+        if old {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Takes the only seat for a purpose, until the value is dropped; `None` when somebody sits there.
+pub(crate) fn only_one(path: &Path) -> Result<Option<File>> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(WalError::file("open", path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(WalError::file("lock", path)(error.into())),
+    }
+}

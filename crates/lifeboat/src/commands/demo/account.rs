@@ -5,17 +5,15 @@ use crate::output::Output;
 use lifeboat_postgres::cluster::Programs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-/// Runs the demo again as `postgres` or `nobody` when we are root; the result is that run's. `None`: we aren't root.
-pub fn run_as_somebody_else(
-    programs: &Programs,
-    keep: bool,
-    output: &Output,
-) -> Result<Option<Result<(), Failure>>, Failure> {
+const COPY_PREFIX: &str = "lifeboat-demo-program";
+
+/// Becomes `postgres` or `nobody`, with the same demo, when we are root; then it doesn't return. Otherwise does nothing.
+pub fn become_somebody_else(programs: &Programs, keep: bool, output: &Output) -> Result<(), Failure> {
     if !rustix::process::geteuid().is_root() {
-        return Ok(None);
+        return Ok(());
     }
     let failed =
         |what: &str, error: &std::io::Error| Failure::from_error(FailureKind::Unavailable, error).while_doing(what);
@@ -26,26 +24,23 @@ pub fn run_as_somebody_else(
     })?;
     output.hint(&format!("running as {name}, because PostgreSQL does not run as root"));
     // Our own program may lie where that account can't reach it.
-    let program = copy_of_ourselves().map_err(|error| failed("copy this program for another account", &error))?;
+    let program = copy_for(uid, gid).map_err(|error| failed("copy this program for another account", &error))?;
     let mut command = Command::new(&program);
     command.arg("demo").arg("--bin-dir").arg(programs.directory());
-    if keep {
-        command.arg("--keep");
+    let options = [(keep, "--keep"), (output.is_json(), "--json"), (output.is_quiet(), "--quiet")];
+    command.args(options.iter().filter(|(wanted, _)| *wanted).map(|(_, option)| option));
+    let error = command.uid(uid).gid(gid).current_dir("/").env("HOME", "/nonexistent").exec();
+    Err(failed("run the demo as another account", &error))
+}
+
+/// Removes the copy that we are, if we are one.
+pub fn remove_copy() {
+    let Ok(program) = std::env::current_exe() else { return };
+    let Some(directory) = program.parent() else { return };
+    if directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(COPY_PREFIX)) {
+        // At worst a file is left in the temporary directory.
+        let _ = std::fs::remove_dir_all(directory);
     }
-    if output.is_json() {
-        command.arg("--json");
-    }
-    if output.is_quiet() {
-        command.arg("--quiet");
-    }
-    let status = command.uid(uid).gid(gid).current_dir("/").env("HOME", "/nonexistent").status();
-    let _ = program.parent().map(std::fs::remove_dir_all);
-    let status = status.map_err(|error| failed("run the demo as another account", &error))?;
-    // It has told its failure itself.
-    if !status.success() {
-        std::process::exit(status.code().unwrap_or(1));
-    }
-    Ok(Some(Ok(())))
 }
 
 fn find(passwd: &str, name: &str) -> Option<(String, u32, u32)> {
@@ -53,11 +48,12 @@ fn find(passwd: &str, name: &str) -> Option<(String, u32, u32)> {
     Some((name.to_owned(), fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
 }
 
-fn copy_of_ourselves() -> std::io::Result<PathBuf> {
-    let directory = super::stage::make_directory(&std::env::temp_dir(), "lifeboat-demo-program")?;
-    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))?;
+fn copy_for(uid: u32, gid: u32) -> std::io::Result<PathBuf> {
+    let directory = super::stage::make_directory(&std::env::temp_dir(), COPY_PREFIX)?;
     let program = directory.join("lifeboat");
     std::fs::copy(std::env::current_exe()?, &program)?;
-    std::fs::set_permissions(Path::new(&program), std::fs::Permissions::from_mode(0o755))?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    std::os::unix::fs::chown(&program, Some(uid), Some(gid))?;
+    std::os::unix::fs::chown(&directory, Some(uid), Some(gid))?;
     Ok(program)
 }

@@ -24,10 +24,9 @@ use story::Measured;
 
 pub fn run(arguments: &DemoArguments, output: &Output) -> Result<(), Failure> {
     let programs = find_programs(arguments.bin_dir.as_deref())?;
-    if let Some(done) = account::run_as_somebody_else(&programs, arguments.keep, output)? {
-        return done;
-    }
+    account::become_somebody_else(&programs, arguments.keep, output)?;
     let stage = Stage::set(programs, output)?;
+    account::remove_copy();
     let told = rooms::runtime()?.block_on(story::tell(&stage));
     match told {
         Ok(measured) => {

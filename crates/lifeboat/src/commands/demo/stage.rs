@@ -187,13 +187,3 @@ fn random_passphrase() -> std::io::Result<String> {
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
 }
-
-impl From<lifeboat_postgres::cluster::ClusterError> for Failure {
-    fn from(error: lifeboat_postgres::cluster::ClusterError) -> Self {
-        let failure = Self::from_error(FailureKind::Unavailable, &error);
-        match error.hint() {
-            Some(hint) => failure.with_hint(hint),
-            None => failure,
-        }
-    }
-}

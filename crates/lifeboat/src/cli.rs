@@ -109,7 +109,7 @@ pub enum Command {
     Key(KeyCommand),
 
     /// The main job on this machine, with nothing configured: make a database, back it up, lose it, bring it back
-    Demo,
+    Demo(DemoArguments),
 
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  lifeboat completions bash > /etc/bash_completion.d/lifeboat")]
@@ -124,6 +124,16 @@ pub enum Command {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         to: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// Where PostgreSQL's programs are [default: the newest on this machine]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub bin_dir: Option<PathBuf>,
+    /// Leave the demo's files where they are
+    #[arg(long)]
+    pub keep: bool,
 }
 
 #[derive(Debug, Args)]

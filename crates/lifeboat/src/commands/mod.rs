@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod completions;
 mod copy;
+mod demo;
 mod init;
 mod key;
 mod man;
@@ -24,6 +25,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Init => init::run(&cli.global, output),
         Command::Backup(arguments) => backup::run(&cli.global, arguments, output),
         Command::Copy(arguments) => copy::run(&cli.global, arguments, output),
+        Command::Demo(arguments) => demo::run(arguments, output),
         Command::Wal(command) => wal::run(&cli.global, command, output),
         Command::Key(command) => key::run(&cli.global, command, output),
         Command::Check(arguments) => check::run(&cli.global, arguments, output),

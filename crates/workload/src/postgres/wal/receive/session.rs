@@ -35,17 +35,19 @@ pub(crate) async fn run(context: &mut Context<'_>, carried: &mut Carried) -> Res
     let otherwise = kept_from(&mut client, &slot, &identity).await?;
     let position = match carried.position {
         Some(position) => start::again(position, &history, segment_size, otherwise),
+        None if carried.beyond_gap => start::at_slot(&history, segment_size, otherwise),
         None => start::first(&inventory::observe(&archive).await?, &history, otherwise),
     };
     carried.position = Some(position);
     let from = Segment::containing(position.timeline, position.stored, segment_size).start(segment_size);
-    let stream = client.start_streaming(Some(&slot), from, position.timeline).await;
-    let stream = stream.map_err(|error| match error.kind() {
-        ErrorKind::WalRemoved | ErrorKind::SlotLost => {
-            WalError::Gap { timeline: position.timeline, from: position.stored, source: Box::new(error) }
+    let stream = match client.start_streaming(Some(&slot), from, position.timeline).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::WalRemoved | ErrorKind::SlotLost) => {
+            renew_slot(context).await;
+            return Err(WalError::Gap { timeline: position.timeline, from: position.stored, source: Box::new(error) });
         }
-        _ => server("start the stream", error),
-    })?;
+        Err(error) => return Err(server("start the stream", error)),
+    };
     let now = Instant::now();
     let session = Session {
         archive,
@@ -124,6 +126,21 @@ async fn kept_from(client: &mut ReplicationClient, slot: &str, identity: &System
     }
     let state = client.read_slot(slot).await.map_err(failed)?;
     Ok(state.and_then(|state| state.restart_lsn).unwrap_or(identity.flush_lsn))
+}
+
+/// A slot that lost what it should keep keeps nothing ever after. A new one keeps at least what comes from now on, so
+/// that the next backup is followed by a log without a gap. Best effort: the gap is what must be reported.
+async fn renew_slot(context: &Context<'_>) {
+    let slot = &context.options.slot;
+    let Ok(mut client) = ReplicationClient::connect(context.target).await else { return };
+    let renewed = match client.drop_slot(slot).await {
+        Ok(()) => client.create_slot_if_missing(slot).await.map(drop),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = renewed {
+        context.progress.problem(&describe(&error));
+    }
+    client.close().await;
 }
 
 /// A connection while it streams.

@@ -242,7 +242,8 @@ pub enum WalCommand {
     },
     /// Bring one file back: restore_command = 'lifeboat wal fetch %f %p'
     ///
-    /// Exit code 3 only when it certainly isn't there; an unreachable location is never taken for that.
+    /// Exit code 3 only when it certainly isn't there. Every other failure has 128 added to its exit code (133 for an
+    /// unreachable location), because PostgreSQL takes 1 to 125 for "not there" and would end recovery too early.
     Fetch {
         /// The file's name, as PostgreSQL's %f gives it
         name: String,
@@ -251,6 +252,26 @@ pub enum WalCommand {
         path: PathBuf,
         #[command(flatten)]
         of: WorkloadOption,
+        /// Read from this location only
+        #[arg(long, value_name = "LOCATION")]
+        from: Option<String>,
+        /// Load nothing ahead: for pg_rewind, which walks backwards
+        #[arg(long)]
+        no_prefetch: bool,
+        /// Also give the last, incomplete segment of this timeline (`lifeboat restore` sets it)
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        incomplete_of: Option<u32>,
+    },
+    /// Load the segments after NAME ahead of recovery (started by `wal fetch`)
+    #[command(hide = true)]
+    Prefetch {
+        /// The segment that was fetched last
+        name: String,
+        #[command(flatten)]
+        of: WorkloadOption,
+        /// Read from this location only
+        #[arg(long, value_name = "LOCATION")]
+        from: Option<String>,
     },
     /// Stream the log of a workload until told to stop
     Receive {

@@ -6,6 +6,7 @@ use lifeboat_location::ErrorKind as LocationKind;
 use lifeboat_postgres::connection::{Error as ServerError, ErrorKind as ServerKind};
 use lifeboat_repository::Error as RepositoryError;
 use lifeboat_workload::postgres::BackupError;
+use lifeboat_workload::postgres::wal::{WalError, WalErrorKind};
 use std::io::ErrorKind as IoKind;
 
 fn location_kind(kind: LocationKind) -> FailureKind {
@@ -46,6 +47,17 @@ fn server_kind(kind: ServerKind) -> FailureKind {
     }
 }
 
+fn wal_kind(kind: WalErrorKind) -> FailureKind {
+    match kind {
+        WalErrorKind::Invalid => FailureKind::Usage,
+        WalErrorKind::Unavailable => FailureKind::Unavailable,
+        WalErrorKind::Corrupt => FailureKind::Corrupt,
+        WalErrorKind::Conflict => FailureKind::Locked,
+        WalErrorKind::Gap => FailureKind::NotFound,
+        WalErrorKind::Internal => FailureKind::Internal,
+    }
+}
+
 /// Files of this machine.
 pub fn io_kind(error: &std::io::Error) -> FailureKind {
     match error.kind() {
@@ -83,8 +95,15 @@ impl From<BackupError> for Failure {
             BackupError::Busy { .. } => FailureKind::Locked,
             BackupError::Server { source, .. } => server_kind(source.kind()),
             BackupError::Control(_) => FailureKind::Corrupt,
+            BackupError::Wal(error) => wal_kind(error.kind()),
             BackupError::Interrupted => FailureKind::Unavailable,
         };
         hinted(Self::from_error(kind, &error), error.hint())
+    }
+}
+
+impl From<WalError> for Failure {
+    fn from(error: WalError) -> Self {
+        hinted(Self::from_error(wal_kind(error.kind()), &error), error.hint())
     }
 }

@@ -6,6 +6,7 @@ use crate::output::Output;
 use lifeboat_location as location;
 use lifeboat_postgres::connection::{Secret as ServerSecret, Target as ServerTarget};
 use lifeboat_repository::{Passphrase, Replica, Repository};
+use lifeboat_workload::postgres::wal::Spool;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ pub fn replicas(config: &Config, names: &[String]) -> Result<Vec<Replica>, Failu
     let mut replicas = Vec::with_capacity(names.len());
     for name in names {
         let settings = location_settings(super::commands::find_named("location", name, &config.locations)?)?;
-        let location = location::open(&settings).map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
+        let location =
+            location::open(&settings).map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
         replicas.push(Replica { name: name.clone(), location });
     }
     Ok(replicas)
@@ -106,6 +108,14 @@ pub fn state_dir(config: &Config) -> Result<PathBuf, Failure> {
         Failure::new(FailureKind::Usage, "neither state_dir nor HOME says where this machine's state is kept")
             .with_hint("add state_dir = \"/var/cache/lifeboat\" to the configuration")
     })
+}
+
+/// The marks about the log of a workload. They hold for the locations they were made with.
+pub fn spool(config: &Config, name: &str) -> Result<Spool, Failure> {
+    let workload = super::commands::find_named("workload", name, &config.workloads)?;
+    let places = workload.locations.iter().filter_map(|name| config.locations.get(name));
+    let destination = places.map(|location| location.url.to_string()).collect::<Vec<_>>().join(" ");
+    Ok(Spool::new(&state_dir(config)?, name, destination))
 }
 
 /// Threads for reading and compressing.

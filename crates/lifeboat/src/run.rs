@@ -14,11 +14,35 @@ use std::process::ExitCode;
 /// Runs the command line and says how it ended.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let as_json = arguments.iter().any(|argument| argument == "--json");
-    guarded(as_json, || parse_and_run(arguments))
+    let exit_codes = ExitCodes::of(&arguments);
+    guarded(as_json, exit_codes, || parse_and_run(arguments))
+}
+
+/// How exit codes are read by whoever started us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ExitCodes {
+    /// As documented.
+    Plain,
+    /// By PostgreSQL's recovery, to which 1 to 125 mean "no such file": all but that get 128 added.
+    RestoreCommand,
+}
+
+impl ExitCodes {
+    fn of(arguments: &[OsString]) -> Self {
+        let fetches = arguments.windows(2).any(|pair| pair[0] == "wal" && pair[1] == "fetch");
+        if fetches { Self::RestoreCommand } else { Self::Plain }
+    }
+
+    fn code(self, kind: FailureKind) -> ExitCode {
+        match self {
+            Self::RestoreCommand if kind != FailureKind::NotFound => ExitCode::from(128 + kind.exit_code()),
+            _ => ExitCode::from(kind.exit_code()),
+        }
+    }
 }
 
 /// Runs a command to its exit code. A panic becomes one sentence and exit code 1.
-fn guarded(as_json: bool, command: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+fn guarded(as_json: bool, exit_codes: ExitCodes, command: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().unwrap_or("no message");
@@ -29,9 +53,9 @@ fn guarded(as_json: bool, command: impl FnOnce() -> Result<(), Failure>) -> Exit
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => {
             failure.tell(as_json);
-            ExitCode::from(failure.kind.exit_code())
+            exit_codes.code(failure.kind)
         }
-        Err(_) => ExitCode::from(FailureKind::Internal.exit_code()),
+        Err(_) => exit_codes.code(FailureKind::Internal),
     }
 }
 
@@ -129,7 +153,22 @@ mod tests {
 
     #[test]
     fn a_panic_is_one_sentence_and_exit_code_1() {
-        let code = guarded(false, || panic!("two\nlines"));
+        let code = guarded(false, ExitCodes::Plain, || panic!("two\nlines"));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(1)));
+    }
+
+    #[test]
+    fn recovery_never_takes_a_failure_for_the_end_of_the_log() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let fetch = ExitCodes::of(&words("lifeboat --config x wal fetch 000000010000000000000001 y"));
+        let text = |code: ExitCode| format!("{code:?}");
+        assert_eq!(text(fetch.code(FailureKind::NotFound)), text(ExitCode::from(3)));
+        for kind in [FailureKind::Internal, FailureKind::Usage, FailureKind::Unavailable, FailureKind::Corrupt] {
+            assert_eq!(text(fetch.code(kind)), text(ExitCode::from(128 + kind.exit_code())));
+        }
+        assert_eq!(
+            text(ExitCodes::of(&words("lifeboat wal push x")).code(FailureKind::Usage)),
+            text(ExitCode::from(2))
+        );
     }
 }

@@ -144,9 +144,8 @@ impl Bucket {
         }
         let mut bytes = BytesMut::with_capacity(expected as usize);
         let mut pieces = answer.into_stream();
-        while let Some(piece) = tokio::time::timeout(self.time_limit, pieces.next())
-            .await
-            .map_err(|_| self.too_slow("get", key))?
+        while let Some(piece) =
+            tokio::time::timeout(self.time_limit, pieces.next()).await.map_err(|_| self.too_slow("get", key))?
         {
             bytes.extend_from_slice(&piece.map_err(|error| self.failed("get", key, error))?);
             if bytes.len() as u64 > expected {

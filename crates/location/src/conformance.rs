@@ -110,7 +110,8 @@ async fn sizes(location: &dyn Location, space: &str) {
 
 async fn listings(location: &dyn Location, space: &str) {
     // `a-` sorts before `a/`, `a0` after it: an order of directories isn't an order of keys.
-    let keys = ["l/a-", "l/a/b", "l/a/c/d", "l/a0", "l/ab", "l/b", "l/points/shop/2026-01-01", "l/points/shop/2026-02-01"];
+    let keys =
+        ["l/a-", "l/a/b", "l/a/c/d", "l/a0", "l/ab", "l/b", "l/points/shop/2026-01-01", "l/points/shop/2026-02-01"];
     for key in keys.iter().rev() {
         location.put_new(&format!("{space}/{key}"), Bytes::from_static(b"x")).await.expect("put");
     }

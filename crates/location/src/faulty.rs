@@ -194,7 +194,7 @@ impl<L: Location> Location for Faulty<L> {
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        Ok(self.strike(Operation::Delete, key, self.inner.delete(key)).await?.0)
+        self.strike(Operation::Delete, key, self.inner.delete(key)).await.map(|_| ())
     }
 
     async fn read_register(&self, key: &str) -> Result<Option<(Bytes, Version)>> {

@@ -108,7 +108,9 @@ impl Settings {
             Some(endpoint) => match endpoint.strip_prefix("http://") {
                 Some(rest) if self.allow_http || is_loopback(rest) => true,
                 Some(_) => return Err(self.invalid("the endpoint is plain http and not on this machine: use https")),
-                None => return Err(self.invalid(format!("the endpoint {endpoint} must begin with https:// or http://"))),
+                None => {
+                    return Err(self.invalid(format!("the endpoint {endpoint} must begin with https:// or http://")));
+                }
             },
             None => false,
         };
@@ -146,7 +148,9 @@ impl fmt::Debug for Settings {
 /// Opens the location of `settings.url`. Errors are [`ErrorKind::Invalid`] and say what is wrong with it.
 pub fn open(settings: &Settings) -> Result<Arc<dyn Location>> {
     let Some((scheme, rest)) = settings.url.split_once("://") else {
-        return Err(settings.invalid("a url begins with file:// s3:// az:// or gs://, such as file:///var/lib/lifeboat"));
+        return Err(
+            settings.invalid("a url begins with file:// s3:// az:// or gs://, such as file:///var/lib/lifeboat")
+        );
     };
     if scheme == "file" {
         return Ok(Arc::new(Directory::open(directory_path(settings)?)?));
@@ -257,7 +261,8 @@ mod tests {
         for good in ["http://127.0.0.1:9000", "http://localhost:1", "http://[::1]:9000", "https://s3.example.org"] {
             assert!(with(good).is_ok(), "{good}");
         }
-        for bad in ["http://s3.example.org", "http://127.0.0.1.example.org", "s3.example.org", "http://localhost@evil"] {
+        for bad in ["http://s3.example.org", "http://127.0.0.1.example.org", "s3.example.org", "http://localhost@evil"]
+        {
             assert!(with(bad).is_err(), "{bad}");
         }
     }

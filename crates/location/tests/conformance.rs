@@ -52,6 +52,9 @@ async fn azure_azurite() {
     run(&*location, Expected { atomic: false, ..Expected::ALL }).await;
 }
 
+/// fake-gcs-server answers `PUT /bucket/object` with "invalid uploadType": it knows uploads by Google's JSON interface
+/// only, the object-store library by the XML interface only. Until one of them learns, this shows where they part.
+#[ignore = "fake-gcs-server refuses uploads by the XML interface, which the object-store library uses"]
 #[tokio::test(flavor = "multi_thread")]
 async fn google_fake() {
     let server = tokio::task::spawn_blocking(servers::fake_gcs).await.unwrap().unwrap();

@@ -1,1 +1,27 @@
+//! Bringing back: which moments can be reached, the plan of a restore, carrying it out, and starting the result to
+//! prove it.
+//!
+//! The shape is observe → plan → apply. [`windows`] and [`plan`] are pure: what is known goes in, a value that can be
+//! printed comes out, and what can't be reached is refused before anything is touched. [`restore`] and [`boot`] act.
+//!
+//! Not here: reading a configuration, printing, storing the result of a verification.
 
+// Pure.
+mod line;
+mod path;
+mod plan;
+mod planner;
+mod quoting;
+mod refusal;
+mod settings;
+mod target;
+mod window;
+
+pub use path::{Leg, PointSummary, Run, TransactionMark, WalCoverage};
+pub use plan::{RestorePlan, Stop, TimelineSetting};
+pub use planner::{Known, Place, Wanted, plan};
+pub use quoting::{QuotingError, RestoreCommand};
+pub use refusal::{Reason, Refusal, RefusalKind};
+pub use settings::{Action, Setting, edit_settings_file, recovery_settings};
+pub use target::{Target, TimelineChoice, spoken};
+pub use window::{Unusable, Window, unusable, windows};

@@ -73,6 +73,14 @@ pub struct Frame {
     pub compressed: bool,
 }
 
+impl Frame {
+    /// Whether plaintext and stored length can belong together: what doesn't shrink is stored as it is.
+    pub(crate) fn has_sane_sizes(&self) -> bool {
+        let (plain, stored) = (self.plain_bytes as usize, self.stored_bytes as usize);
+        plain <= CHUNK_BYTES_MAX && stored >= TAG_BYTES && stored <= plain + TAG_BYTES
+    }
+}
+
 /// An object whose table of contents has been opened.
 #[derive(Debug)]
 pub struct Container {
@@ -235,7 +243,7 @@ fn parse_toc(object: &str, plain: &[u8], layout: &Layout) -> Result<Vec<Frame>> 
                 _ => return Err(damaged("unknown compression")),
             },
         };
-        if frame.offset != expected_offset || frame.plain_bytes as usize > CHUNK_BYTES_MAX {
+        if frame.offset != expected_offset || !frame.has_sane_sizes() {
             return Err(damaged("frames don't follow one another"));
         }
         expected_offset = frame.offset.checked_add(frame.stored_bytes).ok_or_else(|| damaged("offset overflows"))?;

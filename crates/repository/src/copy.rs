@@ -1,18 +1,20 @@
 //! Bringing locations up to date: what one has and another lacks is copied as it is.
 //!
-//! Objects are the same everywhere, so a copy needs no key and no decision. Order: keys and packs, then the index,
-//! then logs, and points last, so that a point is never there before what it needs.
+//! Objects are the same everywhere, so a copy changes nothing; each is checked on the way, because damage must not
+//! spread. Order: keys and packs, then the index, then logs, then points and their receipts, so that a point is never
+//! there before what it needs.
 
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
-use crate::reader::pack_id;
+use crate::patience::{ask_all, within};
 use futures::StreamExt;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// In the order in which they are copied.
-const PREFIXES: [&str; 8] = ["keys/", "packs/", "index/", "wal/", "ledger/", "plan/", "points/", "verifications/"];
+pub(crate) const PREFIXES: [&str; 9] =
+    ["keys/", "packs/", "index/", "wal/", "ledger/", "plan/", "points/", "receipts/", "verifications/"];
 const COPIES_AT_ONCE: usize = 4;
 
 /// What would be copied.
@@ -46,23 +48,23 @@ impl fmt::Display for CopyReport {
     }
 }
 
-async fn listing(replica: &Replica) -> Result<Vec<BTreeMap<String, u64>>> {
-    let mut all = Vec::new();
+/// Keys and sizes in bytes of everything in one location that is copied.
+type Listing = BTreeMap<String, u64>;
+
+async fn listing(replica: &Replica) -> Result<Listing> {
+    let mut all = Listing::new();
     for prefix in PREFIXES {
-        let entries = replica.location.list(prefix).await?;
-        all.push(entries.into_iter().map(|entry| (entry.key, entry.size)).collect());
+        all.extend(replica.location.list(prefix).await?.into_iter().map(|entry| (entry.key, entry.size)));
     }
     Ok(all)
 }
 
-fn difference(from: &[BTreeMap<String, u64>], to: &[BTreeMap<String, u64>]) -> Vec<(String, u64)> {
-    let missing = |(have, lack): (&BTreeMap<String, u64>, &BTreeMap<String, u64>)| {
-        have.iter()
-            .filter(|(key, _)| !lack.contains_key(*key))
-            .map(|(key, size)| (key.clone(), *size))
-            .collect::<Vec<_>>()
+fn difference(from: &Listing, to: &Listing) -> Vec<(String, u64)> {
+    let missing = |prefix: &&str| {
+        let of_prefix = from.range(prefix.to_string()..).take_while(|(key, _)| key.starts_with(*prefix));
+        of_prefix.filter(|(key, _)| !to.contains_key(*key)).map(|(key, size)| (key.clone(), *size)).collect::<Vec<_>>()
     };
-    from.iter().zip(to).flat_map(missing).collect()
+    PREFIXES.iter().flat_map(missing).collect()
 }
 
 impl Repository {
@@ -83,21 +85,33 @@ impl Repository {
     /// Carries a plan out. `copied` is told the size of each object, in bytes.
     pub async fn apply_copy(&self, plan: &CopyPlan, copied: &(dyn Fn(u64) + Sync)) -> Result<CopyReport> {
         let (from, to) = (self.replica(&plan.from)?, self.replica(&plan.to)?);
-        Ok(copy_objects(from, to, &plan.objects, copied).await)
+        Ok(copy_objects(self, from, to, &plan.objects, copied).await.0)
     }
 }
 
+/// Why one object was not copied.
+enum Failure {
+    /// It couldn't be read, or is damaged where it would come from.
+    Source(Error),
+    /// The other location didn't take it.
+    Target(Error),
+}
+
+/// The second value is true when the target is to blame for a failure.
 async fn copy_objects(
+    repository: &Repository,
     from: &Replica,
     to: &Replica,
     objects: &[(String, u64)],
     copied: &(dyn Fn(u64) + Sync),
-) -> CopyReport {
+) -> (CopyReport, bool) {
     let mut report = CopyReport { to: to.name.clone(), ..CopyReport::default() };
+    let mut target_failed = false;
     for prefix in PREFIXES {
-        let keys: Vec<String> =
-            objects.iter().map(|(key, _)| key).filter(|key| key.starts_with(prefix)).cloned().collect();
-        let copies = keys.into_iter().map(|key| async move { copy_one(from, to, &key).await });
+        let of_prefix: Vec<(String, u64)> =
+            objects.iter().filter(|(key, _)| key.starts_with(prefix)).cloned().collect();
+        let copies =
+            of_prefix.into_iter().map(|(key, size)| async move { copy_one(repository, from, to, &key, size).await });
         let mut results = futures::stream::iter(copies).buffer_unordered(COPIES_AT_ONCE);
         while let Some(result) = results.next().await {
             match result {
@@ -106,7 +120,13 @@ async fn copy_objects(
                     report.bytes += bytes;
                     copied(bytes);
                 }
-                Err(error) => report.failure = Some(describe(&error)),
+                Err(Failure::Source(error)) => report.failure = Some(describe(&error)),
+                Err(Failure::Target(error)) => {
+                    report.failure = Some(describe(&error));
+                    target_failed = true;
+                    // It won't take the next one either, and each try may cost the patience.
+                    break;
+                }
             }
         }
         // What comes later depends on what came before: a location never gets a point without its packs.
@@ -114,56 +134,71 @@ async fn copy_objects(
             break;
         }
     }
-    report
+    (report, target_failed)
 }
 
-/// Objects whose names are hashes are checked on the way: damage must not spread.
-async fn copy_one(from: &Replica, to: &Replica, key: &str) -> Result<u64> {
-    let bytes = from.location.get(key).await?;
+async fn copy_one(
+    repository: &Repository,
+    from: &Replica,
+    to: &Replica,
+    key: &str,
+    size: u64,
+) -> std::result::Result<u64, Failure> {
+    let limit = repository.limits.time_for(size * COPIES_AT_ONCE as u64);
+    let bytes = within(from, limit, from.location.get(key)).await.map_err(Failure::Source)?;
     let object = format!("{}/{key}", from.location.address());
-    if (key.starts_with("packs/") || key.starts_with("index/"))
-        && pack_id(key) != Some(*blake3::hash(&bytes).as_bytes())
-    {
-        return Err(Error::corrupt(object, "its name is not the hash of its bytes, so it is not copied"));
-    }
-    if !key.starts_with("keys/") {
-        crate::container::parse(&object, &bytes)?;
-    }
+    crate::verify::check_copy(repository, key, &bytes)
+        .map_err(|error| Failure::Source(Error::corrupt(object, format!("so it is not copied: {error}"))))?;
     let length = bytes.len() as u64;
-    to.location.put_new(key, bytes).await?;
+    within(to, limit, to.location.put_new(key, bytes)).await.map_err(Failure::Target)?;
     Ok(length)
 }
 
-/// Copies between all reachable locations until each has what any has. Returns, for every location that lacked
-/// something, from where it came and what was done. Failures are part of the reports: nobody waits for a dead location.
-pub(crate) async fn heal(repository: &Repository) -> Vec<(String, CopyReport)> {
-    let mut listings = Vec::new();
-    for replica in &repository.replicas {
-        if let Ok(listing) = listing(replica).await {
-            listings.push((replica, listing));
+/// What [`heal`] did.
+#[derive(Debug, Default)]
+pub(crate) struct Healed {
+    /// From where, and what was done. Only for locations that lacked something.
+    pub reports: Vec<(String, CopyReport)>,
+    /// Locations that are still behind because they don't answer or didn't take what they lack, and why.
+    pub behind: Vec<(String, String)>,
+}
+
+/// Copies between all reachable locations until each has what any has, and writes receipts that a crash left out.
+///
+/// Failures are part of the result: nobody waits for a dead location.
+pub(crate) async fn heal(repository: &Repository) -> Result<Healed> {
+    let mut healed = Healed::default();
+    let ask = async |replica: Replica| listing(&replica).await;
+    let answers = ask_all(&repository.replicas, repository.limits.listing(), ask).await;
+    let mut listings: Vec<(Replica, Listing)> = Vec::new();
+    for (replica, answer) in repository.replicas.iter().zip(answers) {
+        match answer {
+            Ok(listing) => listings.push((replica.clone(), listing)),
+            Err(error) => healed.behind.push((replica.name.clone(), describe(&error))),
         }
     }
-    let mut reports = Vec::new();
+    repository.heal_receipts(&mut listings).await?;
     for to in 0..listings.len() {
         for from in (0..listings.len()).filter(|&from| from != to) {
             let missing = difference(&listings[from].1, &listings[to].1);
             if missing.is_empty() {
                 continue;
             }
-            let report = copy_objects(listings[from].0, listings[to].0, &missing, &|_| {}).await;
-            if report.failure.is_none() {
-                for ((key, size), place) in
-                    missing.into_iter().filter_map(|object| place_of(&object.0).map(|place| (object, place)))
-                {
-                    listings[to].1[place].insert(key, size);
-                }
+            let (source, target) = (&listings[from].0, &listings[to].0);
+            let (report, target_failed) = copy_objects(repository, source, target, &missing, &|_| {}).await;
+            if target_failed {
+                let reason = report.failure.clone().unwrap_or_default();
+                healed.behind.push((target.name.clone(), format!("could not be brought up to date: {reason}")));
             }
-            reports.push((listings[from].0.name.clone(), report));
+            let complete = report.failure.is_none();
+            healed.reports.push((source.name.clone(), report));
+            if complete {
+                listings[to].1.extend(missing);
+            }
+            if target_failed {
+                break;
+            }
         }
     }
-    reports
-}
-
-fn place_of(key: &str) -> Option<usize> {
-    PREFIXES.iter().position(|prefix| key.starts_with(prefix))
+    Ok(healed)
 }

@@ -3,13 +3,16 @@
 //! It is made of fragments, written once, that merge in any order: a fragment lists some packs with all their frames.
 //! The index is a cache of what the packs' own tables say; losing a fragment loses time, not data.
 
-use crate::chunk::{CHUNK_BYTES_MAX, ChunkId};
+use crate::chunk::ChunkId;
 use crate::container::{FRAMES_MAX, Frame};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
+use std::ops::Range;
 
 const PACK_HEAD_BYTES: usize = 32 + 8 + 32 + 4;
 const ROW_BYTES: usize = 48;
+/// A fragment is not made larger than this many frames: some 50 MiB.
+const FRAGMENT_FRAMES_MAX: usize = 1 << 20;
 /// Largest fragment accepted, in bytes.
 pub const FRAGMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -101,6 +104,20 @@ impl Index {
     }
 }
 
+/// Cuts a list of packs into parts that each make a fragment of a size that is accepted when it is read.
+pub fn fragments_of(packs: &[PackEntry]) -> Vec<&[PackEntry]> {
+    let (mut parts, mut start, mut frames) = (Vec::new(), 0, 0);
+    for (number, pack) in packs.iter().enumerate() {
+        if number > start && frames + pack.frames.len() > FRAGMENT_FRAMES_MAX {
+            parts.push(&packs[start..number]);
+            (start, frames) = (number, 0);
+        }
+        frames += pack.frames.len();
+    }
+    parts.push(&packs[start..]);
+    parts
+}
+
 /// Bytes of a fragment with these packs.
 pub fn encode_fragment(packs: &[PackEntry]) -> Vec<u8> {
     let rows: usize = packs.iter().map(|pack| pack.frames.len()).sum();
@@ -167,13 +184,15 @@ fn parse_packs(cursor: &mut Cursor<'_>) -> Option<Vec<PackEntry>> {
         if frame_count > FRAMES_MAX || frame_count as usize > cursor.0.len() / ROW_BYTES {
             return None;
         }
-        let frames = (0..frame_count).map(|_| parse_row(cursor, bytes)).collect::<Option<Vec<_>>>()?;
+        let mut free = 0..bytes;
+        let frames = (0..frame_count).map(|_| parse_row(cursor, &mut free)).collect::<Option<Vec<_>>>()?;
         packs.push(PackEntry { id, bytes, salt, frames });
     }
     Some(packs)
 }
 
-fn parse_row(cursor: &mut Cursor<'_>, pack_bytes: u64) -> Option<Frame> {
+/// `free` is the part of the pack after the frames so far: frames follow one another.
+fn parse_row(cursor: &mut Cursor<'_>, free: &mut Range<u64>) -> Option<Frame> {
     let frame = Frame {
         id: ChunkId(cursor.id()?),
         offset: cursor.word()?,
@@ -185,6 +204,8 @@ fn parse_row(cursor: &mut Cursor<'_>, pack_bytes: u64) -> Option<Frame> {
             _ => return None,
         },
     };
-    let end = u64::from(frame.offset) + u64::from(frame.stored_bytes);
-    (frame.plain_bytes as usize <= CHUNK_BYTES_MAX && end <= pack_bytes).then_some(frame)
+    let (start, end) = (u64::from(frame.offset), u64::from(frame.offset) + u64::from(frame.stored_bytes));
+    let fits = frame.has_sane_sizes() && free.start <= start && end <= free.end;
+    free.start = end;
+    fits.then_some(frame)
 }

@@ -17,9 +17,11 @@ mod key;
 mod log;
 mod open;
 mod pack;
+mod patience;
 mod point;
 mod progress;
 mod reader;
+mod receipt;
 mod session;
 mod tree;
 mod verification;
@@ -35,6 +37,7 @@ pub use index::{Index, Placement};
 pub use key::{KeyFingerprint, KeyRecord, Passphrase};
 pub use log::{LogEntry, LogObject, LogPut};
 pub use open::{InitOutcome, Replica, Repository, RepositoryId};
+pub use patience::Limits;
 pub use point::{LocationState, Point, PointHeader, PointId};
 pub use progress::{Progress, Silent};
 pub use reader::{ChunkReader, Located};
@@ -48,6 +51,8 @@ pub mod decode {
     pub use crate::container::parse as container;
     pub use crate::file_map::Leaf;
     pub use crate::index::parse_fragment as index_fragment;
+    pub use crate::open::{parse_key_record as key_record, parse_root as root};
+    pub use crate::pack::parse_fingerprints as fingerprints;
     pub use crate::point::parse as point;
     pub use crate::tree::parse as tree;
 }

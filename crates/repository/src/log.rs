@@ -9,16 +9,12 @@
 use crate::container::{Builder, Container, ContainerKind};
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use lifeboat_location::ErrorKind;
+use crate::patience::{answer_within, ask_all};
+use lifeboat_location::{ErrorKind, PutOutcome};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// Largest file of a log: a WAL segment of 1 GiB.
 pub const LOG_BYTES_MAX: usize = 1 << 30;
-/// Once one location has the file, the others get this long.
-const PATIENCE: Duration = Duration::from_secs(20);
 const CONTENT_ID_DIGITS: usize = 32;
 
 /// What became of a file.
@@ -71,49 +67,61 @@ impl Repository {
         }
         let content_id = self.content_id(bytes);
         let sealed = Builder::document(&self.keys, ContainerKind::Log, self.level, bytes, annex)?;
-        let prefix = format!("{}/{name}-", prefix_of(workload, group));
-        let put = |replica: Replica| {
-            let (prefix, content_id, bytes) = (prefix.clone(), content_id.clone(), sealed.bytes.clone());
-            async move {
-                let result = put_one(&replica, &prefix, &content_id, bytes).await;
-                (replica.name, result)
-            }
-        };
-        let mut pending: FuturesUnordered<_> = self.replicas.iter().cloned().map(put).collect();
+        let target = &Target { prefix: format!("{}/{name}-", prefix_of(workload, group)), content_id };
+        let look = async |replica: Replica| target.look(&replica).await;
+        let looks = ask_all(&self.replicas, self.limits.patience, look).await;
         let mut outcome = LogPut { created: false, failures: self.unavailable.clone(), stored_in: Vec::new() };
         let mut temporary = !self.unavailable.is_empty();
-        loop {
-            let next = if outcome.stored_in.is_empty() {
-                pending.next().await
-            } else {
-                match tokio::time::timeout(PATIENCE, pending.next()).await {
-                    Ok(next) => next,
-                    Err(_) => break,
-                }
-            };
-            match next {
-                None => break,
-                Some((name, Ok(created))) => {
-                    outcome.created |= created;
-                    outcome.stored_in.push(name);
-                }
-                Some((_, Err(error @ Error::Conflict { .. }))) => return Err(error),
-                Some((name, Err(error))) => {
+        let mut missing = Vec::new();
+        // Every location is asked before any is written to: a conflict must not spread.
+        for (replica, look) in self.replicas.iter().zip(looks) {
+            match look {
+                Ok(present) => missing.push((replica.clone(), present)),
+                Err(error @ Error::Conflict { .. }) => return Err(error),
+                Err(error) => {
                     temporary |= is_temporary(&error);
-                    outcome.failures.push((name, describe(&error)));
+                    outcome.failures.push((replica.name.clone(), describe(&error)));
                 }
             }
         }
-        drop(pending);
-        let answered =
-            |name: &String| outcome.stored_in.contains(name) || outcome.failures.iter().any(|(n, _)| n == name);
-        let silent: Vec<String> = self.replicas.iter().map(|r| r.name.clone()).filter(|name| !answered(name)).collect();
-        outcome.failures.extend(silent.into_iter().map(|name| (name, format!("no answer within {PATIENCE:?}"))));
+        let replicas: Vec<Replica> = missing.iter().map(|(replica, _)| replica.clone()).collect();
+        let present = |name: &String| missing.iter().any(|(replica, present)| *present && &replica.name == name);
+        let put = async |replica: Replica| match present(&replica.name) {
+            true => self.compare(&replica, target).await.map(|()| false),
+            false => self.create(&replica, target, sealed.bytes.clone()).await,
+        };
+        let patience = self.limits.time_for(sealed.bytes.len() as u64);
+        for (replica, put) in replicas.iter().zip(ask_all(&replicas, patience, put).await) {
+            match put {
+                Ok(created) => {
+                    outcome.created |= created;
+                    outcome.stored_in.push(replica.name.clone());
+                }
+                Err(error @ Error::Conflict { .. }) => return Err(error),
+                Err(error) => {
+                    temporary |= is_temporary(&error);
+                    outcome.failures.push((replica.name.clone(), describe(&error)));
+                }
+            }
+        }
         if outcome.stored_in.is_empty() {
             let reasons = outcome.failures.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
             return Err(Error::AllLocationsFailed { reasons, temporary });
         }
         Ok(outcome)
+    }
+
+    /// True when the object is new here. A second look finds who stored other content at the same moment.
+    async fn create(&self, replica: &Replica, target: &Target, bytes: bytes::Bytes) -> Result<bool> {
+        match replica.location.put_new(&target.key(), bytes).await? {
+            PutOutcome::Created => target.look(replica).await.map(|_| true),
+            PutOutcome::AlreadyExists => self.compare(replica, target).await.map(|()| false),
+        }
+    }
+
+    /// An object under this name counts only when it can be read: one that was cut short would be the end of the log.
+    async fn compare(&self, replica: &Replica, target: &Target) -> Result<()> {
+        self.get_one(replica, &target.key(), &target.content_id).await.map(|_| ())
     }
 
     /// The id under which this content is stored.
@@ -125,13 +133,11 @@ impl Repository {
     /// answer. An error only when none does. The same name with two contents gives two entries.
     pub async fn list_logs(&self, workload: &str, prefix: &str) -> Result<Vec<LogEntry>> {
         let root = format!("wal/{workload}/");
-        let listings = self
-            .replicas
-            .iter()
-            .map(|replica| async { (replica.name.clone(), replica.location.list(&format!("{root}{prefix}")).await) });
+        let list = async |replica: Replica| Ok(replica.location.list(&format!("{root}{prefix}")).await?);
+        let listings = ask_all(&self.replicas, self.limits.listing(), list).await;
         let mut found: BTreeMap<String, LogEntry> = BTreeMap::new();
         let (mut answered, mut failure) = (false, None);
-        for (name, listing) in futures::future::join_all(listings).await {
+        for (replica, listing) in self.replicas.iter().zip(listings) {
             match listing {
                 Ok(entries) => {
                     answered = true;
@@ -140,14 +146,14 @@ impl Repository {
                         else {
                             continue;
                         };
-                        found.entry(entry.key).or_insert(parsed).locations.push(name.clone());
+                        found.entry(entry.key).or_insert(parsed).locations.push(replica.name.clone());
                     }
                 }
                 Err(error) => failure = Some(error),
             }
         }
         match failure {
-            Some(error) if !answered => Err(error.into()),
+            Some(error) if !answered => Err(error),
             _ => Ok(found.into_values().collect()),
         }
     }
@@ -156,8 +162,16 @@ impl Repository {
     pub async fn get_log(&self, workload: &str, entry: &LogEntry, notes: &mut Vec<String>) -> Result<LogObject> {
         let key = format!("{}/{}-{}", prefix_of(workload, &entry.group), entry.name, entry.content_id);
         let mut failure: Option<Error> = None;
-        for replica in self.replicas.iter().filter(|replica| entry.locations.contains(&replica.name)) {
-            match self.get_one(replica, &key, &entry.content_id).await {
+        let holders: Vec<&Replica> =
+            self.replicas.iter().filter(|replica| entry.locations.contains(&replica.name)).collect();
+        for (number, replica) in holders.iter().enumerate() {
+            let read = self.get_one(replica, &key, &entry.content_id);
+            // The last one gets all the time it needs: better late than never.
+            let object = match number + 1 < holders.len() {
+                true => answer_within(replica, self.limits.time_for(entry.stored_bytes), read).await,
+                false => read.await,
+            };
+            match object {
                 Ok(object) => return Ok(object),
                 Err(error) => {
                     notes.push(describe(&error));
@@ -187,24 +201,38 @@ impl Repository {
     }
 }
 
-/// True when the object is new here.
-async fn put_one(replica: &Replica, prefix: &str, content_id: &str, bytes: bytes::Bytes) -> Result<bool> {
-    let key = format!("{prefix}{content_id}");
-    let mut present = false;
-    for entry in replica.location.list(prefix).await? {
-        if entry.key != key {
-            return Err(Error::Conflict {
-                name: format!("{}/{}", replica.location.address(), prefix.trim_end_matches('-')),
-            });
+/// A file on its way, by the names it may have.
+struct Target {
+    /// Everything before the id of its content.
+    prefix: String,
+    content_id: String,
+}
+
+impl Target {
+    fn key(&self) -> String {
+        format!("{}{}", self.prefix, self.content_id)
+    }
+
+    /// Whether the object is there already. Other content under the name is a conflict.
+    async fn look(&self, replica: &Replica) -> Result<bool> {
+        let mut present = false;
+        for entry in replica.location.list(&self.prefix).await? {
+            match entry.key.strip_prefix(&self.prefix) {
+                Some(id) if id == self.content_id => present = true,
+                Some(id) if is_content_id(id) => {
+                    let name = self.prefix.trim_end_matches('-');
+                    return Err(Error::Conflict { name: format!("{}/{name}", replica.location.address()) });
+                }
+                // A longer name that begins the same.
+                _ => {}
+            }
         }
-        // An object that was cut short by a crashed store is not the object.
-        present = entry.size >= bytes.len() as u64 / 2;
+        Ok(present)
     }
-    if present {
-        return Ok(false);
-    }
-    replica.location.put_new(&key, bytes).await?;
-    Ok(true)
+}
+
+fn is_content_id(text: &str) -> bool {
+    text.len() == CONTENT_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_temporary(error: &Error) -> bool {
@@ -215,8 +243,7 @@ fn is_temporary(error: &Error) -> bool {
 fn parse_key(rest: &str, stored_bytes: u64) -> Option<LogEntry> {
     let (group, file) = rest.rsplit_once('/')?;
     let (name, content_id) = file.rsplit_once('-')?;
-    let is_id = content_id.len() == CONTENT_ID_DIGITS && content_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then(|| LogEntry {
+    is_content_id(content_id).then(|| LogEntry {
         group: group.into(),
         name: name.into(),
         content_id: content_id.into(),

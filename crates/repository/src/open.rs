@@ -6,6 +6,7 @@
 use crate::container::{Builder, Container, ContainerKind};
 use crate::error::{Error, Result};
 use crate::key::{Derivation, KeyFingerprint, KeyRecord, Keys, Passphrase, random};
+use crate::patience::{Limits, ask_all};
 use bytes::Bytes;
 use lifeboat_location::{ErrorKind, Location, PutOutcome};
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,16 @@ fn key_name(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_string()
 }
 
+/// Reads `lifeboat.json`, for those who only want to know whether it can be read.
+pub fn parse_root(object: &str, bytes: &[u8]) -> Result<RepositoryId> {
+    Root::parse(object, bytes).map(|root| root.repository)
+}
+
+/// Reads a key record. What it holds is checked when it is used.
+pub fn parse_key_record(object: &str, bytes: &[u8]) -> Result<KeyRecord> {
+    serde_json::from_slice(bytes).map_err(|error| Error::corrupt(object, error.to_string()))
+}
+
 /// A location by the name that the configuration gives it.
 #[derive(Debug, Clone)]
 pub struct Replica {
@@ -114,6 +125,7 @@ pub struct Repository {
     pub(crate) replicas: Vec<Replica>,
     pub(crate) unavailable: Vec<(String, String)>,
     pub(crate) level: i32,
+    pub(crate) limits: Limits,
 }
 
 async fn read_root(replica: &Replica) -> Result<Root> {
@@ -151,8 +163,7 @@ async fn open_key(replica: &Replica, key: &str, root: &Root, passphrase: &Passph
     let bytes = replica.location.get(key).await?;
     let object = format!("{}/{key}", replica.location.address());
     check_key_record(key, &bytes).map_err(|_| Error::corrupt(&object, "changed since it was written"))?;
-    let record: KeyRecord =
-        serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(object, error.to_string()))?;
+    let record = parse_key_record(&object, &bytes)?;
     let (passphrase, repository) = (passphrase.clone(), root.repository.bytes()?);
     // Argon2id takes a tenth of a second and 64 MiB: not on an I/O thread.
     tokio::task::spawn_blocking(move || Keys::unwrap(&record, &passphrase, repository))
@@ -198,11 +209,22 @@ impl Repository {
 
     /// Opens the repository with what is reachable. `level` is the zstd level for new data (1 to 19).
     pub async fn open(replicas: Vec<Replica>, passphrase: &Passphrase, level: i32) -> Result<Self> {
+        Self::open_with(replicas, passphrase, level, Limits::default()).await
+    }
+
+    /// The same with other limits on what one location may cost the others.
+    pub async fn open_with(
+        replicas: Vec<Replica>,
+        passphrase: &Passphrase,
+        level: i32,
+        limits: Limits,
+    ) -> Result<Self> {
+        let roots = ask_all(&replicas, limits.patience, async |replica: Replica| read_root(&replica).await).await;
         let mut opened: Option<(Root, Keys, Replica)> = None;
         let (mut usable, mut unavailable, mut first_error) = (Vec::new(), Vec::new(), None);
-        for replica in replicas {
+        for (replica, root) in replicas.into_iter().zip(roots) {
             let attempt = async {
-                let root = read_root(&replica).await?;
+                let root = root?;
                 match &opened {
                     Some((first, _, other)) => same_repository(&replica, &root, other, first).map(|()| None),
                     None => read_keys(&replica, &root, passphrase).await.map(|keys| Some((root, keys))),
@@ -224,7 +246,7 @@ impl Repository {
         }
         match opened {
             Some((root, keys, _)) => {
-                Ok(Self { id: root.repository, keys: Arc::new(keys), replicas: usable, unavailable, level })
+                Ok(Self { id: root.repository, keys: Arc::new(keys), replicas: usable, unavailable, level, limits })
             }
             None => Err(first_error.unwrap_or(Error::NotFound { what: "a location".into() })),
         }
@@ -262,7 +284,13 @@ impl Repository {
             let reason = self.unavailable.iter().find(|(other, _)| other == name).map(|(_, reason)| reason.clone());
             return Err(Error::NotFound { what: reason.unwrap_or_else(|| format!("location {name}")) });
         }
-        Ok(Self { id: self.id.clone(), keys: self.keys.clone(), replicas, unavailable: Vec::new(), level: self.level })
+        Ok(self.among(replicas))
+    }
+
+    /// The same repository seen through these locations.
+    pub(crate) fn among(&self, replicas: Vec<Replica>) -> Self {
+        let (id, keys) = (self.id.clone(), self.keys.clone());
+        Self { id, keys, replicas, unavailable: Vec::new(), level: self.level, limits: self.limits }
     }
 
     /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
@@ -275,13 +303,21 @@ impl Repository {
         let reason = "left alone after a failure";
         let mut unavailable = self.unavailable.clone();
         unavailable.extend(alone.map(|replica| (replica.name.clone(), reason.to_owned())));
-        Self { id: self.id.clone(), keys: self.keys.clone(), replicas, unavailable, level: self.level }
+        Self {
+            id: self.id.clone(),
+            keys: self.keys.clone(),
+            replicas,
+            unavailable,
+            level: self.level,
+            limits: self.limits,
+        }
     }
 
     /// The key records, without secrets.
     pub async fn key_records(&self) -> Result<Vec<(String, KeyRecord)>> {
         let mut records = Vec::new();
-        for (key, bytes) in copy_of_keys(&self.replicas[0]).await? {
+        let Some(first) = self.replicas.first() else { return Ok(records) };
+        for (key, bytes) in copy_of_keys(first).await? {
             let record = serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&key, error.to_string()))?;
             records.push((key.trim_start_matches("keys/").to_string(), record));
         }

@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 use crate::index::PackEntry;
 use crate::key::Keys;
 
-/// A pack is closed when it has grown to this many bytes. (The format allows 64 MiB.)
+/// Largest pack that the format allows.
+pub const PACK_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A pack is closed when it has grown to this many bytes.
 pub const PACK_BYTES_TARGET: usize = 16 * 1024 * 1024;
 /// Fingerprints a frame can have: one for every 8 KiB, and no block is smaller than 512 bytes.
 const FINGERPRINTS_PER_FRAME_MAX: usize = 512;

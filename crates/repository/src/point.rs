@@ -7,7 +7,8 @@ use crate::chunk::ChunkId;
 use crate::container::ContainerKind;
 use crate::error::{Error, Result};
 use crate::key::random;
-use crate::open::{Repository, describe};
+use crate::open::{Replica, Repository, describe};
+use crate::patience::{answer_within, ask_all};
 use lifeboat_location::ErrorKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -121,8 +122,10 @@ impl Repository {
         let mut found: BTreeMap<(String, PointId), Vec<String>> = BTreeMap::new();
         let mut failure = None;
         let mut answered = false;
-        for replica in &self.replicas {
-            match replica.location.list(&prefix).await {
+        let list = async |replica: Replica| Ok(replica.location.list(&prefix).await?);
+        let listings = ask_all(&self.replicas, self.limits.listing(), list).await;
+        for (replica, listing) in self.replicas.iter().zip(listings) {
+            match listing {
                 Ok(entries) => {
                     answered = true;
                     for entry in entries {
@@ -137,7 +140,7 @@ impl Repository {
             }
         }
         match failure {
-            Some(error) if !answered => Err(error.into()),
+            Some(error) if !answered => Err(error),
             _ => Ok(found
                 .into_iter()
                 .map(|((workload, id), locations)| PointHeader { workload, id, locations })
@@ -149,7 +152,7 @@ impl Repository {
     pub async fn read_point(&self, workload: &str, id: &PointId, notes: &mut Vec<String>) -> Result<Point> {
         let key = key_of(workload, id);
         let mut failure = None;
-        for replica in &self.replicas {
+        for (number, replica) in self.replicas.iter().enumerate() {
             let attempt = async {
                 let bytes = replica.location.get(&key).await?;
                 let object = format!("{}/{key}", replica.location.address());
@@ -157,7 +160,11 @@ impl Repository {
                 let itself = point.workload == workload && &point.id == id;
                 itself.then_some(point).ok_or_else(|| Error::corrupt(object, "is another point under this name"))
             };
-            match attempt.await {
+            let answer = match number + 1 < self.replicas.len() {
+                true => answer_within(replica, self.limits.patience, attempt).await,
+                false => attempt.await,
+            };
+            match answer {
                 Ok(point) => return Ok(point),
                 Err(error) => {
                     notes.push(describe(&error));

@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, Index, PackEntry, Placement, parse_fragment};
 use crate::open::{Replica, Repository, describe};
 use crate::pack::parse_fingerprints;
+use crate::patience::{answer_within, ask_all, within};
 use futures::StreamExt;
+use lifeboat_location::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,73 +43,132 @@ pub struct ChunkReader {
     index: Index,
     adopted: HashSet<[u8; 32]>,
     notes: Mutex<Vec<String>>,
+    /// Names of locations that did not answer.
+    silent: Mutex<HashSet<String>>,
 }
 
 impl ChunkReader {
-    /// Loads the index.
+    /// Loads the index. An error when no location can be listed.
     pub async fn open(repository: Arc<Repository>) -> Result<Self> {
-        let mut reader = Self { repository, index: Index::default(), adopted: HashSet::new(), notes: Mutex::default() };
+        let notes = Mutex::default();
+        let (adopted, silent) = (HashSet::new(), Mutex::default());
+        let mut reader = Self { repository, index: Index::default(), adopted, notes, silent };
+        let replicas = reader.repository.replicas.clone();
+        let packs = reader.list(&replicas, "packs/").await?;
+        let fragments = reader.list(&replicas, "index/").await?;
         let mut loaded: HashSet<String> = HashSet::new();
-        for replica in reader.repository.replicas.clone() {
-            match replica.location.list("index/").await {
-                Ok(entries) => {
-                    let keys = entries.into_iter().map(|entry| entry.key).filter(|key| !loaded.contains(key)).collect();
-                    loaded.extend(reader.load_fragments(&replica, keys).await);
-                }
-                Err(error) => reader.note(describe(&error)),
+        let sizes: Vec<Option<HashMap<String, u64>>> =
+            packs.iter().map(|entries| entries.as_deref().map(sizes_of)).collect();
+        let mut doubtful = Vec::new();
+        for (replica, entries) in replicas.iter().zip(fragments) {
+            let entries = entries.into_iter().flatten().filter(|entry| !loaded.contains(&entry.key)).collect();
+            let (keys, listed) = reader.load_fragments(replica, entries).await;
+            loaded.extend(keys);
+            for pack in listed {
+                // What lists a pack may outlive it. A chunk is looked for there only when no other pack has it.
+                if is_whole_somewhere(&pack, &sizes) { reader.index.add(pack) } else { doubtful.push(pack) }
             }
         }
-        for replica in reader.repository.replicas.clone() {
-            reader.adopt_packs(&replica).await;
+        for (replica, entries) in replicas.iter().zip(packs) {
+            reader.adopt_packs(replica, entries.unwrap_or_default()).await;
         }
+        doubtful.into_iter().for_each(|pack| reader.index.add(pack));
         Ok(reader)
     }
 
-    /// Loads fragments of the index from one location; returns the keys that were read.
-    async fn load_fragments(&mut self, replica: &Replica, keys: Vec<String>) -> Vec<String> {
-        let fetch = |key: String| async {
-            let bytes = replica.location.get(&key).await;
-            (key, bytes)
+    /// What each location lists, or `None` where that failed. An error when it failed everywhere.
+    async fn list(&self, replicas: &[Replica], prefix: &str) -> Result<Vec<Option<Vec<Entry>>>> {
+        let ask = async |replica: Replica| Ok(replica.location.list(prefix).await?);
+        let (mut listings, mut failure) = (Vec::new(), None);
+        for (replica, answer) in replicas.iter().zip(ask_all(replicas, self.repository.limits.listing(), ask).await) {
+            if let Err(error) = &answer {
+                self.note(describe(error));
+                self.pass_over(replica);
+            }
+            listings.push(answer.map_err(|error| failure = Some(error)).ok());
+        }
+        match failure {
+            Some(error) if listings.iter().all(Option::is_none) => Err(error),
+            _ => Ok(listings),
+        }
+    }
+
+    /// Loads fragments of the index from one location; returns the keys that were read and the packs they list.
+    async fn load_fragments(&self, replica: &Replica, entries: Vec<Entry>) -> (Vec<String>, Vec<PackEntry>) {
+        let fetch = |entry: Entry| async move {
+            let packs = self.load_fragment(replica, &entry).await;
+            (entry.key, packs)
         };
-        let fetched: Vec<_> =
-            futures::stream::iter(keys.into_iter().map(fetch)).buffered(REQUESTS_AT_ONCE).collect().await;
-        let mut loaded = Vec::new();
-        for (key, bytes) in fetched {
-            let object = format!("{}/{key}", replica.location.address());
-            let packs = bytes.map_err(Error::from).and_then(|bytes| {
-                let fragment = Container::open(&self.repository.keys, &object, ContainerKind::Index, &bytes)?;
-                parse_fragment(&object, &fragment.contents(&self.repository.keys, &object, &bytes, FRAGMENT_BYTES_MAX)?)
-            });
+        let mut fetched = futures::stream::iter(entries.into_iter().map(fetch)).buffered(REQUESTS_AT_ONCE);
+        let (mut loaded, mut listed) = (Vec::new(), Vec::new());
+        while let Some((key, packs)) = fetched.next().await {
             match packs {
                 Ok(packs) => {
-                    packs.into_iter().for_each(|pack| self.index.add(pack));
+                    listed.extend(packs);
                     loaded.push(key);
                 }
                 Err(error) => self.note(describe(&error)),
             }
         }
-        loaded
+        (loaded, listed)
+    }
+
+    async fn load_fragment(&self, replica: &Replica, entry: &Entry) -> Result<Vec<PackEntry>> {
+        let (keys, limits) = (&self.repository.keys, self.repository.limits);
+        let object = format!("{}/{}", replica.location.address(), entry.key);
+        if entry.size > 2 * FRAGMENT_BYTES_MAX as u64 {
+            return Err(Error::corrupt(object, "longer than a fragment of the index may be"));
+        }
+        let get = replica.location.get(&entry.key);
+        let bytes = match self.repository.replicas.len() {
+            1 => get.await?,
+            _ => within(replica, limits.time_for(entry.size * REQUESTS_AT_ONCE as u64), get).await?,
+        };
+        let fragment = Container::open(keys, &object, ContainerKind::Index, &bytes)?;
+        parse_fragment(&object, &fragment.contents(keys, &object, &bytes, FRAGMENT_BYTES_MAX)?)
     }
 
     /// Packs that no fragment lists speak for themselves.
-    async fn adopt_packs(&mut self, replica: &Replica) {
-        let entries = match replica.location.list("packs/").await {
-            Ok(entries) => entries,
-            Err(error) => return self.note(describe(&error)),
+    async fn adopt_packs(&mut self, replica: &Replica, entries: Vec<Entry>) {
+        let unknown = entries
+            .into_iter()
+            .filter_map(|entry| pack_id(&entry.key).map(|id| (entry, id)))
+            .filter(|(_, id)| !self.index.has_pack(id));
+        let repository = self.repository.clone();
+        let read = |(entry, id): (Entry, [u8; 32])| {
+            let repository = &repository;
+            async move { read_pack_entry(repository, replica, &entry.key, id, entry.size).await }
         };
-        for entry in entries {
-            let Some(id) = pack_id(&entry.key) else { continue };
-            if self.index.has_pack(&id) {
-                continue;
-            }
-            match read_pack_entry(&self.repository, replica, &entry.key, id, entry.size).await {
+        let reads: Vec<_> = unknown.map(read).collect();
+        let mut packs = futures::stream::iter(reads).buffered(REQUESTS_AT_ONCE);
+        while let Some(pack) = packs.next().await {
+            match pack {
                 Ok(pack) => {
-                    self.adopted.insert(id);
+                    self.adopted.insert(pack.id);
                     self.index.add(pack);
                 }
                 Err(error) => self.note(describe(&error)),
             }
         }
+    }
+
+    /// A location that did not answer is asked last from now on.
+    fn pass_over(&self, replica: &Replica) {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(replica.name.clone());
+    }
+
+    /// The locations in the order in which they are asked.
+    fn in_order(&self) -> Vec<&Replica> {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replicas: Vec<&Replica> = self.repository.replicas.iter().collect();
+        replicas.sort_by_key(|replica| silent.contains(&replica.name));
+        replicas
+    }
+
+    /// The pack of this chunk, if no fragment of the index lists it.
+    pub(crate) fn adopted_pack_of(&self, id: &ChunkId) -> Option<String> {
+        let pack = self.index.pack(self.index.find(id)?.pack);
+        self.adopted.contains(&pack.id).then(|| pack.key())
     }
 
     /// The index, and the packs in it that no fragment listed.
@@ -190,12 +251,43 @@ impl ChunkReader {
         read: &Located,
         sink: &mut (dyn FnMut(ChunkId, &[u8]) -> Result<()> + Send),
     ) -> Result<()> {
+        match self.fetch_together(read, sink).await {
+            // Each location may have lost another frame of the same pack.
+            Err(error) if error.is_loss() && read.frames.len() > 1 && self.repository.replicas.len() > 1 => {
+                for &number in &read.frames {
+                    let frames = vec![number];
+                    self.fetch_together(&Located { frames, ..read.clone() }, sink).await?;
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn fetch_together(
+        &self,
+        read: &Located,
+        sink: &mut (dyn FnMut(ChunkId, &[u8]) -> Result<()> + Send),
+    ) -> Result<()> {
         let mut failure = None;
-        for replica in &self.repository.replicas {
-            match self.fetch_from(replica, read, sink).await {
+        let replicas = self.in_order();
+        for (number, replica) in replicas.iter().enumerate() {
+            let fetch = self.fetch_from(replica, read, sink);
+            // The last one gets all the time it needs: better late than never.
+            let result = match number + 1 < replicas.len() {
+                true => {
+                    let limit = self.repository.limits.time_for(read.stored_bytes * REQUESTS_AT_ONCE as u64);
+                    answer_within(replica, limit, fetch).await
+                }
+                false => fetch.await,
+            };
+            match result {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_loss() || matches!(error, Error::Location(_)) => {
                     self.note(describe(&error));
+                    if !error.is_loss() {
+                        self.pass_over(replica);
+                    }
                     // Loss outweighs "could not ask": it is what the person must know.
                     if failure.as_ref().is_none_or(|known: &Error| !known.is_loss()) {
                         failure = Some(error);
@@ -268,7 +360,7 @@ impl ChunkReader {
         let placement = self.index.find(id).ok_or_else(|| Error::NotFound { what: format!("chunk {id}") })?;
         let pack = self.index.pack(placement.pack);
         let mut failure = None;
-        for replica in &self.repository.replicas {
+        for replica in self.in_order() {
             match read_fingerprints(&self.repository, replica, pack).await {
                 Ok(all) => return Ok(pack.frames.iter().map(|frame| frame.id).zip(all).collect()),
                 Err(error) => failure = Some(error),
@@ -314,6 +406,16 @@ async fn read_pack_entry(
     Ok(PackEntry { id, bytes, salt: container.salt, frames: container.frames })
 }
 
+fn sizes_of(entries: &[Entry]) -> HashMap<String, u64> {
+    entries.iter().map(|entry| (entry.key.clone(), entry.size)).collect()
+}
+
+/// Whether some location lists the pack with the right size, or could not be asked.
+fn is_whole_somewhere(pack: &PackEntry, listings: &[Option<HashMap<String, u64>>]) -> bool {
+    let key = pack.key();
+    listings.iter().any(|listing| listing.as_ref().is_none_or(|sizes| sizes.get(&key) == Some(&pack.bytes)))
+}
+
 /// The id in the key of a pack.
 pub(crate) fn pack_id(key: &str) -> Option<[u8; 32]> {
     let mut id = [0; 32];
@@ -343,10 +445,19 @@ impl ChunkReader {
                 return Err(Error::corrupt(&entry.path, "its map has a hole"));
             }
             end += u64::from(extent.length);
+            self.check_inside_chunk(&entry.path, extent)?;
         }
         if end != entry.size {
             return Err(Error::corrupt(&entry.path, format!("its map covers {end} of {} bytes", entry.size)));
         }
         Ok(extents)
+    }
+
+    fn check_inside_chunk(&self, path: &str, extent: &crate::file_map::Extent) -> Result<()> {
+        let crate::file_map::Source::Chunk { id, offset } = extent.source else { return Ok(()) };
+        let placement =
+            self.index.find(&id).ok_or_else(|| Error::corrupt(path, format!("chunk {id} is in no pack")))?;
+        let inside = u64::from(offset) + u64::from(extent.length) <= u64::from(self.index.frame(placement).plain_bytes);
+        inside.then_some(()).ok_or_else(|| Error::corrupt(path, format!("its map leaves chunk {id}")))
     }
 }

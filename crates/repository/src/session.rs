@@ -1,6 +1,9 @@
 //! Writing: a session takes chunks from many threads and makes sure that they, the index and the point are stored, in
 //! this order, in every location that keeps up.
 //!
+//! Everything but [`WriteSession::begin`] blocks: it is called from threads (`spawn_blocking`), while the runtime in
+//! which the session began does the uploads.
+//!
 //! Not here: what to read and how to cut it.
 
 use crate::chunk::ChunkId;
@@ -8,15 +11,16 @@ use crate::container::{Builder, ContainerKind};
 use crate::copy;
 use crate::error::{Error, Result};
 use crate::fanout::{Fanout, LaneReport};
-use crate::index::{Index, PackEntry, encode_fragment, pack_key};
+use crate::index::{Index, PackEntry, encode_fragment, fragments_of, pack_key};
 use crate::log::LogPut;
-use crate::open::{Repository, describe};
+use crate::open::{Replica, Repository, describe};
 use crate::pack::OpenPack;
+use crate::patience::ask_all;
 use crate::point::{LocationState, Point};
 use crate::reader::ChunkReader;
 use lifeboat_location::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 
@@ -41,6 +45,8 @@ struct Core {
     finished: Mutex<Vec<PackEntry>>,
     fanout: Fanout,
     bytes_stored: AtomicU64,
+    /// Packs that were begun and not handed over.
+    open_packs: AtomicUsize,
 }
 
 /// A session of writing to a repository.
@@ -56,23 +62,42 @@ impl WriteSession {
     ///
     /// Locations that can't be listed are out for this session. Notes for people go to `notes`.
     pub async fn begin(repository: Arc<Repository>, notes: &mut Vec<String>) -> Result<Self> {
-        for (from, report) in copy::heal(&repository).await {
+        let healed = copy::heal(&repository).await?;
+        for (from, report) in &healed.reports {
             notes.push(format!("brought up to date from {from}: {report}"));
         }
         let mut lanes = Vec::new();
         let mut listings: Vec<HashMap<String, u64>> = Vec::new();
-        for replica in &repository.replicas {
-            match replica.location.list("packs/").await {
-                Ok(entries) => {
-                    listings.push(entries.into_iter().map(|Entry { key, size, .. }| (key, size)).collect());
-                    lanes.push((replica.clone(), None));
+        let ask = async |replica: Replica| {
+            let entries = replica.location.list("packs/").await?;
+            Ok(entries.into_iter().map(|Entry { key, size, .. }| (key, size)).collect())
+        };
+        // What is behind stays out: what it lacks would otherwise be stored a second time everywhere.
+        let is_behind = |replica: &&Replica| !healed.behind.iter().any(|(name, _)| name == &replica.name);
+        let current: Vec<Replica> = repository.replicas.iter().filter(is_behind).cloned().collect();
+        let answers = ask_all(&current, repository.limits.listing(), ask).await;
+        for (replica, answer) in current.into_iter().zip(answers) {
+            match answer {
+                Ok(listing) => {
+                    listings.push(listing);
+                    lanes.push((replica, None));
                 }
-                Err(error) => lanes.push((replica.clone(), Some(describe(&error)))),
+                Err(error) => lanes.push((replica, Some(describe(&error)))),
             }
         }
-        let (known, adopted) = known_everywhere(&repository, &listings, notes).await?;
+        let live: Vec<Replica> =
+            lanes.iter().filter(|(_, failure)| failure.is_none()).map(|(replica, _)| replica.clone()).collect();
+        for (name, reason) in healed.behind {
+            let replica = repository.replicas.iter().find(|replica| replica.name == name);
+            lanes.extend(replica.map(|replica| (replica.clone(), Some(reason))));
+        }
+        if live.is_empty() {
+            let reasons = lanes.iter().map(|(r, why)| format!("{}: {}", r.name, why.as_deref().unwrap_or_default()));
+            return Err(Error::AllLocationsFailed { reasons: reasons.collect(), temporary: true });
+        }
+        let (known, adopted) = known_everywhere(&Arc::new(repository.among(live)), &listings, notes).await?;
         let handle = Handle::current();
-        let fanout = Fanout::new(lanes, handle.clone());
+        let fanout = Fanout::new(lanes, handle.clone(), repository.limits);
         let core = Core {
             repository,
             known,
@@ -80,6 +105,7 @@ impl WriteSession {
             finished: Mutex::new(adopted),
             fanout,
             bytes_stored: AtomicU64::new(0),
+            open_packs: AtomicUsize::new(0),
         };
         Ok(Self { core: Arc::new(core), handle })
     }
@@ -97,6 +123,11 @@ impl WriteSession {
 
     /// Waits for the packs, then writes the index. Every [`ChunkWriter`] must have been finished.
     pub fn settle(&self) -> Result<SessionReport> {
+        let open = self.core.open_packs.load(Ordering::SeqCst);
+        if open > 0 {
+            // Their chunks are nowhere, and a point could refer to them.
+            return Err(Error::Internal(format!("{open} packs were begun and never handed over")));
+        }
         self.core.fanout.settle()?;
         self.core.write_fragment(true)?;
         let lanes = self.core.fanout.settle()?;
@@ -123,13 +154,13 @@ impl WriteSession {
             )
             .collect();
         let sealed = self.core.repository.seal_point(&point)?;
-        self.core.fanout.submit(&crate::point::key_of(&point.workload, &point.id), sealed)?;
-        for lane in self.core.fanout.settle()? {
-            if let (Some(reason), Some(state)) =
-                (lane.failure, point.locations.iter_mut().find(|state| state.name == lane.name))
-            {
-                state.state = reason;
-            }
+        let key = crate::point::key_of(&point.workload, &point.id);
+        let (receipt_key, receipt) = self.core.repository.seal_receipt(&key, &sealed)?;
+        self.core.fanout.submit(&key, sealed)?;
+        note_failures(&mut point, self.core.fanout.settle()?);
+        // The point is there. A location that fails only now gets its receipt from the next session.
+        if self.core.fanout.submit(&receipt_key, receipt).is_ok() {
+            let _ = self.core.fanout.settle();
         }
         Ok(point)
     }
@@ -137,6 +168,16 @@ impl WriteSession {
     /// Stores a log file in all locations of this session's repository.
     pub fn put_log(&self, workload: &str, group: &str, name: &str, bytes: &[u8]) -> Result<LogPut> {
         self.handle.block_on(self.core.repository.put_log(workload, group, name, bytes, &[]))
+    }
+}
+
+/// What the stored point can't know: that a location failed while the point itself was written.
+fn note_failures(point: &mut Point, lanes: Vec<LaneReport>) {
+    for lane in lanes {
+        let state = point.locations.iter_mut().find(|state| state.name == lane.name);
+        if let (Some(reason), Some(state)) = (lane.failure, state) {
+            state.state = reason;
+        }
     }
 }
 
@@ -153,11 +194,12 @@ impl Core {
         let (sealed, entry) = pack.finish()?;
         self.bytes_stored.fetch_add(sealed.bytes.len() as u64, Ordering::Relaxed);
         self.fanout.submit(&pack_key(&entry.id), sealed.bytes)?;
+        self.open_packs.fetch_sub(1, Ordering::SeqCst);
         self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         self.write_fragment(false)
     }
 
-    /// Writes what is finished as a fragment. Fragments may overtake their packs: readers check that a pack is there.
+    /// Writes what is finished as fragments, after the packs that they list.
     fn write_fragment(&self, last: bool) -> Result<()> {
         let packs = {
             let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,10 +212,13 @@ impl Core {
             // The order of writing is a promise: the packs of a fragment are durable before it.
             self.fanout.settle()?;
         }
-        let text = encode_fragment(&packs);
-        let sealed = Builder::document(&self.repository.keys, ContainerKind::Index, 3, &text, &[])?;
-        self.bytes_stored.fetch_add(sealed.bytes.len() as u64, Ordering::Relaxed);
-        self.fanout.submit(&format!("index/{}", sealed.name), sealed.bytes)
+        for part in fragments_of(&packs) {
+            let text = encode_fragment(part);
+            let sealed = Builder::document(&self.repository.keys, ContainerKind::Index, 3, &text, &[])?;
+            self.bytes_stored.fetch_add(sealed.bytes.len() as u64, Ordering::Relaxed);
+            self.fanout.submit(&format!("index/{}", sealed.name), sealed.bytes)?;
+        }
+        Ok(())
     }
 }
 
@@ -220,7 +265,10 @@ impl ChunkWriter {
         self.bytes_new += plaintext.len() as u64;
         let pack = match &mut self.open {
             Some(pack) => pack,
-            none => none.insert(OpenPack::new(&self.core.repository.keys)?),
+            none => {
+                self.core.open_packs.fetch_add(1, Ordering::SeqCst);
+                none.insert(OpenPack::new(&self.core.repository.keys)?)
+            }
         };
         pack.push(&mut self.compressor, id, plaintext, fingerprints)?;
         if pack.is_full() {

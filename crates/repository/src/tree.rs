@@ -9,6 +9,7 @@ use crate::file_map::{Extent, Source};
 use crate::reader::ChunkReader;
 use crate::session::ChunkWriter;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// Entries per chunk on average, and the cut rule: the path's hash is 0 modulo this.
 const ENTRIES_PER_CHUNK: u64 = 256;
@@ -111,6 +112,20 @@ fn check_path(path: &str) -> Result<()> {
     fine.then_some(()).ok_or_else(|| Error::corrupt("tree", format!("path {path:?} is not a plain relative path")))
 }
 
+/// A link is never a way into another place: no entry lies below one.
+fn check_nothing_below_links(entries: &[TreeEntry]) -> Result<()> {
+    let is_link = |entry: &&TreeEntry| entry.kind == EntryKind::Link;
+    let links: HashSet<&str> = entries.iter().filter(is_link).map(|entry| entry.path.as_str()).collect();
+    let below_link = |entry: &&TreeEntry| {
+        let parents = entry.path.match_indices('/').map(|(at, _)| &entry.path[..at]);
+        parents.into_iter().any(|parent| links.contains(parent))
+    };
+    match entries.iter().filter(|_| !links.is_empty()).find(below_link) {
+        Some(entry) => Err(Error::corrupt("tree", format!("path {:?} leads through a link", entry.path))),
+        None => Ok(()),
+    }
+}
+
 fn cuts_after(path: &str) -> bool {
     let hash = blake3::hash(path.as_bytes());
     let first = u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap_or_default());
@@ -174,6 +189,7 @@ impl TreeReader {
         if entries.windows(2).any(|pair| pair[0].path >= pair[1].path) {
             return Err(Error::corrupt("tree", "entries are not in order"));
         }
+        check_nothing_below_links(&entries)?;
         Ok(entries)
     }
 }

@@ -1,12 +1,18 @@
 //! Is it all there, and is it what was written?
 //!
 //! Structure: every location lists every object that its points need, with the right sizes. Data: every object of every
-//! location is read, its name, its seals and the id of every frame are checked. Each location is judged by itself.
+//! location is read, its name, its seals and the id of every frame are checked. Each location is judged by itself; then
+//! locations are compared with each other, and receipts with points, to find what is gone without a trace.
+
+mod absent;
 
 use crate::container::{Container, ContainerKind, FrameOpener};
 use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, parse_fragment};
+use crate::log::LOG_BYTES_MAX;
 use crate::open::{DOCUMENT_BYTES_MAX, Replica, Repository, describe};
+use crate::pack::PACK_BYTES_MAX;
+use crate::patience::ask_all;
 use crate::progress::Progress;
 use crate::reader::{ChunkReader, pack_id};
 use crate::tree::{Content, TreeReader};
@@ -14,6 +20,7 @@ use crate::{ChunkId, point};
 use futures::StreamExt;
 use lifeboat_location::Entry;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const READS_AT_ONCE: usize = 3;
@@ -63,14 +70,31 @@ impl Repository {
         for (name, reason) in &self.unavailable {
             report.bad.push(Damage { location: name.clone(), object: "location".into(), what: reason.clone() });
         }
-        for replica in &self.replicas {
+        let ask = async |replica: Replica| Ok(replica.location.list("").await?);
+        let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
+        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.listing(), ask).await) {
+            match answer {
+                Ok(entries) => listings.push((replica, entries)),
+                Err(error) => report.add(replica, "location", &error),
+            }
+        }
+        let sets: Vec<(&str, BTreeSet<&str>)> = listings
+            .iter()
+            .map(|(replica, entries)| (replica.name.as_str(), entries.iter().map(|e| e.key.as_str()).collect()))
+            .collect();
+        absent::what_others_have(&sets, &mut report.bad);
+        absent::what_receipts_say(&sets, &mut report.bad);
+        for (replica, entries) in &listings {
             let alone = Arc::new(self.only(&replica.name)?);
             if data {
-                verify_bytes(&alone, replica, &mut report, progress).await?;
+                verify_bytes(&alone, replica, entries, &mut report, progress).await;
             }
-            verify_points(&alone, replica, workload, &mut report, progress).await?;
+            if let Err(error) = verify_points(&alone, replica, workload, &mut report, progress).await {
+                report.add(replica, "location", &error);
+            }
         }
         report.bad.sort();
+        report.bad.dedup();
         Ok(report)
     }
 }
@@ -78,16 +102,17 @@ impl Repository {
 async fn verify_bytes(
     repository: &Arc<Repository>,
     replica: &Replica,
+    entries: &[Entry],
     report: &mut VerifyReport,
     progress: &dyn Progress,
-) -> Result<()> {
-    let entries = replica.location.list("").await?;
+) {
     progress.phase(&format!("read {}", replica.name), Some(entries.iter().map(|entry| entry.size).sum()));
     let check = |entry: Entry| {
         let (repository, replica) = (repository.clone(), replica.clone());
         async move {
             let (key, size) = (entry.key.clone(), entry.size);
             let result = async {
+                check_size(&entry.key, entry.size)?;
                 let bytes = replica.location.get(&entry.key).await?;
                 if bytes.len() as u64 != entry.size {
                     return Err(Error::corrupt(&entry.key, "the listing gives another size"));
@@ -97,7 +122,7 @@ async fn verify_bytes(
             (key, size, result.await)
         }
     };
-    let mut checks = futures::stream::iter(entries.into_iter().map(check)).buffer_unordered(READS_AT_ONCE);
+    let mut checks = futures::stream::iter(entries.iter().cloned().map(check)).buffer_unordered(READS_AT_ONCE);
     while let Some((key, size, result)) = checks.next().await {
         report.objects += 1;
         report.bytes += size;
@@ -106,7 +131,28 @@ async fn verify_bytes(
             report.add(replica, key, &error);
         }
     }
-    Ok(())
+}
+
+/// Nothing is read that is longer than we would have written it.
+fn check_size(key: &str, size: u64) -> Result<()> {
+    let content_max = match key.split('/').next() {
+        Some("packs") => PACK_BYTES_MAX,
+        Some("index") => FRAGMENT_BYTES_MAX,
+        Some("wal") => LOG_BYTES_MAX,
+        _ => DOCUMENT_BYTES_MAX,
+    };
+    // Seals, tables and annexes come on top.
+    let fits = size <= content_max as u64 * 9 / 8 + 1024 * 1024;
+    fits.then_some(()).ok_or_else(|| Error::corrupt(key, format!("{size} bytes are more than such an object has")))
+}
+
+/// What is copied from one location to another must be whole. Packs and fragments are named by their hash, which is
+/// enough; the others are opened.
+pub(crate) fn check_copy(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()> {
+    match key.split('/').next() {
+        Some("packs" | "index") => verify_name(key, bytes),
+        _ => verify_object(repository, key, bytes),
+    }
 }
 
 /// Checks one object wholly: name, seals, ids of all frames, and that its content can be read as what it is.
@@ -140,7 +186,9 @@ fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()>
             let (_, content_id) = key.rsplit_once('-').unwrap_or_default();
             repository.open_log(key, content_id, bytes).map(|_| ())
         }
-        "verifications" => repository.unseal(ContainerKind::Document, key, bytes).map(|_| ()),
+        "receipts" => repository.check_receipt(key, bytes),
+        "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
+        "verifications" | "plan" => repository.unseal(ContainerKind::Document, key, bytes).map(|_| ()),
         "keys" => crate::open::check_key_record(key, bytes),
         "" if name == "lifeboat.json" => crate::open::check_root(bytes, &repository.id),
         _ => Ok(()),
@@ -178,7 +226,13 @@ async fn verify_points(
             }
         };
         match follow(&reader, &point.tree).await {
-            Ok(()) => report.points += 1,
+            Ok(unlisted) => {
+                report.points += 1;
+                let location = replica.name.clone();
+                let what = "no fragment of the index lists this pack: one is lost; the next backup writes it again";
+                let damage = |object: String| Damage { location: location.clone(), object, what: what.into() };
+                report.bad.extend(unlisted.into_iter().map(damage));
+            }
             Err(error) => report.add(replica, header.key(), &error),
         }
     }
@@ -199,27 +253,20 @@ async fn verify_pack_sizes(replica: &Replica, reader: &ChunkReader, report: &mut
     Ok(())
 }
 
-/// Every chunk that a tree leads to is in the index.
-async fn follow(reader: &ChunkReader, tree: &[ChunkId]) -> Result<()> {
-    let missing = |id: &ChunkId, path: &str| Error::corrupt(path, format!("chunk {id} is in no pack"));
+/// Every chunk that a tree leads to is in the index. Returns the packs among them that no fragment lists.
+async fn follow(reader: &ChunkReader, tree: &[ChunkId]) -> Result<BTreeSet<String>> {
+    let mut unlisted: BTreeSet<String> = tree.iter().filter_map(|id| reader.adopted_pack_of(id)).collect();
     for entry in TreeReader::read(reader, tree).await? {
-        match &entry.content {
-            None => {}
-            Some(Content::Inline(rows)) => {
-                for id in rows.iter().filter_map(|row| row.2.as_ref()) {
-                    reader.index().find(id).ok_or_else(|| missing(id, &entry.path))?;
-                }
-            }
-            Some(Content::Leaves(_)) => {
-                for extent in reader.extents(&entry).await? {
-                    if let crate::Source::Chunk { id, .. } = extent.source {
-                        reader.index().find(&id).ok_or_else(|| missing(&id, &entry.path))?;
-                    }
-                }
+        if let Some(Content::Leaves(ids)) = &entry.content {
+            unlisted.extend(ids.iter().filter_map(|id| reader.adopted_pack_of(id)));
+        }
+        for extent in reader.extents(&entry).await? {
+            if let crate::Source::Chunk { id, .. } = extent.source {
+                unlisted.extend(reader.adopted_pack_of(&id));
             }
         }
     }
-    Ok(())
+    Ok(unlisted)
 }
 
 /// Bounds what is read of a document.

@@ -69,6 +69,7 @@ async fn back_up_one(config: &Config, name: &str, kind: BackupKind, output: &Out
         max_rate_bytes_per_second: workload.max_rate_bytes_per_second,
         fast_checkpoint: workload.checkpoint == Checkpoint::Fast,
         state_dir: rooms::state_dir(config)?,
+        spool: rooms::spool(config, name)?,
         wal_time_limit: WAL_TIME_LIMIT,
     };
     let repository = rooms::open_repository(config, &workload.locations, output).await?;

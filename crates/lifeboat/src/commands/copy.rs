@@ -31,10 +31,20 @@ pub fn run(global: &Global, arguments: &CopyArguments, output: &Output) -> Resul
     })?;
     if let Some(reason) = &report.failure {
         let message = format!("copy to {} stopped after {} objects: {reason}", report.to, report.objects);
-        return Err(Failure::new(FailureKind::Unavailable, message).with_hint("run it again: it goes on where it stopped"));
+        return Err(
+            Failure::new(FailureKind::Unavailable, message).with_hint("run it again: it goes on where it stopped")
+        );
     }
     if output.is_json() {
-        return output.document(&json!({ "from": arguments.from, "to": report.to, "objects": report.objects, "bytes": report.bytes }));
+        return output.document(
+            &json!({ "from": arguments.from, "to": report.to, "objects": report.objects, "bytes": report.bytes }),
+        );
     }
-    output.text(&format!("{}: {} objects, {} copied from {}", report.to, report.objects, human::size(report.bytes), arguments.from))
+    output.text(&format!(
+        "{}: {} objects, {} copied from {}",
+        report.to,
+        report.objects,
+        human::size(report.bytes),
+        arguments.from
+    ))
 }

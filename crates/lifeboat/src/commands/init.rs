@@ -24,7 +24,8 @@ pub fn run(global: &Global, output: &Output) -> Result<(), Failure> {
         Repository::init(&replicas, &passphrase).await
     })?;
     if output.is_json() {
-        let locations: Vec<_> = outcomes.iter().map(|(name, outcome)| json!({ "name": name, "state": outcome })).collect();
+        let locations: Vec<_> =
+            outcomes.iter().map(|(name, outcome)| json!({ "name": name, "state": outcome })).collect();
         return output.document(&json!({ "repository": id, "key_fingerprint": fingerprint, "locations": locations }));
     }
     for (name, outcome) in &outcomes {

@@ -4,8 +4,8 @@ use super::load_config;
 use crate::cli::{Global, KeyCommand};
 use crate::config::UnknownKeys;
 use crate::failure::Failure;
-use crate::output::table::{Column, render, terminal_width};
 use crate::output::Output;
+use crate::output::table::{Column, render, terminal_width};
 use crate::rooms;
 use serde_json::json;
 

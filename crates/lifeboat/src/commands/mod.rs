@@ -7,6 +7,7 @@ mod copy;
 mod init;
 mod key;
 mod man;
+mod wal;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config, UnknownKeys};
@@ -23,6 +24,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Init => init::run(&cli.global, output),
         Command::Backup(arguments) => backup::run(&cli.global, arguments, output),
         Command::Copy(arguments) => copy::run(&cli.global, arguments, output),
+        Command::Wal(command) => wal::run(&cli.global, command, output),
         Command::Key(command) => key::run(&cli.global, command, output),
         Command::Check(arguments) => check::run(&cli.global, arguments, output),
         Command::Completions { shell } => completions::run(*shell, output),

@@ -119,9 +119,15 @@ mod tests {
             ("Server returned non-2xx status code: 503 Service Unavailable: SlowDown", ErrorKind::Unavailable),
             ("Server returned non-2xx status code: 500 Internal Server Error: ", ErrorKind::Unavailable),
             ("Server returned non-2xx status code: 507 Insufficient Storage: ", ErrorKind::Full),
-            ("Server returned non-2xx status code: 403 Forbidden: <Code>RequestTimeTooSkewed</Code>", ErrorKind::ClockSkew),
+            (
+                "Server returned non-2xx status code: 403 Forbidden: <Code>RequestTimeTooSkewed</Code>",
+                ErrorKind::ClockSkew,
+            ),
             ("Server returned non-2xx status code: 403 Forbidden: <Code>QuotaExceeded</Code>", ErrorKind::Full),
-            ("Server returned non-2xx status code: 400 Bad Request: <Code>InvalidAccessKeyId</Code>", ErrorKind::Denied),
+            (
+                "Server returned non-2xx status code: 400 Bad Request: <Code>InvalidAccessKeyId</Code>",
+                ErrorKind::Denied,
+            ),
             ("Server returned non-2xx status code: 404 Not Found: <Code>NoSuchBucket</Code>", ErrorKind::NoContainer),
             ("Server returned non-2xx status code: 400 Bad Request: malformed", ErrorKind::Invalid),
             ("no status at all", ErrorKind::Unavailable),

@@ -1,7 +1,7 @@
 //! Finds out by trying what a store honours, with one small object that is removed again.
 
-use super::failure::{classify, is_unsupported};
 use super::Bucket;
+use super::failure::{classify, is_unsupported};
 use crate::{Capabilities, ErrorKind, Result};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};

@@ -1,7 +1,7 @@
 //! Conditional writes: one attempt at a time, and what to believe when no answer comes.
 
-use super::failure::{classify, is_conflict_without_winner, is_unsupported, was_not_sent};
 use super::Bucket;
+use super::failure::{classify, is_conflict_without_winner, is_unsupported, was_not_sent};
 use crate::{Error, ErrorKind, PutOutcome, Result, SwapOutcome, Version};
 use bytes::Bytes;
 use object_store::path::Path;

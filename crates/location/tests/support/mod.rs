@@ -32,10 +32,21 @@ pub struct InProcessS3 {
 
 impl InProcessS3 {
     pub async fn start() -> Self {
+        Self::start_with(true).await
+    }
+
+    /// Takes unsigned requests, so that what stands in between may change them.
+    pub async fn start_open() -> Self {
+        Self::start_with(false).await
+    }
+
+    async fn start_with(signed: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("bucket")).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(directory.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single("access", "hush-hush"));
+        if signed {
+            builder.set_auth(SimpleAuth::from_single("access", "hush-hush"));
+        }
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -68,6 +79,8 @@ pub enum Reply {
     Swallow,
     /// Passes request and answer on.
     Pass,
+    /// The same, but the store never sees `If-Match` and `If-None-Match`.
+    PassWithoutConditions,
 }
 
 /// A server between client and store that follows `script`, given the number of the request and its first line.
@@ -77,7 +90,10 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    pub async fn start(upstream: Option<String>, script: impl Fn(usize, &str) -> Reply + Send + Sync + 'static) -> Self {
+    pub async fn start(
+        upstream: Option<String>,
+        script: impl Fn(usize, &str) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(AtomicUsize::new(0));
@@ -116,10 +132,17 @@ async fn serve(
             std::future::pending().await
         }
         reply => {
+            let request = match reply {
+                Reply::PassWithoutConditions => {
+                    text.replace("if-none-match:", "x-ignored:").replace("if-match:", "x-ignored:").into()
+                }
+                _ => request.clone(),
+            };
             let mut store = TcpStream::connect(upstream.unwrap().trim_start_matches("http://")).await?;
             store.write_all(&request).await?;
-            let answer = if line.starts_with("HEAD") { read_head(&mut store).await? } else { read_message(&mut store).await? };
-            if matches!(reply, Reply::Pass) {
+            let answer =
+                if line.starts_with("HEAD") { read_head(&mut store).await? } else { read_message(&mut store).await? };
+            if !matches!(reply, Reply::Swallow) {
                 let closing = String::from_utf8_lossy(&answer).replacen("\r\n", "\r\nconnection: close\r\n", 1);
                 client.write_all(closing.as_bytes()).await
             } else {

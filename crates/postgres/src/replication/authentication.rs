@@ -3,6 +3,7 @@
 use super::codec::ServerMessage;
 use super::socket::Socket;
 use crate::connection::{Error, ErrorKind, Result, Target};
+use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
@@ -13,76 +14,110 @@ const PARAMETERS_MAX: usize = 256;
 
 /// From the first message to the first `ReadyForQuery`; returns the parameters that the server reports.
 pub(super) async fn start_session(socket: &mut Socket, target: &Target) -> Result<HashMap<String, String>> {
-    let action = || format!("connect to {target}");
-    let config = target.config();
-    let user = config.get_user().ok_or_else(|| {
-        Error::new(ErrorKind::Invalid, action(), "the connection string names no user").with_hint("add user=NAME")
-    })?;
-    let name = config.get_application_name().unwrap_or("lifeboat");
-    let mut parameters = vec![("user", user), ("replication", "true"), ("application_name", name)];
-    parameters.extend(config.get_options().map(|options| ("options", options)));
-    parameters.extend([("client_encoding", "UTF8")]);
-    let unsendable =
-        |error| Error::new(ErrorKind::Invalid, action(), "the connection string is not valid").with_source(error);
-    frontend::startup_message(parameters, socket.outgoing()).map_err(unsendable)?;
-
-    let mut scram = None;
+    let mut login = Login { target, scram: None, server_has_proven: false };
+    login.greet(socket.outgoing())?;
     let mut reported = HashMap::new();
     loop {
-        let protocol = || Error::new(ErrorKind::Protocol, action(), "unexpected answer while logging in");
-        let password = || {
-            config.get_password().ok_or_else(|| {
-                Error::new(ErrorKind::Authentication, action(), "the server asks for a password, and none was given")
-                    .with_hint("add passfile=FILE to the connection string")
-            })
-        };
         match socket.receive().await? {
             ServerMessage::ReadyForQuery => return Ok(reported),
             ServerMessage::Parameter { name, value } if reported.len() < PARAMETERS_MAX => {
                 reported.insert(name, value);
             }
+            message => login.answer(message, socket.outgoing())?,
+        }
+    }
+}
+
+struct Login<'a> {
+    target: &'a Target,
+    scram: Option<ScramSha256>,
+    server_has_proven: bool,
+}
+
+impl Login<'_> {
+    fn greet(&self, out: &mut BytesMut) -> Result<()> {
+        let config = self.target.config();
+        let name = config.get_application_name().unwrap_or("lifeboat");
+        let mut parameters = vec![("user", self.user()?), ("replication", "true"), ("application_name", name)];
+        parameters.extend(config.get_options().map(|options| ("options", options)));
+        parameters.extend([("client_encoding", "UTF8")]);
+        frontend::startup_message(parameters, out).map_err(|error| self.unsendable(error))
+    }
+
+    /// Adds what the server wants to hear to `out`.
+    fn answer(&mut self, message: ServerMessage, out: &mut BytesMut) -> Result<()> {
+        match message {
             ServerMessage::Error(refusal) => {
-                return Err(Error::from_code(action(), &refusal.code, &refusal.message, refusal.hint.as_deref()));
+                let hint = refusal.hint.as_deref();
+                return Err(Error::from_code(self.action(), &refusal.code, &refusal.message, hint));
             }
             ServerMessage::CleartextPassword => {
-                frontend::password_message(password()?, socket.outgoing()).map_err(unsendable)?;
+                frontend::password_message(self.password()?, out).map_err(|error| self.unsendable(error))?;
             }
             ServerMessage::Md5Password { salt } => {
-                let hash = md5_hash(user.as_bytes(), password()?, salt);
-                frontend::password_message(hash.as_bytes(), socket.outgoing()).map_err(unsendable)?;
+                let hash = md5_hash(self.user()?.as_bytes(), self.password()?, salt);
+                frontend::password_message(hash.as_bytes(), out).map_err(|error| self.unsendable(error))?;
             }
             ServerMessage::Sasl { mechanisms } => {
                 if !mechanisms.iter().any(|name| name == SCRAM_SHA_256) {
-                    return Err(Error::new(
-                        ErrorKind::Authentication,
-                        action(),
-                        "the server doesn't offer SCRAM-SHA-256",
-                    ));
+                    return Err(self.failed("the server doesn't offer SCRAM-SHA-256"));
                 }
-                let started = ScramSha256::new(password()?, ChannelBinding::unsupported());
-                frontend::sasl_initial_response(SCRAM_SHA_256, started.message(), socket.outgoing())
-                    .map_err(unsendable)?;
-                scram = Some(started);
+                let started = ScramSha256::new(self.password()?, ChannelBinding::unsupported());
+                frontend::sasl_initial_response(SCRAM_SHA_256, started.message(), out)
+                    .map_err(|error| self.unsendable(error))?;
+                self.scram = Some(started);
             }
             ServerMessage::SaslContinue(data) => {
-                let scram = scram.as_mut().ok_or_else(protocol)?;
-                scram.update(&data).map_err(|error| protocol().with_source(error))?;
-                frontend::sasl_response(scram.message(), socket.outgoing()).map_err(unsendable)?;
+                let unexpected = self.unexpected();
+                let Some(scram) = &mut self.scram else { return Err(unexpected) };
+                scram.update(&data).map_err(|error| unexpected.with_source(error))?;
+                let sent = frontend::sasl_response(scram.message(), out);
+                sent.map_err(|error| self.unsendable(error))?;
             }
             ServerMessage::SaslFinal(data) => {
-                let scram = scram.as_mut().ok_or_else(protocol)?;
-                // The server proves that it knows the password too.
-                scram.finish(&data).map_err(|error| {
-                    Error::new(ErrorKind::Authentication, action(), "the server can't prove that it knows the password")
-                        .with_source(error)
-                })?;
+                let (unexpected, unproven) =
+                    (self.unexpected(), self.failed("the server can't prove that it knows the password"));
+                let Some(scram) = &mut self.scram else { return Err(unexpected) };
+                scram.finish(&data).map_err(|error| unproven.with_source(error))?;
+                self.server_has_proven = true;
+            }
+            // An impostor that never learnt the password could leave out its part of the proof.
+            ServerMessage::AuthenticationOk if self.scram.is_some() && !self.server_has_proven => {
+                return Err(self.failed("the server doesn't prove that it knows the password"));
             }
             ServerMessage::OtherAuthentication => {
-                let why = "the server asks for Kerberos, which isn't supported";
-                return Err(Error::new(ErrorKind::Authentication, action(), why));
+                return Err(self.failed("the server asks for Kerberos, which isn't supported"));
             }
             ServerMessage::AuthenticationOk | ServerMessage::Other | ServerMessage::Parameter { .. } => {}
-            _ => return Err(protocol()),
+            _ => return Err(self.unexpected()),
         }
+        Ok(())
+    }
+
+    fn user(&self) -> Result<&str> {
+        let missing = || Error::new(ErrorKind::Invalid, self.action(), "the connection string names no user");
+        self.target.config().get_user().ok_or_else(|| missing().with_hint("add user=NAME"))
+    }
+
+    fn password(&self) -> Result<&[u8]> {
+        let missing = || self.failed("the server asks for a password, and none was given");
+        let found = self.target.config().get_password();
+        found.ok_or_else(|| missing().with_hint("add passfile=FILE to the connection string"))
+    }
+
+    fn action(&self) -> String {
+        format!("connect to {}", self.target)
+    }
+
+    fn failed(&self, why: &str) -> Error {
+        Error::new(ErrorKind::Authentication, self.action(), why)
+    }
+
+    fn unexpected(&self) -> Error {
+        Error::new(ErrorKind::Protocol, self.action(), "unexpected answer while logging in")
+    }
+
+    fn unsendable(&self, error: std::io::Error) -> Error {
+        Error::new(ErrorKind::Invalid, self.action(), "the connection string is not valid").with_source(error)
     }
 }

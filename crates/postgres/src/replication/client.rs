@@ -10,6 +10,7 @@ use bytes::Bytes;
 use postgres_protocol::message::frontend;
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 /// No command of this protocol answers with more rows.
 const ROWS_MAX: usize = 1000;
@@ -52,7 +53,12 @@ impl ReplicationClient {
     /// Classified: see [`ErrorKind`]. The role needs `REPLICATION`, `pg_hba.conf` a line for database `replication`.
     pub async fn connect(target: &Target) -> Result<Self> {
         let mut socket = Socket::connect(target).await?;
-        let parameters = start_session(&mut socket, target).await?;
+        let limit = target.config().get_connect_timeout().copied().unwrap_or(Duration::from_secs(10));
+        let started = tokio::time::timeout(limit, start_session(&mut socket, target)).await;
+        let parameters = started.map_err(|_| {
+            let why = format!("the server doesn't let us in within {} s", limit.as_secs());
+            Error::new(ErrorKind::Unreachable, format!("connect to {target}"), why)
+        })??;
         Ok(Self { socket, parameters })
     }
 

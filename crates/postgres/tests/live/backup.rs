@@ -131,7 +131,9 @@ async fn a_standby_can_be_backed_up_until_it_is_promoted() {
     assert!(String::from_utf8(stop.backup_label).unwrap().contains("BACKUP FROM: standby"));
 
     let backup = session(&standby).await;
+    backup.check().await.unwrap();
     standby.promote().unwrap();
+    assert_eq!(backup.check().await.unwrap_err().kind(), ErrorKind::Changed);
     let error = backup.stop().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed, "{error:?}");
 }

@@ -8,6 +8,7 @@ use lifeboat_postgres::connection::{ErrorKind, Secret};
 use lifeboat_postgres::replication::{ReplicationClient, StatusUpdate, StreamEvent, WalStream};
 use lifeboat_postgres::{Lsn, TimelineId};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 
@@ -261,4 +262,23 @@ async fn what_the_server_cannot_give_is_named(major: u16, lost_slot: ErrorKind) 
         }
     };
     assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_skips_its_own_proof_is_an_impostor() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let impostor = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut heard = [0; 1024];
+        assert!(socket.read(&mut heard).await.unwrap() > 0);
+        socket.write_all(b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0").await.unwrap();
+        assert!(socket.read(&mut heard).await.unwrap() > 0);
+        socket.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+        socket
+    };
+    let conninfo = format!("host=127.0.0.1 port={port} user=u password=p sslmode=disable");
+    let secret = Secret::None;
+    let (_socket, outcome) = tokio::join!(impostor, ReplicationClient::connect_to(&conninfo, &secret));
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Authentication);
 }

@@ -15,6 +15,7 @@ use crate::postgres::page_check::PageChecker;
 use crate::postgres::restore::CONTROL_FILE;
 use crate::postgres::scan::{Found, Scan, scan};
 use crate::postgres::throttle::Throttle;
+use crate::postgres::wal::Spool;
 use crate::postgres::wal::needed::{NeededWal, ensure};
 use crate::postgres::{BLOCK_BYTES, BackupError};
 use lifeboat_postgres::backup_session::{BackupSession, BackupStop, Request};
@@ -72,6 +73,8 @@ pub struct BackupRequest {
     pub fast_checkpoint: bool,
     /// Where locks and marks of this machine are.
     pub state_dir: PathBuf,
+    /// Marks about WAL files that are stored already.
+    pub spool: Spool,
     /// How long to wait at the end until the WAL of the backup is stored.
     pub wal_time_limit: Duration,
 }
@@ -121,6 +124,7 @@ pub async fn backup(
         to: stop.stop_lsn,
         segment_size: observed.control.wal_segment_size,
         data_dir: request.data_dir.clone(),
+        spool: request.spool.clone(),
         on_standby: start.on_standby,
     };
     progress.phase("wait for the WAL of the backup", None);

@@ -38,6 +38,9 @@ pub enum BackupError {
     /// The control file cannot be used.
     #[error(transparent)]
     Control(lifeboat_postgres::control::ControlError),
+    /// The write-ahead log cannot be stored or asked for.
+    #[error(transparent)]
+    Wal(crate::postgres::wal::WalError),
     /// A file in the state directory of this machine.
     #[error("use the state directory")]
     State(#[source] std::io::Error),
@@ -66,6 +69,11 @@ impl BackupError {
         Self::Control(error)
     }
 
+    /// The write-ahead log cannot be stored or asked for.
+    pub fn wal(error: crate::postgres::wal::WalError) -> Self {
+        Self::Wal(error)
+    }
+
     /// A file in the state directory of this machine.
     pub fn state(error: std::io::Error) -> Self {
         Self::State(error)
@@ -84,6 +92,7 @@ impl BackupError {
                 Some("run as the user that owns the data directory (usually postgres)".into())
             }
             Self::Refused { hint, .. } | Self::Server { hint, .. } => hint.clone(),
+            Self::Wal(error) => error.hint().map(str::to_owned),
             Self::Busy { .. } => Some("wait for it, or look at it in pg_stat_activity".into()),
             _ => None,
         }

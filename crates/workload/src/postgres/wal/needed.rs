@@ -1,11 +1,12 @@
 //! The WAL that a backup can't do without: everything from its start to its stop, stored before the point is written.
 
+use super::{ClusterIdentity, PushOptions, Spool, WalArchive, observe, push};
 use crate::postgres::BackupError;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
 use lifeboat_repository::Repository;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the archiver gets before we look into `pg_wal` ourselves, and how often we ask.
@@ -29,6 +30,8 @@ pub struct NeededWal {
     pub segment_size: SegmentSize,
     /// Where `pg_wal` is.
     pub data_dir: PathBuf,
+    /// Marks of this machine.
+    pub spool: Spool,
     /// A standby can't switch to a new segment by itself.
     pub on_standby: bool,
 }
@@ -46,11 +49,57 @@ impl NeededWal {
     }
 }
 
-/// Waits until every needed segment is stored. What the archiver hasn't stored after a moment is taken from `pg_wal`,
-/// where a finished segment stays at least until it is archived.
-pub async fn ensure(repository: &Repository, needed: &NeededWal, time_limit: Duration) -> Result<(), BackupError> {
-    let _ = (repository, needed, time_limit, GRACE, POLL_INTERVAL);
-    let _: BTreeSet<Segment> = needed.segments().into_iter().collect();
-    let _ = Instant::now();
+/// Waits until the needed WAL is stored without a gap. What the archiver or the receiver hasn't stored after a moment is
+/// taken from `pg_wal`, where a finished segment stays at least until it is archived.
+///
+/// On a standby nothing is taken: its newest segment looks whole and isn't. There the archive alone is trusted.
+pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit: Duration) -> Result<(), BackupError> {
+    let cluster = ClusterIdentity { system_id: needed.system_id, segment_size: needed.segment_size };
+    let archive = WalArchive::new(repository.clone(), needed.workload.clone(), cluster);
+    let begun = Instant::now();
+    let mut failure = None;
+    loop {
+        let inventory = observe(&archive).await.map_err(BackupError::wal)?;
+        let covered = inventory.covered(needed.timeline, needed.from);
+        if covered >= needed.to {
+            return Ok(());
+        }
+        if begun.elapsed() > time_limit {
+            return Err(failure.unwrap_or_else(|| missing(needed, covered)));
+        }
+        if begun.elapsed() > GRACE && !needed.on_standby {
+            for segment in needed.segments() {
+                let name = segment.name(needed.segment_size);
+                if inventory.segment(name).is_none() {
+                    failure = take_from_server(&archive, needed, &name.to_string()).await.err().or(failure);
+                }
+            }
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) -> Result<(), BackupError> {
+    let path = needed.data_dir.join("pg_wal").join(name);
+    if !path.exists() {
+        // Archived and recycled a moment ago: the next look into the archive will find it.
+        return Ok(());
+    }
+    let only_this = PushOptions { ahead_files_max: 0, ..PushOptions::default() };
+    push(archive.repository.clone(), &needed.workload, &path, &needed.spool, only_this)
+        .await
+        .map_err(BackupError::wal)?;
     Ok(())
+}
+
+fn missing(needed: &NeededWal, covered: Lsn) -> BackupError {
+    let hint = if needed.on_standby {
+        "a standby can't close its newest segment: run `select pg_switch_wal()` on the primary, or run `lifeboat wal receive`"
+    } else {
+        "look for archive command failures in the server's log; `lifeboat check` tries the archive"
+    };
+    BackupError::Refused {
+        what: format!("the WAL of the backup is stored only up to {covered}, and it is needed up to {}", needed.to),
+        hint: Some(hint.into()),
+    }
 }

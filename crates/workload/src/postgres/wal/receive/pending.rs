@@ -145,10 +145,7 @@ mod tests {
         assert_eq!(log.next_job(false), None, "not due yet");
         assert_eq!(drive(&mut log), "000000010000000000000003.00000064.00000096 50");
         assert!(log.append(log.received(), &vec![3; MIB as usize]));
-        assert_eq!(
-            drive(&mut log),
-            "000000010000000000000003 1048576, 000000010000000000000004.00000000.00000096 150"
-        );
+        assert_eq!(drive(&mut log), "000000010000000000000003 1048576, 000000010000000000000004.00000000.00000096 150");
         assert_eq!((log.stored(), log.received()), (Lsn(4 * MIB + 150), Lsn(4 * MIB + 150)));
     }
 

@@ -43,7 +43,6 @@ pub(crate) async fn run(context: &mut Context<'_>, carried: &mut Carried) -> Res
     let stream = match client.start_streaming(Some(&slot), from, position.timeline).await {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), ErrorKind::WalRemoved | ErrorKind::SlotLost) => {
-            renew_slot(context).await;
             return Err(WalError::Gap { timeline: position.timeline, from: position.stored, source: Box::new(error) });
         }
         Err(error) => return Err(server("start the stream", error)),
@@ -119,28 +118,21 @@ async fn history(
 }
 
 /// From where on the server keeps its log for us.
+///
+/// A slot that lost what it should keep (`max_slot_wal_keep_size`) keeps nothing ever after. It is made anew, so that
+/// the next backup is followed by a log without a gap. PostgreSQL 14 can't tell over this protocol.
 async fn kept_from(client: &mut ReplicationClient, slot: &str, identity: &SystemIdentity) -> Result<Lsn> {
     let failed = |error| server("look at the replication slot", error);
     if client.version().map_err(failed)? == MajorVersion::V14 {
         return Ok(identity.flush_lsn);
     }
+    if let Some(kept) = client.read_slot(slot).await.map_err(failed)?.and_then(|state| state.restart_lsn) {
+        return Ok(kept);
+    }
+    client.drop_slot(slot).await.map_err(|error| server("remove the replication slot that was lost", error))?;
+    client.create_slot_if_missing(slot).await.map_err(|error| server("make the replication slot anew", error))?;
     let state = client.read_slot(slot).await.map_err(failed)?;
     Ok(state.and_then(|state| state.restart_lsn).unwrap_or(identity.flush_lsn))
-}
-
-/// A slot that lost what it should keep keeps nothing ever after. A new one keeps at least what comes from now on, so
-/// that the next backup is followed by a log without a gap. Best effort: the gap is what must be reported.
-async fn renew_slot(context: &Context<'_>) {
-    let slot = &context.options.slot;
-    let Ok(mut client) = ReplicationClient::connect(context.target).await else { return };
-    let renewed = match client.drop_slot(slot).await {
-        Ok(()) => client.create_slot_if_missing(slot).await.map(drop),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = renewed {
-        context.progress.problem(&describe(&error));
-    }
-    client.close().await;
 }
 
 /// A connection while it streams.

@@ -1,0 +1,81 @@
+//! `lifeboat wal fetch`: `restore_command`.
+
+use crate::cli::{Global, WorkloadOption};
+use crate::commands::load_config;
+use crate::config::{Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::Output;
+use crate::rooms;
+use lifeboat_postgres::TimelineId;
+use lifeboat_workload::postgres::wal::{FetchOptions, FetchOutcome, WalArchive, fetch, take_prefetched};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What PostgreSQL wants.
+pub struct Request<'a> {
+    pub name: &'a str,
+    pub path: &'a Path,
+    pub of: &'a WorkloadOption,
+    pub from: Option<&'a str>,
+    pub prefetches: bool,
+    pub incomplete_of: Option<u32>,
+}
+
+pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<(), Failure> {
+    let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
+    let workload = rooms::workload_name(&config, request.of.workload.as_deref())?;
+    let spool = rooms::spool(&config, &workload)?;
+    if request.prefetches && take_prefetched(request.name, request.path, &spool, None)? {
+        go_on_ahead(&config_path, &workload, request);
+        return Ok(());
+    }
+    let found = rooms::runtime()?.block_on(fetch_one(&config, &workload, request, output))?;
+    if !found {
+        let message = format!("{} is not in the archive of {workload}", request.name);
+        return Err(Failure::new(FailureKind::NotFound, message));
+    }
+    if request.prefetches {
+        go_on_ahead(&config_path, &workload, request);
+    }
+    Ok(())
+}
+
+async fn fetch_one(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
+    let names = locations(config, workload, request.from);
+    let repository = rooms::open_repository(config, &names, output).await?;
+    let silent: Vec<String> = repository.unavailable().iter().map(|(name, _)| name.clone()).collect();
+    let Some(archive) = WalArchive::of_workload(repository, workload).await? else {
+        return if silent.is_empty() { Ok(false) } else { Err(could_not_ask(&silent)) };
+    };
+    let options =
+        FetchOptions { incomplete_of: request.incomplete_of.map(TimelineId), trust_reachable: request.from.is_some() };
+    Ok(fetch(&archive, request.name, request.path, options).await? != FetchOutcome::NotThere)
+}
+
+fn could_not_ask(silent: &[String]) -> Failure {
+    Failure::new(FailureKind::Unavailable, format!("could not ask {}", silent.join(", ")))
+        .with_hint("bring the location back, or restore with --from a location that answers")
+}
+
+/// The locations of a workload, or the one that was named.
+pub fn locations(config: &Config, workload: &str, from: Option<&str>) -> Vec<String> {
+    match from {
+        Some(name) => vec![name.to_owned()],
+        None => config.workloads[workload].locations.clone(),
+    }
+}
+
+/// Starts a process that loads the next segments while PostgreSQL replays this one. When that fails nothing is lost:
+/// the next call fetches by itself.
+fn go_on_ahead(config_path: &Path, workload: &str, request: &Request<'_>) {
+    if request.name.len() != 24 {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config_path).args(["--quiet", "wal", "prefetch", request.name, "--workload", workload]);
+    if let Some(from) = request.from {
+        command.args(["--from", from]);
+    }
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+}

@@ -1,0 +1,170 @@
+//! How far replay can go: one timeline's path through history, over the log that is there.
+//!
+//! Promise: bytes are called reachable only when each of them is in the log of a timeline on the path, without a hole,
+//! read as PostgreSQL reads them. The first segment of a child repeats what its parent had written in it, so a hole at
+//! the end of the parent is closed by the child.
+//!
+//! Not here: which path to take, which point to start from.
+
+use jiff::Timestamp;
+use lifeboat_postgres::history::TimelineHistory;
+use lifeboat_postgres::{Lsn, SystemId, TimelineId};
+use lifeboat_repository::PointId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What choosing needs to know of a recovery point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointSummary {
+    /// Its name.
+    pub id: PointId,
+    /// Which cluster it is of.
+    pub system_id: SystemId,
+    /// On which timeline it was taken.
+    pub timeline: TimelineId,
+    /// Where replay begins.
+    pub lsn_start: Lsn,
+    /// Where it is consistent.
+    pub lsn_stop: Lsn,
+    /// When it ended, by the server's clock.
+    pub stopped_at: Timestamp,
+    /// Locations that have all of it, in the order in which they are asked.
+    pub locations: Vec<String>,
+    /// What a restore writes, in bytes.
+    pub bytes: u64,
+    /// Number of files.
+    pub files: u64,
+}
+
+/// The log of one cluster, as far as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalCoverage {
+    /// Which cluster's.
+    pub system_id: SystemId,
+    /// Stretches without a hole.
+    pub runs: Vec<Run>,
+    /// Histories of the timelines that have one.
+    pub histories: Vec<TimelineHistory>,
+}
+
+/// A stretch of one timeline's log without a hole. It begins where a segment begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The timeline that wrote it.
+    pub timeline: TimelineId,
+    /// The first byte.
+    pub from: Lsn,
+    /// The end of the last complete record.
+    pub to: Lsn,
+    /// Where the last complete record begins, if known: with it recovery can be told to stop exactly at the end.
+    pub last_record: Option<Lsn>,
+    /// One for each segment in which a transaction ended, in order, as far as known.
+    pub marks: Vec<TransactionMark>,
+}
+
+/// The ends of transactions in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionMark {
+    /// The end of the last complete record of the segment.
+    pub up_to: Lsn,
+    /// The latest time at which a transaction ended in it. Recovery to an earlier time stops here or before.
+    pub last_at: Timestamp,
+}
+
+/// A part of the path on one timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Its first byte that is replayed.
+    pub from: Lsn,
+    /// The byte after its last.
+    pub to: Lsn,
+}
+
+/// How far replay comes from some position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// The byte after the last.
+    pub end: Lsn,
+    /// The latest known end of a transaction before that.
+    pub last_at: Option<Timestamp>,
+    /// Where the last record before `end` begins.
+    pub last_record: Option<Lsn>,
+    /// The log that was used goes on past `end`, but on a timeline that the path leaves there.
+    pub is_cut: bool,
+}
+
+/// The way to one timeline, over all it descends from.
+#[derive(Debug, Clone)]
+pub(crate) struct Path<'a> {
+    pub history: TimelineHistory,
+    coverage: &'a WalCoverage,
+}
+
+impl WalCoverage {
+    /// Every timeline that anything is known of.
+    pub(crate) fn timelines(&self, points: &[PointSummary]) -> BTreeSet<TimelineId> {
+        let runs = self.runs.iter().map(|run| run.timeline);
+        let histories = self.histories.iter().map(|history| history.timeline);
+        let ours = points.iter().filter(|point| point.system_id == self.system_id).map(|point| point.timeline);
+        runs.chain(histories).chain(ours).collect()
+    }
+
+    pub(crate) fn has_history(&self, timeline: TimelineId) -> bool {
+        self.histories.iter().any(|history| history.timeline == timeline)
+    }
+
+    pub(crate) fn runs_of(&self, timeline: TimelineId) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(move |run| run.timeline == timeline)
+    }
+}
+
+impl<'a> Path<'a> {
+    pub fn to(timeline: TimelineId, coverage: &'a WalCoverage) -> Self {
+        let history = coverage.histories.iter().find(|history| history.timeline == timeline);
+        let history = history.cloned().unwrap_or_else(|| TimelineHistory::without_ancestors(timeline));
+        Self { history, coverage }
+    }
+
+    /// Does the path lead through all of the point, as PostgreSQL checks it at start?
+    pub fn carries(&self, point: &PointSummary) -> bool {
+        point.system_id == self.coverage.system_id
+            && self.history.contains(point.timeline, point.lsn_start)
+            && self.history.contains_end(point.timeline, point.lsn_stop)
+    }
+
+    /// Replays, in thought, from `start` until a byte is missing.
+    pub fn reach(&self, start: Lsn) -> Reach {
+        let mut reach = Reach { end: start, last_at: None, last_record: None, is_cut: false };
+        while let Some((run, end)) = self.furthest(reach.end) {
+            let begin = std::mem::replace(&mut reach.end, end);
+            let marks = run.marks.iter().filter(|mark| mark.up_to > begin && mark.up_to <= end);
+            reach.last_at = marks.map(|mark| mark.last_at).chain(reach.last_at).max();
+            reach.is_cut = run.to > end;
+            reach.last_record = run.last_record.filter(|_| run.to == end);
+        }
+        reach
+    }
+
+    /// The run that holds the byte at `position` and leads furthest, with the end of its use.
+    fn furthest(&self, position: Lsn) -> Option<(&'a Run, Lsn)> {
+        let usable = self.coverage.runs.iter().filter(|run| run.from <= position).filter_map(|run| {
+            let (_, span_end) = self.history.span(run.timeline)?;
+            let end = span_end.map_or(run.to, |span_end| span_end.min(run.to));
+            (end > position).then_some((run, end))
+        });
+        usable.max_by_key(|(run, end)| (*end, run.timeline))
+    }
+
+    /// The way from one position to another, timeline by timeline.
+    pub fn legs(&self, from: Lsn, to: Lsn) -> Vec<Leg> {
+        let timelines = self.history.ancestors.iter().map(|ancestor| ancestor.timeline).chain([self.history.timeline]);
+        let parts = timelines.filter_map(|timeline| {
+            let (begin, end) = self.history.span(timeline)?;
+            let leg = Leg { timeline, from: begin.max(from), to: end.map_or(to, |end| end.min(to)) };
+            (leg.from < leg.to).then_some(leg)
+        });
+        parts.collect()
+    }
+}

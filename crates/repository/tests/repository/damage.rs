@@ -1,0 +1,130 @@
+//! What is gone: objects that are missing are found, and read from elsewhere where there is an elsewhere.
+
+use crate::bench::*;
+use crate::place::Place;
+use lifeboat_repository::*;
+use std::sync::Arc;
+
+async fn small(count: usize) -> (Vec<Arc<Place>>, Arc<Repository>, Point, Files) {
+    let (places, repository) = create(count).await;
+    let files = few_files(1);
+    let (point, _) = backup(&repository, &files).await;
+    repository.put_log(WORKLOAD, "1/1", "000000010000000000000001", &text(5, 2000), b"facts").await.unwrap();
+    (places, repository, point, files)
+}
+
+/// One location: what is missing is reported, except a log's file and a receipt, which nothing else speaks of.
+#[tokio::test]
+async fn every_missing_object_is_found() {
+    let (places, repository, point, files) = small(1).await;
+    for key in places[0].keys("") {
+        let bytes = places[0].remove(&key);
+        let bad = verify(&repository, false).await;
+        let silent = ["wal/", "receipts/"].iter().any(|prefix| key.starts_with(prefix));
+        // The root and the key are needed to open it: their loss is found there.
+        let opening = ["lifeboat.json", "keys/"].iter().any(|prefix| key.starts_with(prefix));
+        if opening {
+            let all = replicas(&[&places[0]]);
+            assert!(Repository::open(all, &passphrase(), 3).await.is_err(), "{key} is missing and it opens");
+        } else {
+            assert_eq!(bad.is_empty(), silent, "{key}: {bad:?}");
+        }
+        match read_back(&repository, &point.id).await {
+            Ok((found, _)) => assert!(found == files, "{key}: other content"),
+            Err(error) => assert!(matches!(error, Error::Corrupt { .. } | Error::NotFound { .. }), "{key}: {error}"),
+        }
+        places[0].set(&key, bytes);
+    }
+    assert_eq!(verify(&repository, true).await, vec![]);
+}
+
+/// Two locations: whatever is missing in one is found, read from the other, and brought back by the next session.
+#[tokio::test]
+async fn every_object_missing_in_one_of_two_locations_is_found_and_healed() {
+    let (places, repository, point, files) = small(2).await;
+    let everything = places[0].objects();
+    for key in places[0].keys("").iter().filter(|key| *key != "lifeboat.json") {
+        places[0].remove(key);
+        let bad = verify(&repository, false).await;
+        assert!(bad.iter().any(|damage| damage.location == "north"), "{key}: {bad:?}");
+        assert!(bad.iter().all(|damage| damage.location == "north"), "{key}: {bad:?}");
+        assert_eq!(read_back(&repository, &point.id).await.unwrap().0, files, "{key}");
+        WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
+        assert_eq!(places[0].objects(), everything, "{key} is not healed");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_root_makes_one_location_unavailable_and_says_why() {
+    let (places, _, point, files) = small(2).await;
+    places[0].remove("lifeboat.json");
+    let repository = open(&places).await;
+    assert!(repository.unavailable()[0].1.contains("no repository"), "{:?}", repository.unavailable());
+    assert_eq!(read_back(&repository, &point.id).await.unwrap().0, files);
+    assert!(!verify(&repository, false).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_point_without_receipt_gets_it_from_the_next_session() {
+    let (places, repository, _, _) = small(1).await;
+    let receipt = places[0].keys("receipts/").remove(0);
+    places[0].remove(&receipt);
+    WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
+    assert_eq!(places[0].keys("receipts/"), [receipt]);
+    assert_eq!(verify(&repository, true).await, vec![]);
+}
+
+#[tokio::test]
+async fn a_receipt_under_another_name_is_found() {
+    let (places, repository, _, _) = small(1).await;
+    let receipt = places[0].keys("receipts/").remove(0);
+    let bytes = places[0].remove(&receipt);
+    let other = format!("{}0", &receipt[..receipt.len() - 1]);
+    places[0].set(&other, bytes);
+    let bad = verify(&repository, true).await;
+    assert!(bad.iter().any(|damage| damage.object == other), "{bad:?}");
+}
+
+#[tokio::test]
+async fn foreign_giants_are_not_read() {
+    let (places, repository, _, _) = small(1).await;
+    places[0].set("verifications/shop/x/y", vec![0; 80 * 1024 * 1024]);
+    let bad = verify(&repository, true).await;
+    assert!(bad.iter().any(|damage| damage.what.contains("more than such an object has")), "{bad:?}");
+}
+
+/// Each location has lost another frame of the same pack; together they still have everything.
+#[tokio::test]
+async fn two_damaged_copies_make_one_whole() {
+    let (places, repository) = create(2).await;
+    let files: Files = (0..20).map(|number| (format!("{number:02}"), noise(number, 1000))).collect();
+    let (point, _) = backup(&repository, &files).await;
+    // The first frame begins after the header of 48 bytes, the second 1016 bytes later.
+    for (place, position) in [(&places[0], 100), (&places[1], 100 + 1016)] {
+        for key in place.keys("packs/") {
+            let mut bytes = place.remove(&key).to_vec();
+            // The pack with only the tree is shorter.
+            if let Some(byte) = bytes.get_mut(position) {
+                *byte ^= 1;
+            }
+            place.set(&key, bytes);
+        }
+    }
+    let reader = ChunkReader::open(repository.clone()).await.unwrap();
+    let point = repository.read_point(WORKLOAD, &point.id, &mut Vec::new()).await.unwrap();
+    let mut ids = Vec::new();
+    for entry in TreeReader::read(&reader, &point.tree).await.unwrap() {
+        let Source::Chunk { id, .. } = reader.extents(&entry).await.unwrap()[0].source else { panic!("{entry:?}") };
+        ids.push(id);
+    }
+    let mut together = 0;
+    for read in reader.locate(ids.iter().copied()).unwrap() {
+        together += 1;
+        reader.fetch(&read, &mut |_, _| Ok(())).await.unwrap();
+    }
+    assert!(together <= 3, "the frames of a pack are read together, or this test shows nothing");
+    let found = reader.read_all(&ids).await.unwrap();
+    assert_eq!(found, files.into_values().collect::<Vec<_>>());
+    let notes = reader.take_notes();
+    assert!(notes.iter().any(|n| n.contains("//a/")) && notes.iter().any(|n| n.contains("//b/")), "{notes:?}");
+}

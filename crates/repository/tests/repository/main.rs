@@ -1,0 +1,12 @@
+//! A repository as its users see it: in memory, in directories, in places that fail, hang, fill up and rot.
+
+mod bench;
+mod damage;
+mod flip;
+mod golden;
+mod logs;
+mod place;
+mod properties;
+mod round_trip;
+mod sessions;
+mod stranger;

@@ -50,9 +50,10 @@ impl Receiver {
         let (stop, stopped) = watch::channel(false);
         let seen = Arc::new(Seen::default());
         let told = seen.clone();
-        let task = tokio::spawn(async move {
-            receive(repository, WORKLOAD, &target, &spool, &options, &*told, stopped).await
-        });
+        let task =
+            tokio::spawn(
+                async move { receive(repository, WORKLOAD, &target, &spool, &options, &*told, stopped).await },
+            );
         Self { seen, stop, task }
     }
 
@@ -87,7 +88,8 @@ fn cluster(major: u16, segment_mib: u32) -> Builder {
 }
 
 async fn flushed(cluster: &TestCluster) -> Lsn {
-    let query = "select case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end";
+    let query =
+        "select case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end";
     cluster.sql(query).await.unwrap().unwrap().parse().unwrap()
 }
 
@@ -214,10 +216,8 @@ async fn what_came_before_the_server_died_is_stored() {
     receiver.caught_up(&cluster).await;
     cluster.sql("insert into load (text) values ('the last order')").await.unwrap();
     let end = flushed(&cluster).await;
-    until("it arrives", || async {
-        receiver.seen.status.lock().unwrap().is_some_and(|status| status.received >= end)
-    })
-    .await;
+    until("it arrives", || async { receiver.seen.status.lock().unwrap().is_some_and(|status| status.received >= end) })
+        .await;
     cluster.kill().unwrap();
     until("it is stored", || async { inventory(&world).await.runs(TimelineId(1))[0].to >= end }).await;
     receiver.stop().await;
@@ -329,7 +329,8 @@ async fn a_lost_slot_is_a_gap_that_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_the_server_gave_up_is_made_anew() {
     let world = World::new().await;
-    let cluster = cluster(15, 1).setting("max_slot_wal_keep_size", "1MB").setting("max_wal_size", "4MB").start().unwrap();
+    let cluster =
+        cluster(15, 1).setting("max_slot_wal_keep_size", "1MB").setting("max_wal_size", "4MB").start().unwrap();
     let receiver = Receiver::of(&world, &cluster);
     load(&cluster, 3).await;
     receiver.caught_up(&cluster).await;
@@ -356,7 +357,11 @@ async fn archiver_and_receiver_store_the_same_segments() {
     let (mut known, mut new) = (0, 0);
     for path in ready(&cluster) {
         let outcome = push(world.repository.clone(), WORKLOAD, &path, &world.spool, ALONE).await.unwrap();
-        if outcome.created { new += 1 } else { known += 1 }
+        if outcome.created {
+            new += 1
+        } else {
+            known += 1
+        }
         assert!(Path::new(&path).exists(), "{}", name_of(&path));
     }
     assert!(known > 1, "{known} known, {new} new");

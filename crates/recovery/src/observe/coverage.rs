@@ -6,7 +6,9 @@
 
 use crate::error::Result;
 use crate::path::{Run, TransactionMark, WalCoverage};
-use lifeboat_postgres::wal::{DecoderSettings, Keep, RecordDecoder, SegmentFacts, SegmentWalker, inspect_segment_start};
+use lifeboat_postgres::wal::{
+    DecoderSettings, Keep, RecordDecoder, SegmentFacts, SegmentWalker, inspect_segment_start,
+};
 use lifeboat_postgres::wal_file::{Segment, SegmentNumber, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_workload::postgres::wal::{Inventory, Span, WalArchive, facts_of};

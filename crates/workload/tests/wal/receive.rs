@@ -84,7 +84,8 @@ fn cluster(major: u16, segment_mib: u32) -> Builder {
 }
 
 async fn flushed(cluster: &TestCluster) -> Lsn {
-    let query = "select case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end";
+    let query =
+        "select case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end";
     cluster.sql(query).await.unwrap().unwrap().parse().unwrap()
 }
 
@@ -211,10 +212,8 @@ async fn what_came_before_the_server_died_is_stored() {
     receiver.caught_up(&cluster).await;
     cluster.sql("insert into load (text) values ('the last order')").await.unwrap();
     let end = flushed(&cluster).await;
-    until("it arrives", || async {
-        receiver.seen.status.lock().unwrap().is_some_and(|status| status.received >= end)
-    })
-    .await;
+    until("it arrives", || async { receiver.seen.status.lock().unwrap().is_some_and(|status| status.received >= end) })
+        .await;
     cluster.kill().unwrap();
     until("it is stored", || async { inventory(&world).await.runs(TimelineId(1))[0].to >= end }).await;
     receiver.stop().await;
@@ -326,7 +325,11 @@ async fn archiver_and_receiver_store_the_same_segments() {
     let (mut known, mut new) = (0, 0);
     for path in ready(&cluster) {
         let outcome = push(world.repository.clone(), WORKLOAD, &path, &world.spool, ALONE).await.unwrap();
-        if outcome.created { new += 1 } else { known += 1 }
+        if outcome.created {
+            new += 1
+        } else {
+            known += 1
+        }
         assert!(Path::new(&path).exists(), "{}", name_of(&path));
     }
     assert!(known > 3, "{known} known, {new} new");

@@ -96,7 +96,7 @@ fn backup_kind(error: &BackupError) -> FailureKind {
         BackupError::Busy { .. } => FailureKind::Locked,
         BackupError::Server { source, .. } => server_kind(source.kind()),
         BackupError::Control(_) => FailureKind::Corrupt,
-        BackupError::Wal(error) => wal_kind(error.kind()),
+        BackupError::Wal(error) => wal_failure_kind(error),
         BackupError::Interrupted => FailureKind::Unavailable,
     }
 }
@@ -133,8 +133,16 @@ impl From<RecoveryError> for Failure {
     }
 }
 
+/// A file of this machine that can't be read or written is no defect of ours.
+fn wal_failure_kind(error: &WalError) -> FailureKind {
+    match error {
+        WalError::File { source, .. } => io_kind(source),
+        error => wal_kind(error.kind()),
+    }
+}
+
 impl From<WalError> for Failure {
     fn from(error: WalError) -> Self {
-        hinted(Self::from_error(wal_kind(error.kind()), &error), error.hint())
+        hinted(Self::from_error(wal_failure_kind(&error), &error), error.hint())
     }
 }

@@ -16,7 +16,7 @@ pub fn run(names: &[String]) -> Result<()> {
     for name in names {
         let Some(component) = Component::from_name(name) else {
             bail!(
-                "no component is named {name}; there are postgres-14 to postgres-18, moto, azurite, fake-gcs, garage, pgbackrest"
+                "no component is named {name}; there are postgres-14 to postgres-18, moto, azurite, fake-gcs, garage, pgbackrest, python-reader"
             );
         };
         one(component)?;
@@ -25,11 +25,11 @@ pub fn run(names: &[String]) -> Result<()> {
 }
 
 /// A PostgreSQL, which the demo loses and brings back: one that is there, else one is installed.
-pub fn for_demo() -> Result<()> {
+pub fn for_demo() -> Result<std::path::PathBuf> {
     step::say("find a PostgreSQL for the demo, or install one");
     let found = any_postgres().context("find or install PostgreSQL")?;
     step::say(&format!("PostgreSQL {} in {}", found.major, found.programs.display()));
-    Ok(())
+    Ok(found.programs)
 }
 
 /// Every component that a test starts. `all`: those of the long tests too.

@@ -22,11 +22,13 @@ pub enum Component {
     Garage,
     /// The peer that benchmarks race against.
     PgBackRest,
+    /// Python with the packages that a stranger's reader of a repository needs.
+    PythonReader,
 }
 
 impl Component {
     /// What the tests need. Not here: Garage and pgBackRest, which are installed when asked for by name.
-    pub const FOR_TESTS: [Self; 8] = [
+    pub const FOR_TESTS: [Self; 9] = [
         Self::Postgres(14),
         Self::Postgres(15),
         Self::Postgres(16),
@@ -35,10 +37,11 @@ impl Component {
         Self::Moto,
         Self::Azurite,
         Self::FakeGcs,
+        Self::PythonReader,
     ];
 
     /// By the name that `cargo xtask install NAME` takes: `postgres-17`, `moto`, `azurite`, `fake-gcs`, `garage`,
-    /// `pgbackrest`.
+    /// `pgbackrest`, `python-reader`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "moto" => Some(Self::Moto),
@@ -46,6 +49,7 @@ impl Component {
             "fake-gcs" => Some(Self::FakeGcs),
             "garage" => Some(Self::Garage),
             "pgbackrest" => Some(Self::PgBackRest),
+            "python-reader" => Some(Self::PythonReader),
             _ => name
                 .strip_prefix("postgres-")?
                 .parse()
@@ -74,6 +78,11 @@ pub fn install(component: Component) -> Result<PathBuf> {
             Ok(())
         }),
         Component::PgBackRest => debian_program("pgbackrest", "pgbackrest"),
+        Component::PythonReader => {
+            install_once("python-reader", "cryptography argon2-cffi blake3 zstandard 1", |directory| {
+                packages::python_environment(directory, &["cryptography", "argon2-cffi", "blake3", "zstandard"])
+            })
+        }
     }
 }
 

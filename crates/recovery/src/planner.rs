@@ -12,6 +12,7 @@
 use crate::line::{Line, main_line};
 use crate::path::{Path, PointSummary, Reach, WalCoverage};
 use crate::plan::{RestorePlan, Stop, TimelineSetting};
+use crate::quoting::RestoreCommand;
 use crate::refusal::{Reason, Refusal};
 use crate::settings::{Action, recovery_settings};
 use crate::target::{Target, TimelineChoice};
@@ -30,8 +31,12 @@ pub struct Known {
     pub points: Vec<PointSummary>,
     /// The log, one entry for each cluster.
     pub logs: Vec<WalCoverage>,
-    /// For a target that is a transaction or a name: every place in the log where it is.
+    /// For a target that is a transaction or a name: where in the log it is.
     pub places: Vec<Place>,
+    /// From here on all places are in `places`; there may be others before.
+    pub places_from: Lsn,
+    /// Locations that didn't answer. What is only there is not known.
+    pub silent: Vec<String>,
 }
 
 /// Where in the log a transaction ends, or a restore point is.
@@ -39,6 +44,8 @@ pub struct Known {
 pub struct Place {
     /// The timeline whose log it was found in.
     pub timeline: TimelineId,
+    /// Where its record begins, if known.
+    pub start: Option<Lsn>,
     /// The end of its record.
     pub end: Lsn,
 }
@@ -58,8 +65,8 @@ pub struct Wanted {
     pub location: Option<String>,
     /// In which times are told beside UTC.
     pub zone: Option<TimeZone>,
-    /// The value of `restore_command`.
-    pub restore_command: String,
+    /// How PostgreSQL gets its log.
+    pub restore_command: RestoreCommand,
     /// What happens at the target.
     pub action: Action,
     /// Whether the copy goes on archiving, because it takes the place of the original.
@@ -226,7 +233,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Where the transaction or name is on this path, oldest first. Empty for other targets.
-    fn places_on(&self, path: &Path) -> Result<Vec<Lsn>, Reason> {
+    fn places_on(&self, path: &Path) -> Result<Vec<Place>, Reason> {
         if !matches!(self.wanted.target, Target::Xid(_) | Target::Name(_)) {
             return Ok(Vec::new());
         }
@@ -235,16 +242,16 @@ impl<'a> Planner<'a> {
             let begin = path.history.span(place.timeline).map(|(begin, _)| begin);
             begin.is_some_and(|begin| place.end <= begin || path.history.contains_end(place.timeline, place.end))
         };
-        let mut places: Vec<Lsn> = self.known.places.iter().filter(on_path).map(|place| place.end).collect();
-        places.sort();
-        places.dedup();
+        let mut places: Vec<Place> = self.known.places.iter().filter(on_path).copied().collect();
+        places.sort_by_key(|place| place.end);
+        places.dedup_by_key(|place| place.end);
         match places.is_empty() {
             true => Err(Reason::NotInLog { timeline: path.history.timeline }),
             false => Ok(places),
         }
     }
 
-    fn fit(&self, point: &PointSummary, path: &Path, places: &[Lsn]) -> Fit {
+    fn fit(&self, point: &PointSummary, path: &Path, places: &[Place]) -> Fit {
         if self.begins_after_target(point, places) {
             return Fit::TooLate;
         }
@@ -258,17 +265,17 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn begins_after_target(&self, point: &PointSummary, places: &[Lsn]) -> bool {
+    fn begins_after_target(&self, point: &PointSummary, places: &[Place]) -> bool {
         match &self.wanted.target {
             Target::Latest | Target::Immediate => false,
             Target::Time(at) => point.stopped_at > *at,
             Target::Lsn(lsn) => point.lsn_stop > *lsn,
-            Target::Xid(_) | Target::Name(_) => places.last().is_none_or(|end| point.lsn_stop >= *end),
+            Target::Xid(_) | Target::Name(_) => places.last().is_none_or(|place| point.lsn_stop >= place.end),
         }
     }
 
     /// Where to stop, and up to where log can be needed for it. None when the log ends before.
-    fn stop(&self, point: &PointSummary, reach: &Reach, places: &[Lsn]) -> Option<(Stop, Lsn)> {
+    fn stop(&self, point: &PointSummary, reach: &Reach, places: &[Place]) -> Option<(Stop, Lsn)> {
         let inclusive = self.wanted.inclusive;
         match &self.wanted.target {
             Target::Immediate => Some((Stop::Consistent, point.lsn_stop)),
@@ -297,22 +304,29 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// By its name when PostgreSQL will meet no other of that name first, by its position otherwise.
+    /// By its name when PostgreSQL is known to meet no other of that name first, by its position otherwise.
     fn stop_at_last_place(
         &self,
         point: &PointSummary,
         reach: &Reach,
-        places: &[Lsn],
+        places: &[Place],
         named: Stop,
     ) -> Option<(Stop, Lsn)> {
-        let place = *places.last().filter(|end| **end <= reach.end)?;
-        let is_first = places.iter().all(|end| *end <= point.lsn_start || *end == place);
-        let stop = if is_first { named } else { exactly_at(place, reach) };
-        Some((stop, place))
+        let place = *places.last().filter(|place| place.end <= reach.end)?;
+        let looked_at_all = self.known.places_from <= point.lsn_start;
+        let is_first = places.iter().all(|other| other.end <= point.lsn_start || *other == place);
+        let stop = match (named, place.start) {
+            (named, _) if looked_at_all && is_first => named,
+            (Stop::Xid { inclusive: false, .. }, Some(start)) => Stop::Lsn { lsn: start, inclusive: false },
+            // Without its beginning it can't be left out: but then it was found by its number, and that will do.
+            (named @ Stop::Xid { inclusive: false, .. }, None) => named,
+            _ => exactly_at(place.end, reach),
+        };
+        Some((stop, place.end))
     }
 
     /// No point of `on_path` will do: the most helpful reason.
-    fn why_not(&self, path: &Path, on_path: &[&PointSummary], places: &[Lsn]) -> Reason {
+    fn why_not(&self, path: &Path, on_path: &[&PointSummary], places: &[Place]) -> Reason {
         if let Some(given) = &self.given {
             return self.why_not_given(given, path, on_path, places);
         }
@@ -328,7 +342,7 @@ impl<'a> Planner<'a> {
         let is_before = |at: Timestamp, lsn: Lsn| match &self.wanted.target {
             Target::Time(time) => *time < at,
             Target::Lsn(target) => *target < lsn,
-            _ => places.last().is_some_and(|end| *end <= lsn),
+            _ => places.last().is_some_and(|place| place.end <= lsn),
         };
         if is_before(first.from, first.lsn_from) {
             return Reason::TooEarly { at: first.from, lsn: first.lsn_from };
@@ -345,7 +359,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn why_not_given(&self, given: &PointSummary, path: &Path, on_path: &[&PointSummary], places: &[Lsn]) -> Reason {
+    fn why_not_given(&self, given: &PointSummary, path: &Path, on_path: &[&PointSummary], places: &[Place]) -> Reason {
         let reaches = |point: &&&PointSummary| matches!(self.fit(point, path, places), Fit::Reaches(..));
         let better = on_path.iter().rev().find(reaches).map(|point| point.id.clone());
         let point = given.id.clone();
@@ -380,6 +394,11 @@ impl<'a> Planner<'a> {
         };
         let Wanted { target, restore_command, action, archives, location, zone, .. } = self.wanted;
         notes.extend(self.notes_on(timeline, &stop, &reach, line));
+        let read_from = location.clone().or(point.locations.first().cloned()).unwrap_or_default();
+        // A location that burned down never answers, and without an answer the log's end couldn't be told from a hole.
+        let only_from = (location.is_some() || !self.known.silent.is_empty()).then_some(read_from.as_str());
+        let ends_on = path.history.timeline_at(Lsn(reach.end.0.saturating_sub(1)));
+        let command = restore_command.to_command_line(ends_on, only_from);
         RestorePlan {
             workload: self.known.workload.clone(),
             system_id: point.system_id,
@@ -388,11 +407,11 @@ impl<'a> Planner<'a> {
             point_lsn_stop: point.lsn_stop,
             target: target.clone(),
             target_spoken: target.spoken(zone.as_ref()),
-            settings: recovery_settings(restore_command, &stop, timeline_setting, *action, *archives),
+            settings: recovery_settings(&command, &stop, timeline_setting, *action, *archives),
             stop,
             timeline,
             timeline_setting,
-            location: location.clone().or(point.locations.first().cloned()).unwrap_or_default(),
+            location: read_from,
             bytes: point.bytes,
             files: point.files,
             wal: path.legs(point.lsn_start, needed_to),
@@ -403,6 +422,10 @@ impl<'a> Planner<'a> {
 
     fn notes_on(&self, timeline: TimelineId, stop: &Stop, reach: &Reach, line: Option<&Line>) -> Vec<String> {
         let mut notes = Vec::new();
+        if !self.known.silent.is_empty() {
+            let silent = self.known.silent.join(", ");
+            notes.push(format!("{silent} didn't answer: what is only there is not counted"));
+        }
         let is_exact = matches!(self.wanted.target, Target::Time(_) | Target::Lsn(_));
         if is_exact && *stop == Stop::EndOfLog {
             notes.push(

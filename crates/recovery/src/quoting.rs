@@ -4,6 +4,8 @@
 //! Promise: the arguments arrive as they were given, or there is an error. A name with a quote or a percent sign must
 //! not end a recovery, nor run something else.
 
+use lifeboat_postgres::TimelineId;
+
 /// Text that can't be brought through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -16,42 +18,52 @@ pub enum QuotingError {
     },
 }
 
-/// How this program is called to fetch a file of the log.
+/// How this program is called to fetch a file of the log. Its parts are checked when it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreCommand {
-    /// The program, by its whole path.
-    pub program: String,
-    /// The configuration file, by its whole path.
-    pub config: String,
-    /// The workload.
-    pub workload: String,
-    /// Read from this location alone; none: from whichever has it.
-    pub location: Option<String>,
+    program: String,
+    config: String,
+    workload: String,
 }
 
 impl RestoreCommand {
-    /// The value of `restore_command`: a line for the shell in which PostgreSQL replaces `%f` and `%p`.
-    pub fn to_command_line(&self) -> Result<String, QuotingError> {
-        let [program, config, workload] = [&self.program, &self.config, &self.workload].map(|text| shell_word(text));
-        let mut line = format!("{} --config {} wal fetch %f \"%p\" --workload {}", program?, config?, workload?);
-        if let Some(location) = &self.location {
-            line.push_str(" --from ");
-            line.push_str(&shell_word(location)?);
+    /// `program` and `config` by their whole paths: PostgreSQL calls from the data directory.
+    pub fn new(
+        program: impl Into<String>,
+        config: impl Into<String>,
+        workload: impl Into<String>,
+    ) -> Result<Self, QuotingError> {
+        let command = Self { program: program.into(), config: config.into(), workload: workload.into() };
+        match [&command.program, &command.config, &command.workload].iter().any(|text| text.contains('\0')) {
+            true => Err(QuotingError::ZeroByte { what: "an argument of the restore command" }),
+            false => Ok(command),
         }
-        Ok(line)
+    }
+
+    /// The value of `restore_command`: a line for the shell in which PostgreSQL replaces `%f` and `%p`.
+    ///
+    /// `incomplete_of` is the timeline on which replay ends: its last segment is given even when only a part of it is
+    /// archived. `location`: ask this one alone.
+    pub fn to_command_line(&self, incomplete_of: TimelineId, location: Option<&str>) -> String {
+        let [program, config, workload] = [&self.program, &self.config, &self.workload].map(|text| shell_word(text));
+        let mut line = format!(
+            "{program} --config {config} wal fetch %f \"%p\" --workload {workload} --incomplete-of {incomplete_of}"
+        );
+        if let Some(location) = location {
+            line.push_str(" --from ");
+            line.push_str(&shell_word(location));
+        }
+        line
     }
 }
 
 /// One word for `sh`, in a line in which PostgreSQL reads `%` sequences.
-fn shell_word(text: &str) -> Result<String, QuotingError> {
-    if text.contains('\0') {
-        return Err(QuotingError::ZeroByte { what: "an argument of the restore command" });
-    }
+fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
-        return Ok(text.to_owned());
+        return text.to_owned();
     }
-    Ok(format!("'{}'", text.replace('\'', "'\\''").replace('%', "%%")))
+    format!("'{}'", text.replace('\'', "'\\''").replace('%', "%%"))
 }
 
 /// A value for PostgreSQL's configuration file, with its quotes.
@@ -123,7 +135,7 @@ mod tests {
     }
 
     fn arguments_that_arrive(command: &RestoreCommand) -> Vec<String> {
-        let written = configuration_string(&command.to_command_line().unwrap()).unwrap();
+        let written = configuration_string(&command.to_command_line(TimelineId(3), Some("far away"))).unwrap();
         let read = read_configuration_string(&written).unwrap_or_else(|| panic!("{written}"));
         let line = replace_percent(&read, "00000002.history", "pg_wal/RECOVERYHISTORY");
         // A real shell tells what it would have passed on.
@@ -134,25 +146,20 @@ mod tests {
         text.trim_end_matches('\0').split('\0').map(str::to_owned).collect()
     }
 
-    fn command(program: &str, config: &str, workload: &str) -> RestoreCommand {
-        let [program, config, workload] = [program, config, workload].map(str::to_owned);
-        RestoreCommand { program, config, workload, location: None }
-    }
-
     #[test]
     fn an_ordinary_command_is_readable() {
-        let command = command("/usr/bin/lifeboat", "/etc/lifeboat/lifeboat.toml", "shop");
+        let command = RestoreCommand::new("/usr/bin/lifeboat", "/etc/lifeboat/lifeboat.toml", "shop").unwrap();
         assert_eq!(
-            command.to_command_line().unwrap(),
-            "/usr/bin/lifeboat --config /etc/lifeboat/lifeboat.toml wal fetch %f \"%p\" --workload shop"
+            command.to_command_line(TimelineId(2), None),
+            "/usr/bin/lifeboat --config /etc/lifeboat/lifeboat.toml wal fetch %f \"%p\" --workload shop --incomplete-of 2"
         );
-        let from = RestoreCommand { location: Some("far away".into()), ..command };
-        assert!(from.to_command_line().unwrap().ends_with(" --workload shop --from 'far away'"));
+        let from = command.to_command_line(TimelineId(2), Some("far away"));
+        assert!(from.ends_with(" --incomplete-of 2 --from 'far away'"));
     }
 
     #[test]
     fn a_zero_byte_is_refused() {
-        assert!(command("/a", "/b\0", "c").to_command_line().is_err());
+        assert!(RestoreCommand::new("/a", "/b\0", "c").is_err());
         assert!(configuration_string("a\0").is_err());
     }
 
@@ -164,10 +171,10 @@ mod tests {
             config in "[ -~\n\r\t]{1,20}",
             workload in "[%'\"\\\\$`!fp ;&|#\n]{1,10}",
         ) {
-            let arrived = arguments_that_arrive(&command(&program, &config, &workload));
+            let arrived = arguments_that_arrive(&RestoreCommand::new(&program, &config, &workload).unwrap());
             let expected = [
                 &program, "--config", &config, "wal", "fetch", "00000002.history", "pg_wal/RECOVERYHISTORY",
-                "--workload", &workload,
+                "--workload", &workload, "--incomplete-of", "3", "--from", "far away",
             ];
             prop_assert_eq!(arrived, expected);
         }

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_postgres::history::TimelineHistory;
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
 use lifeboat_recovery::{
-    Action, Known, Place, PointSummary, Run, Target, TimelineChoice, TransactionMark, WalCoverage, Wanted, plan,
+    Action, Known, Place, PointSummary, RestoreCommand, Run, Target, TimelineChoice, TransactionMark, WalCoverage,
+    Wanted, plan,
 };
 use lifeboat_repository::PointId;
 
@@ -48,11 +49,22 @@ pub fn history(timeline: u32, ancestors: &[(u32, u64)]) -> TimelineHistory {
 
 pub fn known(points: Vec<PointSummary>, runs: Vec<Run>, histories: Vec<TimelineHistory>) -> Known {
     let log = WalCoverage { system_id: SYSTEM, runs, histories };
-    Known { workload: "shop".into(), points, logs: vec![log], places: Vec::new() }
+    Known {
+        workload: "shop".into(),
+        points,
+        logs: vec![log],
+        places: Vec::new(),
+        places_from: Lsn(0),
+        silent: Vec::new(),
+    }
 }
 
 pub fn with_places(mut known: Known, places: &[(u32, u64)]) -> Known {
-    let place = |(timeline, end): &(u32, u64)| Place { timeline: TimelineId(*timeline), end: Lsn(*end) };
+    let place = |(timeline, end): &(u32, u64)| Place {
+        timeline: TimelineId(*timeline),
+        start: Some(Lsn(*end - 2)),
+        end: Lsn(*end),
+    };
     known.places = places.iter().map(place).collect();
     known
 }
@@ -65,7 +77,7 @@ pub fn wanted(target: Target) -> Wanted {
         point: None,
         location: None,
         zone: None,
-        restore_command: "lifeboat wal fetch %f \"%p\"".into(),
+        restore_command: RestoreCommand::new("/bin/lifeboat", "/etc/lifeboat.toml", "shop").unwrap(),
         action: Action::Promote,
         archives: false,
     }

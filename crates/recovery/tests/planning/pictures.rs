@@ -74,6 +74,8 @@ fn transactions_and_names_are_looked_up() {
     let twice = with_places(straight(), &[(1, 40), (1, 70)]);
     let before_all = with_places(straight(), &[(1, 25)]);
     let in_backup = with_places(straight(), &[(1, 55), (1, 70)]);
+    let mut unsure = with_places(straight(), &[(1, 70)]);
+    unsure.places_from = lifeboat_postgres::Lsn(60);
     let at_end = with_places(straight(), &[(1, 40), (1, 100)]);
     let name = || wanted(Target::Name("deploy".into()));
     let xid = || wanted(Target::Xid(800));
@@ -92,6 +94,15 @@ fn transactions_and_names_are_looked_up() {
             (name(), "b on 1: at the restore point \"deploy\""),
             // From a, PostgreSQL would meet the older one first.
             (name().point("a"), "a on 1: before the first record at 0/46 or later"),
+        ],
+    );
+    // What lies between b's start and 60 was not looked at.
+    check(
+        &unsure,
+        &[
+            (name(), "b on 1: before the first record at 0/46 or later"),
+            (xid(), "b on 1: before the first record at 0/46 or later"),
+            (xid().exclusive(), "b on 1: before the first record at 0/44 or later"),
         ],
     );
     check(&before_all, &[(name(), "no: the oldest recovery point is consistent only at 00:10:00Z (0/1E)")]);
@@ -194,6 +205,18 @@ fn locations_must_have_the_point() {
         ],
     );
     assert_eq!(plan(&known, &wanted(Target::Latest)).unwrap().location, "far");
+
+    // With a location that burned down, the end of the log could never be told: the others are taken at their word.
+    let command = |known: &Known, wanted: &Wanted| {
+        let settings = plan(known, wanted).unwrap().settings;
+        settings.into_iter().find(|setting| setting.name == "restore_command").unwrap().value
+    };
+    assert!(command(&known, &wanted(Target::Latest)).ends_with(" --workload shop --incomplete-of 1"));
+    assert!(command(&known, &from("far", wanted(Target::Latest))).ends_with(" --incomplete-of 1 --from far"));
+    known.silent = vec!["near".into()];
+    assert!(command(&known, &wanted(Target::Latest)).ends_with(" --incomplete-of 1 --from far"));
+    let notes = plan(&known, &wanted(Target::Latest)).unwrap().notes;
+    assert_eq!(notes, ["near didn't answer: what is only there is not counted"]);
 }
 
 /// A failover without loss, and nothing backed up since.

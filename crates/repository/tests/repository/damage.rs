@@ -103,11 +103,28 @@ async fn two_damaged_copies_make_one_whole() {
     for (place, position) in [(&places[0], 100), (&places[1], 100 + 1016)] {
         for key in place.keys("packs/") {
             let mut bytes = place.remove(&key).to_vec();
-            bytes[position] ^= 1;
+            // The pack with only the tree is shorter.
+            if let Some(byte) = bytes.get_mut(position) {
+                *byte ^= 1;
+            }
             place.set(&key, bytes);
         }
     }
-    let (found, notes) = read_back(&repository, &point.id).await.unwrap();
-    assert!(found == files);
+    let reader = ChunkReader::open(repository.clone()).await.unwrap();
+    let point = repository.read_point(WORKLOAD, &point.id, &mut Vec::new()).await.unwrap();
+    let mut ids = Vec::new();
+    for entry in TreeReader::read(&reader, &point.tree).await.unwrap() {
+        let Source::Chunk { id, .. } = reader.extents(&entry).await.unwrap()[0].source else { panic!("{entry:?}") };
+        ids.push(id);
+    }
+    let mut together = 0;
+    for read in reader.locate(ids.iter().copied()).unwrap() {
+        together += 1;
+        reader.fetch(&read, &mut |_, _| Ok(())).await.unwrap();
+    }
+    assert!(together <= 3, "the frames of a pack are read together, or this test shows nothing");
+    let found = reader.read_all(&ids).await.unwrap();
+    assert_eq!(found, files.into_values().collect::<Vec<_>>());
+    let notes = reader.take_notes();
     assert!(notes.iter().any(|n| n.contains("//a/")) && notes.iter().any(|n| n.contains("//b/")), "{notes:?}");
 }

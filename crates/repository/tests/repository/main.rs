@@ -3,8 +3,10 @@
 mod bench;
 mod damage;
 mod flip;
+mod golden;
 mod logs;
 mod place;
 mod properties;
 mod round_trip;
 mod sessions;
+mod stranger;

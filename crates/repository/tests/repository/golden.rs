@@ -1,0 +1,227 @@
+//! The format of version 1, pinned: a repository that was written once and is in the tree must be readable for ever.
+//!
+//! `write_the_golden_repository` made it. It is run by hand, for a new version of the format, into a new directory; the
+//! old one stays.
+
+use crate::bench::{noise, text};
+use lifeboat_location::Directory;
+use lifeboat_repository::*;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const WORKLOAD: &str = "golden";
+
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden-v1")
+}
+
+pub fn expected() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(directory().join("contents.json")).unwrap()).unwrap()
+}
+
+pub fn passphrase() -> Passphrase {
+    Passphrase::new("golden".into())
+}
+
+pub fn replica(root: &Path) -> Replica {
+    Replica { name: "golden".into(), location: Arc::new(Directory::open(root).unwrap()) }
+}
+
+async fn open(root: &Path) -> Arc<Repository> {
+    Arc::new(Repository::open(vec![replica(root)], &passphrase(), 3).await.unwrap())
+}
+
+/// Everything that a point brings back, with a hash for each content.
+async fn describe(repository: &Arc<Repository>, point: &Point) -> Value {
+    let reader = ChunkReader::open(repository.clone()).await.unwrap();
+    let mut entries = Map::new();
+    for entry in TreeReader::read(&reader, &point.tree).await.unwrap() {
+        let mut content = vec![0; entry.size as usize];
+        for extent in reader.extents(&entry).await.unwrap() {
+            if let Source::Chunk { id, offset } = extent.source {
+                let chunk = reader.read_all(&[id]).await.unwrap().remove(0);
+                content[extent.offset as usize..][..extent.length as usize]
+                    .copy_from_slice(&chunk[offset as usize..][..extent.length as usize]);
+            }
+        }
+        let about = json!({
+            "kind": entry.kind, "mode": entry.mode, "modified_ns": entry.modified_ns, "size": entry.size,
+            "target": entry.target, "blake3": blake3::hash(&content).to_hex().to_string(),
+        });
+        entries.insert(entry.path, about);
+    }
+    Value::Object(entries)
+}
+
+#[tokio::test]
+async fn the_golden_repository_is_read_exactly() {
+    let repository = open(&directory().join("repository").canonicalize().unwrap()).await;
+    let expected = expected();
+    assert_eq!(repository.key_fingerprint().unwrap().0, expected["key_fingerprint"]);
+    let points = repository.list_points(Some(WORKLOAD)).await.unwrap();
+    assert_eq!(points.len(), expected["points"].as_object().unwrap().len());
+    for header in points {
+        let mut notes = Vec::new();
+        let point = repository.read_point(WORKLOAD, &header.id, &mut notes).await.unwrap();
+        assert_eq!(describe(&repository, &point).await, expected["points"][&header.id.0], "{}", header.id);
+        assert_eq!(point.details, expected["details"]);
+        assert_eq!(notes, Vec::<String>::new());
+        let verified = repository.latest_verification(WORKLOAD, &header.id).await.unwrap();
+        assert!(verified.unwrap().passed);
+    }
+    let mut logs = Map::new();
+    for entry in repository.list_logs(WORKLOAD, "").await.unwrap() {
+        let object = repository.get_log(WORKLOAD, &entry, &mut Vec::new()).await.unwrap();
+        assert_eq!(object.annex, b"annex of a log");
+        logs.insert(format!("{}/{}", entry.group, entry.name), blake3::hash(&object.bytes).to_hex().to_string().into());
+    }
+    assert_eq!(Value::Object(logs), expected["logs"]);
+    assert_eq!(repository.verify(None, true, &Silent).await.unwrap().bad, vec![]);
+}
+
+/// The fingerprints of blocks are part of the format: an incremental backup after an update relies on them.
+#[tokio::test]
+async fn fingerprints_of_the_golden_repository_are_the_same() {
+    let repository = open(&directory().join("repository").canonicalize().unwrap()).await;
+    let expected = expected();
+    let reader = ChunkReader::open(repository.clone()).await.unwrap();
+    let id: ChunkId = expected["fingerprints"]["chunk"].as_str().unwrap().parse().unwrap();
+    let all = reader.fingerprints_of_pack(&id).await.unwrap();
+    let (_, found) = all.iter().find(|(found, _)| *found == id).unwrap();
+    let blocks = reader.read_all(&[id]).await.unwrap().remove(0);
+    let again: Vec<u64> = blocks.chunks(8192).map(|block| repository.block_fingerprint(block)).collect();
+    assert_eq!(&again[..], &found[..]);
+    assert_eq!(json!(again), expected["fingerprints"]["values"]);
+}
+
+fn entry(path: &str, kind: EntryKind, mode: u32) -> TreeEntry {
+    let modified_ns = 1_700_000_000_123_456_789;
+    let path = path.to_string();
+    TreeEntry { path, kind, mode, uid: 26, gid: 26, modified_ns, size: 0, content: None, target: None }
+}
+
+/// A file whose map has leaves: blocks in any order, parts of chunks, zeros across the end of a leaf.
+fn mapped(writer: &mut ChunkWriter, repository: &Repository, edit: u64) -> Result<(TreeEntry, ChunkId)> {
+    let blocks = text(edit, 40_960);
+    let fingerprints: Vec<u64> = blocks.chunks(8192).map(|block| repository.block_fingerprint(block)).collect();
+    let id = writer.put(&blocks, &fingerprints)?;
+    let other = writer.put(&noise(7, 9000), &[])?;
+    let part = |offset, length, id, from| Extent { offset, length, source: Source::Chunk { id, offset: from } };
+    let zero = |offset, length| Extent { offset, length, source: Source::Zero };
+    let end = LEAF_SPAN_BYTES as u32;
+    let first =
+        Leaf { extents: vec![part(0, 8192, id, 16_384), part(8192, 16_384, id, 0), zero(24_576, end - 24_576)] };
+    let second = Leaf { extents: vec![zero(LEAF_SPAN_BYTES, 8192), part(LEAF_SPAN_BYTES + 8192, 5000, other, 1000)] };
+    let leaves = vec![writer.put(&first.encode(0), &[])?, writer.put(&second.encode(LEAF_SPAN_BYTES), &[])?];
+    let content = Some(Content::Leaves(leaves));
+    let size = LEAF_SPAN_BYTES + 8192 + 5000;
+    Ok((TreeEntry { size, content, ..entry("base/mapped", EntryKind::File, 0o600) }, id))
+}
+
+pub fn write_tree(session: &WriteSession, repository: &Repository, edit: u64) -> Result<(Vec<ChunkId>, ChunkId)> {
+    let mut writer = session.writer()?;
+    let (mapped, chunk) = mapped(&mut writer, repository, edit)?;
+    let mut entries = BTreeMap::from([
+        ("base".to_string(), entry("base", EntryKind::Directory, 0o700)),
+        ("base/mapped".to_string(), mapped),
+        ("empty".to_string(), entry("empty", EntryKind::File, 0o644)),
+    ]);
+    let link = TreeEntry { target: Some("base/mapped%FF".into()), ..entry("link", EntryKind::Link, 0o777) };
+    entries.insert("link".into(), link);
+    for (path, bytes, mode) in [
+        ("PG_VERSION", b"15\n".to_vec(), 0o600),
+        ("not utf-8 %FF and 100%25", noise(3, 777), 0o4755),
+        ("grüße", text(edit + 1, 20_000), 0o640),
+        ("long", noise(4, 50_000), 0o400),
+    ] {
+        let id = writer.put(&bytes, &[])?;
+        let length = bytes.len() as u32;
+        let content = Some(Content::inline(&[Extent { offset: 0, length, source: Source::Chunk { id, offset: 0 } }]));
+        let size = u64::from(length);
+        entries.insert(path.into(), TreeEntry { size, content, ..entry(path, EntryKind::File, mode) });
+    }
+    let mut tree = TreeWriter::default();
+    for entry in entries.values() {
+        tree.push(&mut writer, entry)?;
+    }
+    let chunks = tree.finish(&mut writer)?;
+    writer.finish()?;
+    Ok((chunks, chunk))
+}
+
+fn point(tree: Vec<ChunkId>, second: i64) -> Point {
+    let time = jiff::Timestamp::from_second(1_790_000_000 + second).unwrap();
+    Point {
+        id: PointId::new(time).unwrap(),
+        workload: WORKLOAD.into(),
+        kind: "files".into(),
+        backup_type: if second == 0 { "full" } else { "incr" }.into(),
+        parent: None,
+        started_at: time,
+        finished_at: time,
+        tree,
+        files: 6,
+        bytes: LEAF_SPAN_BYTES,
+        bytes_read: LEAF_SPAN_BYTES,
+        bytes_new: 0,
+        bytes_stored: 0,
+        locations: Vec::new(),
+        details: json!({ "pinned": true }),
+    }
+}
+
+/// Writes the repository into `root` and returns what is in it.
+pub async fn write_repository(root: &Path, passphrase: &Passphrase) -> Value {
+    Directory::create(root).unwrap();
+    let replicas = vec![replica(root)];
+    let (_, fingerprint, _) = Repository::init(&replicas, passphrase).await.unwrap();
+    let repository = Arc::new(Repository::open(replicas, passphrase, 3).await.unwrap());
+    let (mut points, mut fingerprints) = (Map::new(), Value::Null);
+    for edit in [0, 1000] {
+        let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
+        let shared = repository.clone();
+        let (point, chunk) = tokio::task::spawn_blocking(move || {
+            let (tree, chunk) = write_tree(&session, &shared, edit).unwrap();
+            (session.commit(point(tree, edit as i64)).unwrap(), chunk)
+        })
+        .await
+        .unwrap();
+        points.insert(point.id.0.clone(), describe(&repository, &point).await);
+        let values: Vec<u64> =
+            text(edit, 40_960).chunks(8192).map(|block| repository.block_fingerprint(block)).collect();
+        fingerprints = json!({ "chunk": chunk, "values": values });
+        let verification = Verification {
+            point: point.id,
+            workload: WORKLOAD.into(),
+            verified_at: point.finished_at,
+            passed: true,
+            level: "data".into(),
+            details: json!({}),
+        };
+        repository.put_verification(&verification).await.unwrap();
+    }
+    let mut logs = Map::new();
+    for (name, bytes) in [("000000010000000000000001", text(20, 30_000)), ("00000002.history", b"1\t0/1 x\n".to_vec())]
+    {
+        repository.put_log(WORKLOAD, "70000/1", name, &bytes, b"annex of a log").await.unwrap();
+        logs.insert(format!("70000/1/{name}"), blake3::hash(&bytes).to_hex().to_string().into());
+    }
+    json!({
+        "key_fingerprint": fingerprint, "points": points, "logs": logs, "fingerprints": fingerprints,
+        "details": { "pinned": true },
+    })
+}
+
+#[tokio::test]
+#[ignore = "makes a new golden repository; run by hand, for a new version of the format"]
+async fn write_the_golden_repository() {
+    let directory = directory();
+    assert!(!directory.exists(), "a golden repository is written once; give the new one another name");
+    std::fs::create_dir_all(&directory).unwrap();
+    let directory = directory.canonicalize().unwrap();
+    let contents = write_repository(&directory.join("repository"), &passphrase()).await;
+    let _ = std::fs::remove_dir_all(directory.join("repository/.private"));
+    std::fs::write(directory.join("contents.json"), serde_json::to_string_pretty(&contents).unwrap()).unwrap();
+}

@@ -1,0 +1,7 @@
+//! The log of real servers in repositories whose locations fail as told.
+
+mod fetch;
+mod inventory;
+mod push;
+mod receive;
+mod world;

@@ -4,12 +4,15 @@ use crate::{install, step};
 use anyhow::Result;
 
 pub fn run(arguments: &[String]) -> Result<()> {
-    install::for_demo()?;
+    let programs = install::for_demo()?;
     step::run(
         "build Lifeboat (the first time compiles its dependencies: some minutes on two cores)",
         step::cargo().args(["build", "--locked", "--profile", "demo", "--package", "lifeboat"]),
     )?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| step::root().join("target"), Into::into);
     let binary = target.join("demo/lifeboat");
-    step::run("lifeboat demo", std::process::Command::new(binary).arg("demo").args(arguments))
+    step::run(
+        "lifeboat demo",
+        std::process::Command::new(binary).arg("demo").arg("--bin-dir").arg(programs).args(arguments),
+    )
 }

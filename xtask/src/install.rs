@@ -25,11 +25,11 @@ pub fn run(names: &[String]) -> Result<()> {
 }
 
 /// A PostgreSQL, which the demo loses and brings back: one that is there, else one is installed.
-pub fn for_demo() -> Result<()> {
+pub fn for_demo() -> Result<std::path::PathBuf> {
     step::say("find a PostgreSQL for the demo, or install one");
     let found = any_postgres().context("find or install PostgreSQL")?;
     step::say(&format!("PostgreSQL {} in {}", found.major, found.programs.display()));
-    Ok(())
+    Ok(found.programs)
 }
 
 /// Every component that a test starts. `all`: those of the long tests too.

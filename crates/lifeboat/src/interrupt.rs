@@ -21,7 +21,8 @@ pub fn signal() -> watch::Receiver<bool> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        std::process::exit(130);
+        // Whoever asks twice doesn't want to wait for anything; the repository is made to survive it.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
     receiver
 }

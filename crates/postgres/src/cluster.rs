@@ -203,6 +203,14 @@ impl Cluster {
     }
 }
 
+/// Whether a server runs in a data directory. Needs no programs.
+///
+/// # Errors
+/// When `postmaster.pid` is there and can't be read.
+pub fn run_state(data_dir: &Path) -> Result<RunState> {
+    pid_file::state(data_dir)
+}
+
 async fn run(name: &str, mut command: Command) -> Result<()> {
     let program = PathBuf::from(command.as_std().get_program());
     let output = command.output().await.map_err(|source| ClusterError::Run { program, source })?;

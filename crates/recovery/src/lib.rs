@@ -2,7 +2,7 @@
 //! prove it.
 //!
 //! The shape is observe → plan → apply. [`windows`] and [`plan`] are pure: what is known goes in, a value that can be
-//! printed comes out, and what can't be reached is refused before anything is touched. [`restore`] and [`boot`] act.
+//! printed comes out, and what can't be reached is refused before anything is touched. [`observe`] reads, [`apply`] and [`boot`] act.
 //!
 //! Not here: reading a configuration, printing, storing the result of a verification.
 
@@ -17,11 +17,23 @@ mod settings;
 mod target;
 mod window;
 
+// In the world.
+mod boot;
+mod destination;
+mod error;
+mod observe;
+mod restore;
+
+pub use boot::{Amcheck, BootReport, BootRequest, CheckResult, PagesReport, boot};
+pub use destination::{Destination, DestinationError};
+pub use error::{RecoveryError, RecoveryErrorKind, Result};
+pub use observe::{Observed, observe};
 pub use path::{Leg, PointSummary, Run, TransactionMark, WalCoverage};
 pub use plan::{RestorePlan, Stop, TimelineSetting};
 pub use planner::{Known, Place, Wanted, plan};
 pub use quoting::{QuotingError, RestoreCommand};
 pub use refusal::{Reason, Refusal, RefusalKind};
+pub use restore::{RestoreDone, RestoreTo, apply, owner_when_root, steps};
 pub use settings::{Action, Setting, edit_settings_file, recovery_settings};
 pub use target::{Target, TimelineChoice, spoken};
 pub use window::{Unusable, Window, unusable, windows};

@@ -202,7 +202,8 @@ async fn files_that_wait_are_stored_ahead_and_believed_by_content_only() {
     assert_eq!(already_pushed(&other, &world.spool).unwrap(), None);
     assert_eq!(put(&world, &other).await.unwrap_err().kind(), WalErrorKind::Conflict);
 
-    let elsewhere = lifeboat_workload::postgres::wal::Spool::new(world.directory.path(), WORKLOAD, "another repository");
+    let elsewhere =
+        lifeboat_workload::postgres::wal::Spool::new(world.directory.path(), WORKLOAD, "another repository");
     assert_eq!(already_pushed(&waiting[5], &elsewhere).unwrap(), None);
     assert!(!put(&world, &waiting[5]).await.unwrap().created);
 }

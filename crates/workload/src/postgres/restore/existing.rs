@@ -1,6 +1,7 @@
 //! Restoring over an older copy: what is there, what differs, what has to go.
 
 use crate::postgres::baseline::Baseline;
+use crate::postgres::restore::UNFINISHED_MARK;
 use crate::postgres::scan::with_path;
 use crate::postgres::{BLOCK_BYTES, BackupError};
 use lifeboat_repository::{ChunkReader, EntryKind, Extent, Source, TreeEntry};
@@ -77,6 +78,9 @@ fn sweep(root: &Path, relative: &str, wanted: &BTreeMap<&str, EntryKind>) -> Res
         let path = item.path();
         let kind = item.file_type().map_err(|error| failed(error, &path))?;
         let name = item.file_name().to_str().map(|name| join(relative, name));
+        if name.as_deref() == Some(UNFINISHED_MARK) {
+            continue;
+        }
         let known = name.as_deref().and_then(|name| wanted.get(name));
         let result = match known {
             Some(EntryKind::Directory) if kind.is_dir() => {

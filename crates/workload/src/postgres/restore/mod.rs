@@ -25,6 +25,10 @@ use tokio::runtime::Handle;
 /// The control file, relative to the data directory.
 pub const CONTROL_FILE: &str = "global/pg_control";
 
+/// A file at the top of a directory that is being restored, removed at the end by whoever wrote it. It outlives the
+/// sweep of an older copy, so that a restore that was interrupted is known for one, and can be finished.
+pub const UNFINISHED_MARK: &str = "lifeboat.unfinished";
+
 /// How to write.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {

@@ -125,9 +125,9 @@ fn create_sized(path: &Path, entry: &TreeEntry, over_existing: bool) -> io::Resu
     file.set_len(entry.size)?;
     // Room in one piece. A file system that can't do it, or a sparse file, does without.
     if entry.size > DIRECT_BYTES_MIN as u64 && !over_existing {
-        match fallocate(&file, FallocateFlags::empty(), 0, entry.size) {
-            Err(rustix::io::Errno::NOSPC) => return Err(io::Error::from(io::ErrorKind::StorageFull)),
-            Ok(()) | Err(_) => {}
+        let room = fallocate(&file, FallocateFlags::empty(), 0, entry.size);
+        if room == Err(rustix::io::Errno::NOSPC) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
     }
     Ok(())

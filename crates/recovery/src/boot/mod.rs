@@ -1,0 +1,283 @@
+//! Verification by doing: restore aside, start, replay, ask, check every page, remove.
+//!
+//! Promise: nobody outside notices. The copy has no address, archives nothing, connects to nobody (no subscription is
+//! applied, no library is preloaded), and lives in a directory that only its account may enter. What stays behind when
+//! we are killed is removed by the next run.
+//!
+//! What is measured here are the seconds that a real recovery takes: nothing else in the product claims to know them.
+//!
+//! Not here: which point, storing the result.
+
+mod asking;
+mod pages;
+mod room;
+
+pub use asking::{Amcheck, CheckResult};
+pub use pages::PagesReport;
+
+use crate::destination::Destination;
+use crate::error::{RecoveryError, Result};
+use crate::plan::RestorePlan;
+use crate::restore::{RestoreDone, RestoreTo, apply};
+use crate::settings::edit_settings_file;
+use jiff::Timestamp;
+use lifeboat_postgres::cluster::{Cluster, ClusterError, PidFile, Programs, StartOptions, StopMode, WaitFor};
+use lifeboat_postgres::control::{self, ControlSettings};
+use lifeboat_postgres::{Lsn, MajorVersion};
+use lifeboat_repository::{ChunkReader, Point, Progress, Verification};
+use lifeboat_workload::postgres::PostgresDetails;
+use room::Room;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// How long a copy may take to stop before it is stopped harder.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What to do with the copy.
+#[derive(Debug, Clone)]
+pub struct BootRequest {
+    /// Where the copy's private directory is made. Short, because a socket's path must be; enterable for `owner`.
+    pub scratch_dir: PathBuf,
+    /// PostgreSQL's programs of the point's major version.
+    pub programs: Programs,
+    /// Whom the copy belongs to when we are root: see [`crate::owner_when_root`].
+    pub owner: Option<(u32, u32)>,
+    /// Threads.
+    pub workers: usize,
+    /// Who asks. Let in without a password: nobody else can reach the copy.
+    pub user: String,
+    /// Which database is asked.
+    pub database: String,
+    /// Statements that must each give one row whose first column is true.
+    pub checks: Vec<String>,
+    /// Whether `pg_amcheck` looks into every table and index, where it can.
+    pub amcheck: bool,
+    /// How long start and replay may take.
+    pub patience: Duration,
+}
+
+/// What was found and measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BootReport {
+    /// It started, replayed and became a primary.
+    pub started: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Up to where the log was replayed.
+    pub replayed_to: Option<Lsn>,
+    /// When the last transaction ended that was replayed.
+    pub replayed_until: Option<Timestamp>,
+    /// Writing the files.
+    pub restore_seconds: f64,
+    /// From the start of the server to the end of replay.
+    pub replay_seconds: f64,
+    /// Both: from nothing to a database that answers.
+    pub seconds: f64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Every page of the restored cluster. None: it has no checksums, or didn't get that far.
+    pub pages: Option<PagesReport>,
+    /// What `pg_amcheck` said.
+    pub amcheck: Amcheck,
+    /// The user's own statements.
+    pub checks: Vec<CheckResult>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+impl BootReport {
+    /// Whether everything that was asked held.
+    pub fn passed(&self) -> bool {
+        self.started
+            && self.failure.is_none()
+            && self.pages.as_ref().is_none_or(|pages| pages.bad.is_empty())
+            && !matches!(self.amcheck, Amcheck::Failed { .. })
+            && self.checks.iter().all(|check| check.passed)
+    }
+
+    /// The result, to be kept beside the point.
+    pub fn verification(&self, point: &Point, verified_at: Timestamp) -> Verification {
+        Verification {
+            point: point.id.clone(),
+            workload: point.workload.clone(),
+            verified_at,
+            passed: self.passed(),
+            level: "boot".into(),
+            details: serde_json::to_value(self).unwrap_or_default(),
+        }
+    }
+}
+
+/// Restores the point of `plan` aside and proves it. The plan must promote and must not archive; its target says up to
+/// where is replayed. Call from a thread that may block, within a runtime.
+///
+/// # Errors
+/// Only what keeps us from trying. What is wrong with the point is in the report.
+pub fn boot(
+    reader: &Arc<ChunkReader>,
+    point: &Point,
+    plan: &RestorePlan,
+    request: &BootRequest,
+    progress: &dyn Progress,
+) -> Result<BootReport> {
+    let details = PostgresDetails::of(point)?;
+    let mut notes = room::remove_leftovers(&request.scratch_dir);
+    let room = Room::make(&request.scratch_dir, request.owner)?;
+    let tablespaces = details.tablespaces.iter().map(|space| (space.oid, room.tablespace(space.oid))).collect();
+    let to = RestoreTo { destination: room.data_dir(), tablespaces, workers: request.workers, owner: request.owner };
+    let done = apply(reader, point, plan, Destination::Missing, &to, progress)?;
+    write_configuration(&room, plan, details.major)?;
+    let mut report = BootReport {
+        started: false,
+        failure: None,
+        replayed_to: None,
+        replayed_until: None,
+        restore_seconds: done.seconds,
+        replay_seconds: 0.0,
+        seconds: done.seconds,
+        bytes_written: done.bytes_written,
+        pages: None,
+        amcheck: Amcheck::NotAsked,
+        checks: Vec::new(),
+        notes: Vec::new(),
+    };
+    notes.extend(copied_notes(done));
+    let cluster = Cluster::open(&room.data_dir(), request.programs.clone())?;
+    let handle = Handle::current();
+    progress.phase("start and replay", None);
+    match handle.block_on(start(&cluster, &room, request)) {
+        Ok((file, replay)) => {
+            report.started = true;
+            report.replay_seconds = replay.as_secs_f64();
+            report.seconds += report.replay_seconds;
+            handle.block_on(ask(&cluster, &room, &file, request, &mut report, progress));
+            progress.phase("stop", None);
+            handle.block_on(stop(&cluster, &mut report));
+        }
+        Err(error @ (ClusterError::EndedEarly { .. } | ClusterError::TimedOut { .. })) => {
+            report.failure = Some(error.to_string());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if report.failure.is_none() && details.data_checksums {
+        progress.phase("check every page", Some(point.bytes));
+        report.pages = Some(pages::check(&room.data_dir(), details.major, request.workers, progress)?);
+    }
+    report.notes.splice(0..0, notes);
+    room.remove()?;
+    Ok(report)
+}
+
+/// Where the configuration was isn't where the copy is.
+fn copied_notes(done: RestoreDone) -> impl Iterator<Item = String> {
+    done.notes.into_iter().filter(|note| !note.starts_with("configuration"))
+}
+
+async fn start(
+    cluster: &Cluster,
+    room: &Room,
+    request: &BootRequest,
+) -> std::result::Result<(PidFile, Duration), ClusterError> {
+    let mut options = StartOptions::private(room.log_file(), room.socket_dir())
+        .setting("config_file", &room.configuration().display().to_string())
+        .wait_for(WaitFor::Primary, request.patience);
+    options.user = request.user.clone();
+    let begun = Instant::now();
+    let file = cluster.start(&options).await?;
+    Ok((file, begun.elapsed()))
+}
+
+async fn ask(
+    cluster: &Cluster,
+    room: &Room,
+    file: &PidFile,
+    request: &BootRequest,
+    report: &mut BootReport,
+    progress: &dyn Progress,
+) {
+    progress.phase("ask", None);
+    match asking::replayed(&room.socket_dir(), file.port, request).await {
+        Ok((lsn, at)) => (report.replayed_to, report.replayed_until) = (lsn, at),
+        Err(error) => report.failure = Some(error.to_string()),
+    }
+    report.checks = asking::checks(&room.socket_dir(), file.port, request).await;
+    if request.amcheck {
+        progress.phase("check tables and indexes", None);
+        report.amcheck = asking::amcheck(cluster, &room.socket_dir(), file.port, request).await;
+    }
+}
+
+/// A clean stop writes every page, so that all can be checked.
+async fn stop(cluster: &Cluster, report: &mut BootReport) {
+    if let Err(error) = cluster.stop(StopMode::Fast, STOP_PATIENCE).await {
+        report.failure.get_or_insert(format!("stop the copy: {error}"));
+        let _ = cluster.stop(StopMode::Immediate, STOP_PATIENCE).await;
+    }
+}
+
+/// The copy's whole configuration. Nothing of the original's is used: a library, a certificate or a log directory that
+/// isn't here would keep it from starting.
+fn write_configuration(room: &Room, plan: &RestorePlan, major: MajorVersion) -> Result<()> {
+    let data_dir = room.data_dir();
+    let settings = control::read(&data_dir)
+        .map_err(|error| RecoveryError::file("read control file of", &data_dir, std::io::Error::other(error)))?;
+    let path = |path: &Path| path.display().to_string().replace('\'', "''");
+    let configuration = format!(
+        "{}hba_file = '{}'\nident_file = '{}'\n",
+        configuration(&settings.settings, major),
+        path(&room.hba()),
+        path(&room.ident())
+    );
+    room.write(&room.configuration(), configuration.as_bytes())?;
+    room.write(&room.hba(), b"local all all trust\n")?;
+    room.write(&room.ident(), b"")?;
+    let auto = data_dir.join("postgresql.auto.conf");
+    let recovery = edit_settings_file(b"", &plan.settings)
+        .map_err(|error| RecoveryError::file("write", &auto, std::io::Error::other(error)))?;
+    room.write(&auto, &recovery)
+}
+
+/// Recovery needs at least as much of these as the original had, and says how much that was in the control file.
+fn configuration(settings: &ControlSettings, major: MajorVersion) -> String {
+    let ControlSettings { max_connections, max_worker_processes, max_wal_senders, .. } = settings;
+    let ControlSettings { max_prepared_transactions, max_locks_per_transaction, .. } = settings;
+    let commit_timestamps = if settings.track_commit_timestamp { "on" } else { "off" };
+    let mut lines = format!(
+        "max_connections = {max_connections}\nmax_worker_processes = {max_worker_processes}\n\
+         max_wal_senders = {max_wal_senders}\nmax_prepared_transactions = {max_prepared_transactions}\n\
+         max_locks_per_transaction = {max_locks_per_transaction}\ntrack_commit_timestamp = {commit_timestamps}\n\
+         wal_level = replica\nhot_standby = on\nunix_socket_permissions = 0700\nautovacuum = off\n\
+         max_logical_replication_workers = 0\nlogging_collector = off\nlog_destination = 'stderr'\n\
+         restart_after_crash = off\nhuge_pages = off\nssl = off\n"
+    );
+    if major >= MajorVersion::V17 {
+        lines.push_str("summarize_wal = off\nsync_replication_slots = off\n");
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_postgres::control::WalLevel;
+
+    #[test]
+    fn the_copy_has_what_the_original_had() {
+        let settings = ControlSettings {
+            wal_level: WalLevel::Replica,
+            wal_log_hints: false,
+            max_connections: 350,
+            max_worker_processes: 12,
+            max_wal_senders: 7,
+            max_prepared_transactions: 3,
+            max_locks_per_transaction: 128,
+            track_commit_timestamp: true,
+        };
+        insta::assert_snapshot!(configuration(&settings, MajorVersion::V15), @"");
+        assert!(configuration(&settings, MajorVersion::V17).contains("summarize_wal = off"));
+    }
+}

@@ -1,0 +1,173 @@
+//! The private directory of one copy, and what is left of copies whose verifier was killed.
+//!
+//! The name says who made it: process number and when that process began, because numbers are used again.
+
+use crate::error::{RecoveryError, Result};
+use crate::restore::give_to;
+use lifeboat_postgres::cluster::{RunState, run_state};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const PREFIX: &str = "lifeboat-boot-";
+/// How long a server that nobody wants may take to end once told so.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Rooms of this process so far.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// A private directory. Its server is ended and it is removed when dropped.
+#[derive(Debug)]
+pub struct Room {
+    directory: PathBuf,
+    owner: Option<(u32, u32)>,
+    is_removed: bool,
+}
+
+impl Room {
+    /// Makes one that only `owner`, or we, may enter.
+    pub fn make(scratch_dir: &Path, owner: Option<(u32, u32)>) -> Result<Self> {
+        std::fs::create_dir_all(scratch_dir).map_err(|e| RecoveryError::file("make directory", scratch_dir, e))?;
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        let began = began_at(process).unwrap_or_default();
+        let directory = scratch_dir.join(format!("{PREFIX}{process}-{began}-{number}"));
+        let room = Self { directory, owner, is_removed: false };
+        for path in [room.directory.clone(), room.socket_dir()] {
+            let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+            made.and_then(|()| room.give(&path)).map_err(|e| RecoveryError::file("make directory", &path, e))?;
+        }
+        Ok(room)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    pub fn tablespace(&self, oid: u32) -> PathBuf {
+        self.directory.join("tablespaces").join(oid.to_string())
+    }
+
+    pub fn socket_dir(&self) -> PathBuf {
+        self.directory.join("s")
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.join("postgresql.conf")
+    }
+
+    pub fn hba(&self) -> PathBuf {
+        self.directory.join("pg_hba.conf")
+    }
+
+    pub fn ident(&self) -> PathBuf {
+        self.directory.join("pg_ident.conf")
+    }
+
+    /// Writes a file that the copy's account owns.
+    pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let written = std::fs::write(path, bytes).and_then(|()| self.give(path));
+        written.map_err(|error| RecoveryError::file("write", path, error))
+    }
+
+    /// Ends what runs in it and removes it.
+    pub fn remove(mut self) -> Result<()> {
+        self.is_removed = true;
+        clear(&self.directory).map_err(|error| RecoveryError::file("remove", &self.directory, error))
+    }
+
+    fn give(&self, path: &Path) -> io::Result<()> {
+        self.owner.map_or(Ok(()), |owner| give_to(owner, path))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if !self.is_removed
+            && let Err(error) = clear(&self.directory)
+        {
+            tracing::warn!(%error, directory = %self.directory.display(), "a test restore was not removed");
+        }
+    }
+}
+
+/// Removes what verifiers that are gone have left, ending their servers. Returns what was done, and what couldn't be.
+pub fn remove_leftovers(scratch_dir: &Path) -> Vec<String> {
+    let Ok(listing) = std::fs::read_dir(scratch_dir) else { return Vec::new() };
+    let names = listing.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.to_owned()));
+    let left = names.filter(|name| maker_is_gone(name)).map(|name| scratch_dir.join(name));
+    let removed = left.map(|path| match clear(&path) {
+        Ok(()) => format!("removed {}, left by a verification that was killed", path.display()),
+        Err(error) => format!("{} was left by a verification that was killed, and stays: {error}", path.display()),
+    });
+    removed.collect()
+}
+
+/// Only names that are wholly ours count.
+fn maker_is_gone(name: &str) -> bool {
+    let numbers: Option<Vec<u64>> =
+        name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').map(|part| part.parse().ok()).collect());
+    match numbers.as_deref() {
+        Some(&[process, began, _]) => u32::try_from(process).ok().and_then(began_at) != Some(began),
+        _ => false,
+    }
+}
+
+/// When a process began, in clock ticks since boot. None when there is no such process.
+fn began_at(process: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the program stands in parentheses and may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Ends the server at once: nobody needs what it holds.
+fn clear(directory: &Path) -> io::Result<()> {
+    let data_dir = directory.join("data");
+    let deadline = Instant::now() + END_PATIENCE;
+    while let Ok(RunState::Running(file)) = run_state(&data_dir) {
+        let process = i32::try_from(file.process_id).ok().and_then(Pid::from_raw);
+        if let Some(process) = process {
+            let _ = kill_process(process, Signal::QUIT);
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other(format!("its server (process {}) doesn't end", file.process_id)));
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_dead_left_is_removed_and_nothing_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let room = Room::make(scratch.path(), None).unwrap();
+        let ours = std::process::id();
+        let dead = scratch.path().join(format!("{PREFIX}{ours}-1-0"));
+        let strange = scratch.path().join("lifeboat-boot-notes");
+        for path in [&dead, &strange] {
+            std::fs::create_dir_all(path.join("data")).unwrap();
+        }
+        let said = remove_leftovers(scratch.path());
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(!dead.exists() && strange.exists() && room.directory.exists());
+        let directory = room.directory.clone();
+        drop(room);
+        assert!(!directory.exists());
+    }
+}

@@ -1,0 +1,151 @@
+//! From what is archived to what planning must know of it: exact ends, and times where they matter.
+//!
+//! A listing tells which segments there are, not what is in them, and reading all of a large archive would take longer
+//! than a restore. So only these are read: the end of each run, back to the last transaction, and the beginning of each
+//! timeline, up to its first one.
+
+use crate::error::Result;
+use crate::path::{Run, TransactionMark, WalCoverage};
+use lifeboat_postgres::wal::{
+    DecoderSettings, Keep, RecordDecoder, SegmentFacts, SegmentWalker, inspect_segment_start,
+};
+use lifeboat_postgres::wal_file::{Segment, SegmentNumber, SegmentSize};
+use lifeboat_postgres::{Lsn, TimelineId};
+use lifeboat_workload::postgres::wal::{Inventory, Span, WalArchive, facts_of};
+
+/// How many segments are looked at for a transaction. Segments without any are those of an idle cluster whose log is
+/// switched by the clock: at one a minute, these are four hours.
+const SEGMENTS_SEARCHED_MAX: usize = 256;
+
+/// What is archived of one cluster.
+pub async fn coverage(archive: &WalArchive, inventory: &Inventory) -> Result<WalCoverage> {
+    let mut runs = Vec::new();
+    for timeline in inventory.timelines.keys() {
+        for span in inventory.runs(*timeline) {
+            runs.push(run(archive, inventory, *timeline, span).await?);
+        }
+    }
+    let histories = inventory.histories.values().cloned().collect();
+    Ok(WalCoverage { system_id: archive.system_id, runs, histories })
+}
+
+async fn run(archive: &WalArchive, inventory: &Inventory, timeline: TimelineId, span: Span) -> Result<Run> {
+    let size = archive.segment_size;
+    let last = Segment::ending_at(timeline, span.to, size);
+    let first = SegmentNumber::containing(span.from, size);
+    // A record may begin in the segment before.
+    let mut pieces = Vec::new();
+    for segment in last.previous().into_iter().filter(|segment| segment.number >= first).chain([last]) {
+        pieces.push((segment, content(archive, inventory, segment).await?));
+    }
+    let end = end_of(&pieces, size);
+    let to = end.as_ref().map_or(span.to, |end| end.to.min(span.to));
+    let mut marks: Vec<TransactionMark> = Vec::new();
+    for facts in end.iter().flat_map(|end| &end.facts) {
+        let up_to = facts.end_of_valid.min(to);
+        marks.extend(facts.last_transaction_at.map(|last_at| TransactionMark { up_to, last_at }));
+    }
+    if marks.is_empty() {
+        let before = pieces.first().and_then(|(segment, _)| segment.previous());
+        let mut earlier = before.filter(|segment| segment.number >= first);
+        for _ in 0..SEGMENTS_SEARCHED_MAX {
+            let Some(segment) = earlier else { break };
+            if let Some(mark) = mark(archive, inventory, segment).await? {
+                marks.push(mark);
+                break;
+            }
+            earlier = segment.previous().filter(|segment| segment.number >= first);
+        }
+    }
+    marks.extend(first_mark(archive, inventory, timeline, span).await?);
+    marks.sort_by_key(|mark| mark.up_to);
+    marks.dedup_by_key(|mark| mark.up_to);
+    Ok(Run { timeline, from: span.from, to, last_record: end.map(|end| end.last_record), marks })
+}
+
+/// The first transactions after the timeline began, when that was in this run: they tell whether its parent lived on.
+async fn first_mark(
+    archive: &WalArchive,
+    inventory: &Inventory,
+    timeline: TimelineId,
+    span: Span,
+) -> Result<Option<TransactionMark>> {
+    let history = inventory.histories.get(&timeline);
+    let Some(begin) = history.and_then(|history| history.ancestors.last()).map(|parent| parent.switched_at) else {
+        return Ok(None);
+    };
+    let mut segment = Segment::containing(timeline, begin, archive.segment_size);
+    for _ in 0..SEGMENTS_SEARCHED_MAX {
+        let start = segment.start(archive.segment_size);
+        if start < span.from || start >= span.to {
+            return Ok(None);
+        }
+        if let Some(mark) = mark(archive, inventory, segment).await?.filter(|mark| mark.up_to > begin) {
+            return Ok(Some(mark));
+        }
+        segment = segment.next();
+    }
+    Ok(None)
+}
+
+/// The transactions of one whole segment.
+async fn mark(archive: &WalArchive, inventory: &Inventory, segment: Segment) -> Result<Option<TransactionMark>> {
+    let Some(entry) = inventory.segment(segment.name(archive.segment_size)) else { return Ok(None) };
+    let facts = facts_of(archive, entry).await?;
+    Ok(facts.last_transaction_at.map(|last_at| TransactionMark { up_to: facts.end_of_valid, last_at }))
+}
+
+/// The bytes of a segment, from its first one on, as far as they are archived: whole, from a receiver's parts, or from
+/// what PostgreSQL archived when the timeline ended.
+pub(super) async fn content(archive: &WalArchive, inventory: &Inventory, segment: Segment) -> Result<Vec<u8>> {
+    let name = segment.name(archive.segment_size);
+    let read = async |entry| -> Result<Vec<u8>> {
+        Ok(archive.repository.get_log(&archive.workload, entry, &mut Vec::new()).await?.bytes)
+    };
+    if let Some(entry) = inventory.segment(name) {
+        return read(entry).await;
+    }
+    let Some(log) = inventory.timelines.get(&segment.timeline) else { return Ok(Vec::new()) };
+    let mut bytes = Vec::new();
+    for (tail, entry) in log.tails.get(&segment.number).into_iter().flatten() {
+        let reached = bytes.len();
+        if (tail.from as usize) <= reached && (tail.to as usize) > reached {
+            let part = read(entry).await?;
+            bytes.extend_from_slice(part.get(reached - tail.from as usize..).unwrap_or_default());
+        }
+    }
+    if let Some(partial) = log.partials.get(&segment.number) {
+        let valid = partial.valid_to.unwrap_or_default().bytes_since(segment.start(archive.segment_size));
+        if valid > bytes.len() as u64 {
+            return read(&partial.entry).await;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Where a run ends.
+struct End {
+    to: Lsn,
+    last_record: Lsn,
+    facts: Vec<SegmentFacts>,
+}
+
+/// None when there is no record in the pieces, or they can't be read as log: then the run ends where its bytes do.
+fn end_of(pieces: &[(Segment, Vec<u8>)], size: SegmentSize) -> Option<End> {
+    let (first, bytes) = pieces.first()?;
+    let header = inspect_segment_start(bytes).ok()?;
+    let settings =
+        DecoderSettings { block_bytes: header.block_bytes, keep: Keep::Nothing, ..DecoderSettings::new(size) };
+    let mut decoder = RecordDecoder::new(settings, first.start(size));
+    let mut last = None;
+    for (_, bytes) in pieces {
+        let mut input = bytes.as_slice();
+        while let Ok(Some(record)) = decoder.next(&mut input) {
+            last = Some((record.start, record.end));
+        }
+    }
+    let (last_record, to) = last?;
+    let mut walker = SegmentWalker::new();
+    let facts = pieces.iter().map_while(|(_, bytes)| walker.segment(bytes).ok()).collect();
+    Some(End { to, last_record, facts })
+}

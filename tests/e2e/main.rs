@@ -5,7 +5,7 @@
 //! compared. What is compared is what clients were told, or the contents of every table, never what Lifeboat says
 //! about itself.
 //!
-//! Random choices print their seed; `LIFEBOAT_TEST_SEED` repeats them. Tests named `long_…` are whole where their
+//! Random choices print their seed; `LIFEBOAT_SEED` repeats them. Tests named `long_…` are whole where their
 //! siblings are a sample: `cargo nextest run --profile all`.
 
 mod contents;

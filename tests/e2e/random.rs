@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 /// Repeats a run.
-const VARIABLE: &str = "LIFEBOAT_TEST_SEED";
+const VARIABLE: &str = "LIFEBOAT_SEED";
 
 /// `SplitMix64` (Steele, Lea, Flood 2014).
 #[derive(Debug, Clone)]

@@ -186,7 +186,7 @@ pub struct RestoreArguments {
     /// Begin from this recovery point [default: the best for the target]
     #[arg(long, value_name = "ID")]
     pub point: Option<String>,
-    /// Follow this timeline [default: the latest]
+    /// Follow this timeline [default: the line of the newest recovery point, to its end]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub timeline: Option<u32>,
     /// Read from this location [default: the nearest that is complete]
@@ -195,9 +195,42 @@ pub struct RestoreArguments {
     /// Show what would be done, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Put a tablespace elsewhere; can be given several times
+    #[arg(long = "tablespace", value_name = "OID=DIR")]
+    pub tablespaces: Vec<String>,
+    /// What the server does when it has reached the target
+    #[arg(long, value_name = "ACTION", default_value = "promote")]
+    pub action: TargetAction,
+    /// It takes the place of the original: leave its archiving on
+    #[arg(long)]
+    pub as_primary: bool,
+    /// Stop just before the target, not just after
+    #[arg(long)]
+    pub exclusive: bool,
     // Last: its heading would otherwise also stand over what follows it.
     #[command(flatten)]
     pub target: TargetArguments,
+}
+
+/// What a restored server does at its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TargetAction {
+    /// Becomes a primary on a new timeline
+    Promote,
+    /// Answers queries and waits: look, then `select pg_wal_replay_resume()`
+    Pause,
+    /// Stops
+    Shutdown,
+}
+
+impl From<TargetAction> for lifeboat_recovery::Action {
+    fn from(action: TargetAction) -> Self {
+        match action {
+            TargetAction::Promote => Self::Promote,
+            TargetAction::Pause => Self::Pause,
+            TargetAction::Shutdown => Self::Shutdown,
+        }
+    }
 }
 
 /// Which moment. At most one; none means the latest.

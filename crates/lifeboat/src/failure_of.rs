@@ -3,7 +3,9 @@
 
 use crate::failure::{Failure, FailureKind};
 use lifeboat_location::ErrorKind as LocationKind;
+use lifeboat_postgres::cluster::ClusterError;
 use lifeboat_postgres::connection::{Error as ServerError, ErrorKind as ServerKind};
+use lifeboat_recovery::{RecoveryError, RecoveryErrorKind};
 use lifeboat_repository::Error as RepositoryError;
 use lifeboat_workload::postgres::BackupError;
 use lifeboat_workload::postgres::wal::{WalError, WalErrorKind};
@@ -86,24 +88,61 @@ impl From<ServerError> for Failure {
     }
 }
 
+fn backup_kind(error: &BackupError) -> FailureKind {
+    match error {
+        BackupError::Repository(error) => repository_kind(error),
+        BackupError::Read(error) | BackupError::State(error) => io_kind(error),
+        BackupError::Refused { .. } => FailureKind::Usage,
+        BackupError::Busy { .. } => FailureKind::Locked,
+        BackupError::Server { source, .. } => server_kind(source.kind()),
+        BackupError::Control(_) => FailureKind::Corrupt,
+        BackupError::Wal(error) => wal_failure_kind(error),
+        BackupError::Interrupted => FailureKind::Unavailable,
+    }
+}
+
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
+        hinted(Self::from_error(backup_kind(&error), &error), error.hint())
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        hinted(Self::from_error(FailureKind::Unavailable, &error), error.hint())
+    }
+}
+
+impl From<RecoveryError> for Failure {
+    fn from(error: RecoveryError) -> Self {
         let kind = match &error {
-            BackupError::Repository(error) => repository_kind(error),
-            BackupError::Read(error) | BackupError::State(error) => io_kind(error),
-            BackupError::Refused { .. } => FailureKind::Usage,
-            BackupError::Busy { .. } => FailureKind::Locked,
-            BackupError::Server { source, .. } => server_kind(source.kind()),
-            BackupError::Control(_) => FailureKind::Corrupt,
-            BackupError::Wal(error) => wal_kind(error.kind()),
-            BackupError::Interrupted => FailureKind::Unavailable,
+            RecoveryError::Repository(error) => repository_kind(error),
+            RecoveryError::Wal(error) => wal_kind(error.kind()),
+            RecoveryError::Files(error) => backup_kind(error),
+            RecoveryError::Session(error) => server_kind(error.kind()),
+            RecoveryError::File { source, .. } => io_kind(source),
+            RecoveryError::Cluster(_) => FailureKind::Unavailable,
+            RecoveryError::Label(_) => FailureKind::Corrupt,
+            other => match other.kind() {
+                RecoveryErrorKind::NotFound => FailureKind::NotFound,
+                RecoveryErrorKind::Usage => FailureKind::Usage,
+                RecoveryErrorKind::Cause | RecoveryErrorKind::Internal => FailureKind::Internal,
+            },
         };
         hinted(Self::from_error(kind, &error), error.hint())
     }
 }
 
+/// A file of this machine that can't be read or written is no defect of ours.
+fn wal_failure_kind(error: &WalError) -> FailureKind {
+    match error {
+        WalError::File { source, .. } => io_kind(source),
+        error => wal_kind(error.kind()),
+    }
+}
+
 impl From<WalError> for Failure {
     fn from(error: WalError) -> Self {
-        hinted(Self::from_error(wal_kind(error.kind()), &error), error.hint())
+        hinted(Self::from_error(wal_failure_kind(&error), &error), error.hint())
     }
 }

@@ -8,15 +8,15 @@ mod demo;
 mod init;
 mod key;
 mod man;
+mod points;
+mod restore;
+mod verify;
 mod wal;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
-use crate::target;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use std::path::PathBuf;
 
 /// Runs the command that was typed.
@@ -31,16 +31,10 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(&cli.global, arguments, output),
         Command::Completions { shell } => completions::run(*shell, output),
         Command::Man { to } => man::run(to.as_deref(), output),
-        Command::Restore(arguments) => {
-            target::resolve(&arguments.target, Timestamp::now(), &TimeZone::system())?;
-            Err(absent())
-        }
-        _ => Err(absent()),
+        Command::Points(arguments) => points::run(&cli.global, arguments, output),
+        Command::Restore(arguments) => restore::run(&cli.global, arguments, output),
+        Command::Verify(arguments) => verify::run(&cli.global, arguments, output),
     }
-}
-
-fn absent() -> Failure {
-    Failure::new(FailureKind::Usage, "this command is not in this build")
 }
 
 /// Reads the configuration for a command. Warnings go to stderr.

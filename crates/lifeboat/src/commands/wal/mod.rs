@@ -5,6 +5,8 @@ mod prefetch;
 mod push;
 mod receive;
 
+pub use fetch::locations;
+
 use crate::cli::{Global, WalCommand};
 use crate::failure::Failure;
 use crate::output::Output;

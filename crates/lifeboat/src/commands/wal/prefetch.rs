@@ -1,6 +1,6 @@
 //! `lifeboat wal prefetch`: what `wal fetch` leaves behind in the background, so that replay doesn't wait.
 
-use super::fetch::locations;
+use super::locations;
 use crate::cli::{Global, WorkloadOption};
 use crate::commands::load_config;
 use crate::config::UnknownKeys;

@@ -1,0 +1,163 @@
+//! `lifeboat points`: recovery points, and the windows in which every moment can be reached.
+
+use super::{find_named, load_config};
+use crate::cli::{Global, PointsArguments};
+use crate::config::{Config, UnknownKeys};
+use crate::failure::Failure;
+use crate::output::table::{Column, render, terminal_width};
+use crate::output::{Output, Tone, human};
+use crate::rooms;
+use jiff::Timestamp;
+use lifeboat_recovery::{Observed, Target, Unusable, Window, observe, spoken, unusable, windows};
+use lifeboat_repository::{Point, Silent, Verification};
+use lifeboat_workload::postgres::PostgresDetails;
+use serde_json::{Value, json};
+
+pub fn run(global: &Global, arguments: &PointsArguments, output: &Output) -> Result<(), Failure> {
+    let (_, config) = load_config(global, UnknownKeys::Warn, output)?;
+    if let Some(location) = &arguments.from {
+        find_named("location", location, &config.locations)?;
+    }
+    let names: Vec<String> = match &arguments.workload {
+        Some(name) => vec![find_named("workload", name, &config.workloads).map(|_| name.clone())?],
+        None => config.workloads.keys().cloned().collect(),
+    };
+    let runtime = rooms::runtime()?;
+    let (mut all_points, mut all_windows) = (Vec::new(), Vec::new());
+    for name in &names {
+        let seen = runtime.block_on(look(&config, name, arguments.from.as_deref(), output))?;
+        if output.is_json() {
+            all_points.extend(seen.points.iter().map(|shown| shown.document()));
+            all_windows.extend(seen.windows.iter().map(|window| window_document(name, window)));
+        } else {
+            tell(name, &seen, output)?;
+        }
+    }
+    if output.is_json() {
+        return output.document(&json!({ "points": all_points, "windows": all_windows }));
+    }
+    Ok(())
+}
+
+/// A point with what was found out about it.
+struct Shown {
+    point: Point,
+    details: PostgresDetails,
+    locations: Vec<String>,
+    verification: Option<Verification>,
+    unusable: Option<Unusable>,
+}
+
+struct Seen {
+    points: Vec<Shown>,
+    windows: Vec<Window>,
+}
+
+async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) -> Result<Seen, Failure> {
+    let locations = super::wal::locations(config, name, from);
+    let repository = rooms::open_repository(config, &locations, output).await?;
+    let Observed { known, points, notes } = observe(&repository, name, &Target::Latest, &Silent).await?;
+    notes.iter().for_each(|note| output.warn(note));
+    let mut broken: Vec<Unusable> = known.logs.iter().flat_map(|log| unusable(&known.points, log)).collect();
+    let mut shown = Vec::new();
+    for (id, (point, details)) in points {
+        let summary = known.points.iter().find(|summary| summary.id == id);
+        let verification = repository.latest_verification(name, &id).await?;
+        let unusable = broken.iter().position(|unusable| unusable.point == id).map(|at| broken.swap_remove(at));
+        let locations = summary.map(|summary| summary.locations.clone()).unwrap_or_default();
+        shown.push(Shown { point, details, locations, verification, unusable });
+    }
+    let windows = known.logs.iter().flat_map(|log| windows(&known.points, log)).collect();
+    Ok(Seen { points: shown, windows })
+}
+
+impl Shown {
+    fn document(&self) -> Value {
+        json!({
+            "id": self.point.id,
+            "workload": self.point.workload,
+            "type": self.point.backup_type,
+            "time": self.details.stopped_at,
+            "lsn_start": self.details.lsn_start,
+            "lsn_stop": self.details.lsn_stop,
+            "timeline": self.details.timeline,
+            "bytes": self.point.bytes,
+            "bytes_stored": self.point.bytes_stored,
+            "locations": self.locations,
+            "pages_bad": self.details.bad_pages.len(),
+            "usable": self.unusable.is_none(),
+            "verified_at": self.verification.as_ref().map(|verification| verification.verified_at),
+            "verification": self.verification,
+        })
+    }
+
+    fn row(&self, now: Timestamp, output: &Output) -> Vec<String> {
+        let state = match (&self.unusable, &self.verification, self.details.bad_pages.len()) {
+            (Some(unusable), ..) => output.paint(&format!("no WAL from {}", unusable.missing_from), Tone::Bad),
+            (None, _, bad @ 1..) => output.paint(&format!("{bad} damaged pages"), Tone::Bad),
+            (None, Some(verification), _) => {
+                let (word, tone) = if verification.passed { ("verified", Tone::Good) } else { ("FAILED", Tone::Bad) };
+                let age = human::age(verification.verified_at, now);
+                output.paint(&format!("{word} ({}) {age}", verification.level), tone)
+            }
+            (None, None, _) => output.paint("not verified", Tone::Faint),
+        };
+        vec![
+            self.point.id.to_string(),
+            self.point.backup_type.clone(),
+            human::age(self.details.stopped_at, now),
+            human::size(self.point.bytes),
+            human::size(self.point.bytes_stored),
+            self.details.timeline.to_string(),
+            self.locations.join(" "),
+            state,
+        ]
+    }
+}
+
+fn window_document(workload: &str, window: &Window) -> Value {
+    json!({
+        "workload": workload,
+        "timeline": window.timeline,
+        "from": window.from,
+        "to": window.to,
+        "lsn_from": window.lsn_from,
+        "lsn_to": window.lsn_to,
+        "points": window.points,
+    })
+}
+
+fn tell(name: &str, seen: &Seen, output: &Output) -> Result<(), Failure> {
+    output.text(name)?;
+    if seen.points.is_empty() {
+        output.text("  no recovery points")?;
+        output.hint(&format!("`lifeboat backup {name}` makes one"));
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let rows: Vec<Vec<String>> = seen.points.iter().map(|shown| shown.row(now, output)).collect();
+    let columns = [
+        Column::Left("point"),
+        Column::Left("type"),
+        Column::Left("age"),
+        Column::Right("size"),
+        Column::Right("stored"),
+        Column::Right("timeline"),
+        Column::Left("locations"),
+        Column::Left("state"),
+    ];
+    output.text(&render(&columns, &rows, terminal_width()))?;
+    output.text("\nevery moment can be reached")?;
+    let zone = jiff::tz::TimeZone::system();
+    for window in &seen.windows {
+        let (from, to) = (spoken(window.from, Some(&zone)), spoken(window.to, Some(&zone)));
+        output.text(&format!(
+            "  from {from}\n    to {to}   timeline {}, {} to {}",
+            window.timeline, window.lsn_from, window.lsn_to
+        ))?;
+    }
+    if seen.windows.is_empty() {
+        output.text("  nowhere: no point has all the write-ahead log that it needs")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! `lifeboat restore`: bring one moment of a workload back.
+
+use super::{find_named, load_config, wal};
+use crate::cli::{Global, RestoreArguments};
+use crate::config::{Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, Tone, human, progress};
+use crate::rooms;
+use crate::target::{self, Target as Moment};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use lifeboat_postgres::TimelineId;
+use lifeboat_recovery::{
+    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, Target, TimelineChoice, Wanted, apply,
+    observe, owner_when_root, plan, steps,
+};
+use lifeboat_repository::{ChunkReader, PointId};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
+    let zone = TimeZone::system();
+    let moment = target::resolve(&arguments.target, Timestamp::now(), &zone)?;
+    let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
+    find_named("workload", &arguments.workload, &config.workloads)?;
+    if let Some(location) = &arguments.from {
+        find_named("location", location, &config.locations)?;
+    }
+    let wanted = Wanted {
+        target: match moment {
+            Moment::Latest => Target::Latest,
+            Moment::Immediate => Target::Immediate,
+            Moment::Time(time) => Target::Time(time),
+            Moment::Lsn(lsn) => Target::Lsn(lsn),
+            Moment::Xid(xid) => Target::Xid(xid),
+            Moment::Name(name) => Target::Name(name),
+        },
+        inclusive: !arguments.exclusive,
+        timeline: arguments.timeline.map_or(TimelineChoice::default(), |id| TimelineChoice::Exactly(TimelineId(id))),
+        point: arguments.point.clone().map(PointId),
+        location: arguments.from.clone(),
+        zone: Some(zone),
+        restore_command: restore_command(&config_path, &arguments.workload)?,
+        action: Action::from(arguments.action),
+        archives: arguments.as_primary,
+    };
+    rooms::runtime()?.block_on(bring_back(&config, arguments, wanted, output))
+}
+
+/// How the restored server will call us: by whole paths, because it calls from its data directory.
+pub fn restore_command(config_path: &Path, workload: &str) -> Result<RestoreCommand, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::from_error(FailureKind::Internal, &error).while_doing("find our own paths");
+    let program = std::env::current_exe().map_err(failed)?;
+    let config = std::path::absolute(config_path).map_err(failed)?;
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    RestoreCommand::new(text(program), text(config), workload)
+        .map_err(|error| Failure::from_error(FailureKind::Usage, &error))
+}
+
+async fn bring_back(
+    config: &Config,
+    arguments: &RestoreArguments,
+    wanted: Wanted,
+    output: &Output,
+) -> Result<(), Failure> {
+    let workload = &arguments.workload;
+    let to = absolute(&arguments.to)?;
+    let locations = wal::locations(config, workload, arguments.from.as_deref());
+    let repository = rooms::open_repository(config, &locations, output).await?;
+    let progress = progress::for_rooms(output, workload);
+    let Observed { known, points, notes } = observe(&repository, workload, &wanted.target, &*progress).await?;
+    notes.iter().for_each(|note| output.warn(note));
+    let plan = plan(&known, &wanted).map_err(lifeboat_recovery::RecoveryError::from)?;
+    let destination = Destination::observe(&to, plan.system_id).map_err(lifeboat_recovery::RecoveryError::from)?;
+    if arguments.dry_run {
+        return show_plan(&plan, destination, &to, output);
+    }
+    plan.notes.iter().for_each(|note| output.warn(note));
+    output.hint(&format!("{} from {} in {}", plan.target_spoken, plan.point, plan.location));
+    let (point, _) = points
+        .get(&plan.point)
+        .ok_or_else(|| Failure::new(FailureKind::NotFound, format!("recovery point {} is gone", plan.point)))?;
+    let place = RestoreTo {
+        destination: to.clone(),
+        tablespaces: tablespaces(&arguments.tablespaces)?,
+        workers: rooms::workers(&config.workloads[workload]),
+        owner: owner_when_root(&to, rooms::postgres_account()),
+    };
+    let reader = Arc::new(ChunkReader::open(repository).await?);
+    let done = tokio::task::block_in_place(|| apply(&reader, point, &plan, destination, &place, &*progress));
+    progress.finish();
+    let done = done?;
+    done.notes.iter().for_each(|note| output.warn(note));
+    if output.is_json() {
+        return output.document(&json!({
+            "workload": workload,
+            "point": plan.point,
+            "target": plan.target_spoken,
+            "timeline": plan.timeline,
+            "location": plan.location,
+            "to": to,
+            "bytes": point.bytes,
+            "bytes_written": done.bytes_written,
+            "bytes_unchanged": done.bytes_unchanged,
+            "seconds": done.seconds,
+            "files": done.files,
+            "notes": done.notes,
+        }));
+    }
+    output.text(&format!(
+        "{} {}: {} files, {} written, {} right already, {:.1} s",
+        output.paint("restored", Tone::Good),
+        to.display(),
+        done.files,
+        human::size(done.bytes_written),
+        human::size(done.bytes_unchanged),
+        done.seconds
+    ))?;
+    output.hint(&format!(
+        "start it with `pg_ctl start -D {}`: it replays the log to {} and then opens",
+        to.display(),
+        plan.target_spoken
+    ));
+    Ok(())
+}
+
+fn show_plan(plan: &RestorePlan, destination: Destination, to: &Path, output: &Output) -> Result<(), Failure> {
+    let steps = steps(plan, destination, to);
+    if output.is_json() {
+        return output.document(&json!({ "dry_run": true, "plan": plan, "steps": steps }));
+    }
+    output.text(&plan.to_string())?;
+    output.text("steps")?;
+    for (number, step) in steps.iter().enumerate() {
+        output.text(&format!("  {}. {step}", number + 1))?;
+    }
+    output.hint("nothing was done; leave out --dry-run to do it");
+    Ok(())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::from_error(FailureKind::Usage, &error).while_doing("read --to"))
+}
+
+/// `OID=PATH`, each.
+fn tablespaces(given: &[String]) -> Result<BTreeMap<u32, PathBuf>, Failure> {
+    let one = |text: &String| {
+        let (oid, path) = text.split_once('=')?;
+        let path = PathBuf::from(path);
+        path.is_absolute().then_some((oid.parse().ok()?, path))
+    };
+    given
+        .iter()
+        .map(|text| {
+            one(text).ok_or_else(|| {
+                Failure::new(FailureKind::Usage, format!("--tablespace {text} is not OID=/absolute/path"))
+                    .with_hint("`lifeboat restore ... --dry-run` lists the tablespaces with their oids")
+            })
+        })
+        .collect()
+}

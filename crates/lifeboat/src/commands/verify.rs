@@ -1,0 +1,126 @@
+//! `lifeboat verify`: prove that recovery points can be brought back.
+
+mod boot;
+
+use super::{find_named, load_config, wal};
+use crate::cli::{Global, VerifyArguments};
+use crate::config::{Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, Tone, human, progress};
+use crate::rooms;
+use jiff::Timestamp;
+use lifeboat_repository::{PointId, Repository, Verification, VerifyReport};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
+    let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
+    if let Some(location) = &arguments.from {
+        find_named("location", location, &config.locations)?;
+    }
+    if let Some(name) = &arguments.workload {
+        find_named("workload", name, &config.workloads)?;
+    }
+    let runtime = rooms::runtime()?;
+    let report = runtime.block_on(check_stored(&config, arguments, output))?;
+    tell(&report, output)?;
+    let mut document = json!({
+        "checked": report.objects,
+        "bytes": report.bytes,
+        "points": report.points,
+        "bad": report.bad,
+    });
+    let mut booted = Vec::new();
+    if arguments.boot && report.bad.is_empty() {
+        booted = runtime.block_on(boot::run_all(&config, &config_path, arguments, output))?;
+        let documents: Vec<Value> = booted.iter().map(boot::Booted::document).collect();
+        document["boot"] = if let [only] = &documents[..] { only.clone() } else { Value::Array(documents) };
+    }
+    if output.is_json() {
+        output.document(&document)?;
+    }
+    if let Some(failed) = booted.iter().find(|booted| !booted.report.passed()) {
+        return Err(Failure::new(
+            FailureKind::CheckFailed,
+            format!("{} of {} did not pass", failed.point, failed.workload),
+        )
+        .with_hint("the reasons are above; an older point may be clean: `lifeboat verify --boot --point ID`"));
+    }
+    if report.bad.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
+        .with_hint(
+            "if another location has them whole, `lifeboat copy` after removing the damaged ones repairs this one",
+        ))
+}
+
+async fn check_stored(config: &Config, arguments: &VerifyArguments, output: &Output) -> Result<VerifyReport, Failure> {
+    let names = match (&arguments.workload, &arguments.from) {
+        (_, Some(location)) => vec![location.clone()],
+        (Some(workload), None) => wal::locations(config, workload, None),
+        (None, None) => rooms::all_locations(config),
+    };
+    let repository = rooms::open_repository(config, &names, output).await?;
+    let progress = progress::for_rooms(output, "verify");
+    let report = repository.verify(arguments.workload.as_deref(), arguments.data, &*progress).await;
+    progress.finish();
+    let report = report?;
+    let level = if arguments.data { "data" } else { "structure" };
+    record(&repository, arguments, &report, level).await?;
+    Ok(report)
+}
+
+/// Keeps the result with every point that was followed.
+async fn record(
+    repository: &Arc<Repository>,
+    arguments: &VerifyArguments,
+    report: &VerifyReport,
+    level: &str,
+) -> Result<(), Failure> {
+    let damaged: BTreeSet<&str> = report.bad.iter().map(|damage| damage.object.as_str()).collect();
+    for header in repository.list_points(arguments.workload.as_deref()).await? {
+        if arguments.point.as_ref().is_some_and(|wanted| *wanted != header.id.0) {
+            continue;
+        }
+        let passed = report.bad.is_empty() || !damaged.contains(header.key().as_str());
+        let details = json!({ "objects": report.objects, "bytes": report.bytes, "bad": report.bad.len() });
+        keep(repository, header.id, &header.workload, passed, level, details).await?;
+    }
+    Ok(())
+}
+
+async fn keep(
+    repository: &Arc<Repository>,
+    point: PointId,
+    workload: &str,
+    passed: bool,
+    level: &str,
+    details: Value,
+) -> Result<(), Failure> {
+    let verification = Verification {
+        point,
+        workload: workload.to_owned(),
+        verified_at: Timestamp::now(),
+        passed,
+        level: level.to_owned(),
+        details,
+    };
+    Ok(repository.put_verification(&verification).await?)
+}
+
+fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
+    for damage in &report.bad {
+        let line =
+            format!("{}  {} {}: {}", output.paint("bad", Tone::Bad), damage.location, damage.object, damage.what);
+        output.text(&line)?;
+    }
+    output.text(&format!(
+        "{} objects looked at, {} read, {} points followed to the end, {} bad",
+        report.objects,
+        human::size(report.bytes),
+        report.points,
+        report.bad.len()
+    ))
+}

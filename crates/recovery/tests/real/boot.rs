@@ -35,6 +35,11 @@ async fn booted(site: &Site, target: Target, checks: &[&str]) -> (Point, BootRep
 async fn hostile(major: u16) -> Site {
     let mut site = Site::new(major).await;
     let configuration = "include_dir = 'not.there'\n";
+    let far = site.cluster.directory().join("far");
+    std::fs::create_dir(&far).unwrap();
+    site.cluster.give_to_server(&far).unwrap();
+    site.cluster.sql(&format!("create tablespace far location '{}'", far.display())).await.unwrap();
+    site.cluster.sql("create table away tablespace far as select true as here").await.unwrap();
     site.cluster
         .sql("create table orders (n int primary key); insert into orders select generate_series(1, 1000)")
         .await
@@ -57,7 +62,11 @@ async fn a_sound_point_passes() {
         site.backup().await;
         site.cluster.sql("insert into orders values (0)").await.unwrap();
         site.store_log().await;
-        let checks = ["select count(*) = 1000 from orders", "select current_setting('max_connections') = '37'"];
+        let checks = [
+            "select count(*) = 1000 from orders",
+            "select here from away",
+            "select current_setting('max_connections') = '37'",
+        ];
         let (point, report) = booted(&site, Target::Immediate, &checks).await;
         assert!(report.passed(), "{report:#?}");
         assert!(report.replayed_to.is_some() && report.seconds >= report.restore_seconds, "{report:#?}");

@@ -117,7 +117,7 @@ impl From<RecoveryError> for Failure {
     fn from(error: RecoveryError) -> Self {
         let kind = match &error {
             RecoveryError::Repository(error) => repository_kind(error),
-            RecoveryError::Wal(error) => wal_kind(error.kind()),
+            RecoveryError::Wal(error) => wal_failure_kind(error),
             RecoveryError::Files(error) => backup_kind(error),
             RecoveryError::Session(error) => server_kind(error.kind()),
             RecoveryError::File { source, .. } => io_kind(source),

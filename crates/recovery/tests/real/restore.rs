@@ -1,8 +1,10 @@
 //! Every kind of target, with what must be there afterwards.
 
-use crate::site::{Site, append, until_primary};
+use crate::site::{Site, append, until, until_primary};
+use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::Shutdown;
-use lifeboat_recovery::{Destination, DestinationError, Reason, Target, TimelineChoice, Wanted, windows};
+use lifeboat_location::{Fault, Operation};
+use lifeboat_recovery::{Action, Destination, DestinationError, Reason, Target, TimelineChoice, Wanted, windows};
 
 /// Moments of one afternoon, with how many rows there were.
 struct Afternoon {
@@ -62,6 +64,14 @@ async fn every_kind_of_target_is_reached() {
     ] {
         assert_eq!(rows_after(&site, &wanted).await, rows, "{:?}", wanted.target);
     }
+    // To look before it is too late, and for a cluster that takes the original's place.
+    let looking = Wanted { action: Action::Pause, archives: true, ..site.wanted(Target::Time(after_first)) };
+    let mut copy = site.restore(&site.plan(&looking).await.unwrap()).await;
+    copy.start().unwrap();
+    until(&copy, "select pg_get_wal_replay_pause_state()", "paused").await;
+    assert_eq!(copy.sql("select count(*) from orders").await.unwrap().as_deref(), Some("101"));
+    assert_eq!(copy.sql("show archive_mode").await.unwrap().as_deref(), Some("on"));
+    drop(copy);
     let late = Target::Time(window.to + jiff::SignedDuration::from_secs(1));
     let refused = site.plan(&site.wanted(late)).await.unwrap_err();
     assert!(matches!(refused.reason, Reason::TooLate { at, .. } if at == window.to), "{refused}");
@@ -141,6 +151,64 @@ async fn a_copy_that_was_promoted_by_accident_does_not_take_over() {
     assert_eq!(rows_after(&site, &wanted).await, "2");
     let as_postgres = Wanted { timeline: TimelineChoice::Latest, ..wanted };
     assert_eq!(rows_after(&site, &as_postgres).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_restore_cannot_be_started_and_can_be_finished() {
+    let site = Site::new(15).await;
+    let [far, moved] = ["far", "moved"].map(|name| site.cluster.directory().join(name));
+    std::fs::create_dir(&far).unwrap();
+    site.cluster.give_to_server(&far).unwrap();
+    site.cluster.sql(&format!("create tablespace far location '{}'", far.display())).await.unwrap();
+    site.cluster.sql("create table away (n int) tablespace far; insert into away values (5)").await.unwrap();
+    site.backup().await;
+    let oid = site.cluster.sql("select oid from pg_tablespace where spcname = 'far'").await.unwrap().unwrap();
+    let oid: u32 = oid.parse().unwrap();
+    let plan = site.plan(&site.wanted(Target::Immediate)).await.unwrap();
+    let point = site.point(&plan.point).await;
+    let reader = site.reader().await;
+    let mut copy = TestCluster::builder(15)
+        .adopt(|data| {
+            let to = lifeboat_recovery::RestoreTo {
+                destination: data.to_path_buf(),
+                tablespaces: [(oid, moved.clone())].into(),
+                workers: 2,
+                owner: lifeboat_recovery::owner_when_root(data, None),
+            };
+            let run = || {
+                let seen = Destination::observe(data, plan.system_id)?;
+                let silent = &lifeboat_repository::Silent;
+                tokio::task::block_in_place(|| lifeboat_recovery::apply(&reader, &point, &plan, seen, &to, silent))
+            };
+            site.location.times(
+                Operation::Get,
+                "packs/",
+                1,
+                1000,
+                Fault::Error(lifeboat_location::ErrorKind::Unavailable),
+            );
+            assert!(run().is_err());
+            assert_eq!(Destination::observe(data, plan.system_id)?, Destination::Unfinished);
+            assert!(data.join("base").exists() && !data.join("global/pg_control").exists());
+            site.location.heal();
+            run()?;
+            assert!(!data.join("lifeboat.unfinished").exists());
+            // Over this copy, but into the original's tablespace: never.
+            let home = lifeboat_recovery::RestoreTo { tablespaces: Default::default(), ..to.clone() };
+            let seen = Destination::observe(data, plan.system_id)?;
+            let silent = &lifeboat_repository::Silent;
+            let refused =
+                tokio::task::block_in_place(|| lifeboat_recovery::apply(&reader, &point, &plan, seen, &home, silent));
+            assert!(refused.is_err_and(|error| error.to_string().contains("has it elsewhere")));
+            assert!(data.join("global/pg_control").exists());
+            Ok(())
+        })
+        .unwrap();
+    copy.start().unwrap_or_else(|error| panic!("{error}\n{}", copy.log()));
+    until_primary(&copy).await;
+    assert_eq!(copy.sql("select n from away").await.unwrap().as_deref(), Some("5"));
+    let place = copy.sql("select pg_tablespace_location(oid) from pg_tablespace where spcname = 'far'").await.unwrap();
+    assert_eq!(place.as_deref(), moved.to_str());
 }
 
 async fn latest_of(major: u16) {

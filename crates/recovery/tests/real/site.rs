@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lifeboat_components::TestCluster;
-use lifeboat_location::Memory;
+use lifeboat_location::{Faulty, Memory};
 use lifeboat_postgres::connection::{Secret, Target as Server};
 use lifeboat_recovery::{
     Action, Destination, Observed, Refusal, RestoreCommand, RestorePlan, RestoreTo, Target, TimelineChoice, Wanted,
@@ -23,6 +23,7 @@ pub const WORKLOAD: &str = "shop";
 pub struct Site {
     pub cluster: TestCluster,
     pub repository: Arc<Repository>,
+    pub location: Arc<Faulty<Memory>>,
     state: tempfile::TempDir,
 }
 
@@ -40,11 +41,12 @@ impl Site {
         let line = format!("archive_command = 'cp %p {}/%f'\n", archive.display());
         append(&cluster.data_dir().join("postgresql.conf"), &line);
         cluster.start().unwrap();
-        let replicas = vec![Replica { name: "near".into(), location: Arc::new(Memory::new("near")) }];
+        let location = Arc::new(Faulty::new(Memory::new("near")));
+        let replicas = vec![Replica { name: "near".into(), location: location.clone() }];
         let passphrase = Passphrase::new("correct horse battery staple".into());
         Repository::init(&replicas, &passphrase).await.unwrap();
         let repository = Arc::new(Repository::open(replicas, &passphrase, 1).await.unwrap());
-        Self { cluster, repository, state: tempfile::tempdir().unwrap() }
+        Self { cluster, repository, location, state: tempfile::tempdir().unwrap() }
     }
 
     pub fn archive(&self) -> PathBuf {
@@ -152,9 +154,18 @@ impl Site {
 
 /// Waits until recovery has ended.
 pub async fn until_primary(cluster: &TestCluster) {
+    until(cluster, "select pg_is_in_recovery()", "f").await;
+}
+
+/// Waits until the query gives this.
+pub async fn until(cluster: &TestCluster, query: &str, wanted: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while cluster.sql("select pg_is_in_recovery()").await.ok().flatten().as_deref() != Some("f") {
-        assert!(Instant::now() < deadline, "still in recovery:\n{}", cluster.log());
+    loop {
+        let seen = cluster.sql(query).await;
+        if seen.as_ref().is_ok_and(|seen| seen.as_deref() == Some(wanted)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{query}: {seen:?}\n{}", cluster.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

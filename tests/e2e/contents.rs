@@ -45,7 +45,8 @@ impl Contents {
         let mut differing: Vec<_> = names.filter(|name| self.0.get(*name) != expected.0.get(*name)).collect();
         differing.sort();
         differing.dedup();
-        let shown: Vec<_> = differing.iter().take(5).map(|name| (name, expected.0.get(*name), self.0.get(*name))).collect();
+        let shown: Vec<_> =
+            differing.iter().take(5).map(|name| (name, expected.0.get(*name), self.0.get(*name))).collect();
         ensure!(differing.is_empty(), "{} tables differ (name, expected, found): {shown:?}", differing.len());
         Ok(())
     }

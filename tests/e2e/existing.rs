@@ -25,6 +25,7 @@ async fn over_the_same_cluster_only_what_differs_is_written() -> Result<()> {
 
     // The accident, after the last good point, and on the very machine.
     world.cluster.sql("delete from big where g % 2 = 0; create table accident as select 1 as x; checkpoint").await?;
+    let stray = world.cluster.sql("select pg_relation_filepath('accident')").await?.context("path")?;
     let data = world.cluster.data_dir().display().to_string();
     let arguments = ["restore", "shop", "--to", &data, "--immediate", "--json"];
     let output = world.lifeboat(&arguments)?;
@@ -32,8 +33,10 @@ async fn over_the_same_cluster_only_what_differs_is_written() -> Result<()> {
     world.cluster.stop(Shutdown::Fast)?;
     let id = point["point"].as_str().context("id")?;
     let report = world.done(&[&arguments[..], &["--point", id]].concat())?.json()?;
-    let (all, written) = (report["bytes"].as_u64().context("bytes")?, report["bytes_written"].as_u64().context("bytes_written")?);
+    let (all, written) =
+        (report["bytes"].as_u64().context("bytes")?, report["bytes_written"].as_u64().context("bytes_written")?);
     ensure!(written > 0 && written < all * 3 / 4, "{written} of {all} bytes were written");
+    ensure!(!world.cluster.data_dir().join(&stray).exists(), "the file of a table that the point doesn't have stayed");
     start_to_the_end(&mut world.cluster).await?;
     Contents::of(&world.cluster).await?.must_be(&expected)?;
     must_be_sound(&mut world.cluster)?;

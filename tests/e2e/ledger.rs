@@ -61,7 +61,8 @@ pub struct Clients {
 impl Clients {
     /// Makes the table if it isn't there and sets `count` clients to work.
     pub async fn start(cluster: &TestCluster, count: u32) -> Result<Self> {
-        let make = "create table if not exists ledger (client int, number bigint, filler text, primary key (client, number))";
+        let make =
+            "create table if not exists ledger (client int, number bigint, filler text, primary key (client, number))";
         cluster.sql(make).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();

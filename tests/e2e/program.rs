@@ -29,11 +29,7 @@ pub fn path() -> Result<PathBuf> {
             continue;
         }
         if let Some((source, _)) = newest(&krate.join("src"))?.filter(|(_, changed)| *changed > built) {
-            bail!(
-                "{} is older than {}; build it again: cargo build -p lifeboat",
-                program.display(),
-                source.display()
-            );
+            bail!("{} is older than {}; build it again: cargo build -p lifeboat", program.display(), source.display());
         }
     }
     Ok(program)

@@ -32,12 +32,8 @@ async fn file_of(cluster: &TestCluster, relation: &str) -> Result<PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn truncated_by_vacuum_and_regrown_by_copy() -> Result<()> {
     let world = Plan::new(15).start()?;
-    let fill = |letter: &str| {
-        format!(
-            "copy t from program 'seq 1 20000 | sed s/$/,{}/' (format csv)",
-            letter.repeat(100)
-        )
-    };
+    let fill =
+        |letter: &str| format!("copy t from program 'seq 1 20000 | sed s/$/,{}/' (format csv)", letter.repeat(100));
     world.cluster.sql(&format!("create table t (a int, b text); {}", fill("x"))).await?;
     let file = file_of(&world.cluster, "t").await?;
     world.backup("full")?;
@@ -86,7 +82,10 @@ async fn dropped_made_again_rewritten_and_swapped() -> Result<()> {
     let table = |name: &str, salt: u32| {
         format!("create table {name} as select g, md5((g + {salt})::text) from generate_series(1, 5000) g;")
     };
-    world.cluster.sql(&(table("again", 0) + &table("gone", 1) + &table("full_vacuum", 2) + &table("truncated", 3))).await?;
+    world
+        .cluster
+        .sql(&(table("again", 0) + &table("gone", 1) + &table("full_vacuum", 2) + &table("truncated", 3)))
+        .await?;
     world.cluster.sql("create index on full_vacuum (g)").await?;
     let old = file_of(&world.cluster, "gone").await?;
     world.backup("full")?;
@@ -174,7 +173,10 @@ async fn long_a_relation_of_more_than_one_gib() -> Result<()> {
     ensure!(fs::metadata(&second)?.len() > 0, "the relation has one file only");
     world.backup("full")?;
     world.cluster.sql("update big set b = 'short' where a % 10000 = 1").await?;
-    world.cluster.sql("insert into big select g, repeat(md5(g::text), 240) from generate_series(145001, 146000) g").await?;
+    world
+        .cluster
+        .sql("insert into big select g, repeat(md5(g::text), 240) from generate_series(145001, 146000) g")
+        .await?;
     world.cluster.sql("checkpoint").await?;
     let point = world.backup("incr")?;
     let read = point["bytes_new"].as_u64().context("bytes_new")?;
@@ -188,7 +190,8 @@ async fn long_a_relation_of_more_than_one_gib() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn relations_come_and_go_during_the_backup() -> Result<()> {
     let world = Plan::new(15).workload("max_rate = \"8MB\"").workload("workers = 1").start()?;
-    let table = |number: u32| format!("create table t{number} as select g, {number} as n from generate_series(1, 2000) g;");
+    let table =
+        |number: u32| format!("create table t{number} as select g, {number} as n from generate_series(1, 2000) g;");
     world.cluster.sql(&(0..100).map(table).collect::<String>()).await?;
     world.cluster.sql("checkpoint").await?;
     let begun = world.cluster.sql("select redo_lsn::text from pg_control_checkpoint()").await?;

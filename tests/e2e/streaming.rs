@@ -39,9 +39,11 @@ async fn killed_with_its_receiver(major: u16) -> Result<()> {
     std::fs::rename(world.cluster.data_dir(), world.cluster.directory().join("burnt"))?;
 
     let mut copy = world.restore(&[]).await?;
-    let (old, young): (Vec<_>, Vec<_>) = all.entries.iter().cloned().partition(|entry| {
-        entry.acknowledged.is_some_and(|known| known.at < killed - LOSS_MICROSECONDS)
-    });
+    let (old, young): (Vec<_>, Vec<_>) = all
+        .entries
+        .iter()
+        .cloned()
+        .partition(|entry| entry.acknowledged.is_some_and(|known| known.at < killed - LOSS_MICROSECONDS));
     let (must, _) = Ledger { entries: old }.judge(&copy, Moment::End).await?;
     ensure!(must > 100 && !young.is_empty(), "nothing was put to the test: {must} old, {} young", young.len());
     must_be_sound(&mut copy)

@@ -20,7 +20,8 @@ async fn every_kind(major: u16) -> Result<()> {
     let copy = world.restore(&["--xid", &xid]).await?;
     // Up to and including this transaction, whose commit lies between these two.
     ledger.judge(&copy, Moment::Between(chosen.sent_lsn, committed)).await?;
-    let ask = format!("select count(*)::text from ledger where client = {} and number = {}", chosen.client, chosen.number);
+    let ask =
+        format!("select count(*)::text from ledger where client = {} and number = {}", chosen.client, chosen.number);
     ensure!(copy.sql(&ask).await?.as_deref() == Some("1"), "transaction {xid} is not in its own copy");
     drop(copy);
     let copy = world.restore(&["--xid", &xid, "--exclusive"]).await?;
@@ -105,6 +106,9 @@ async fn what_cant_be_reached_is_refused_before_anything_is_written() -> Result<
     refused(&world, &["--point", "20260101T000000Z-00000000"], 3)?;
     refused(&world, &["--at", "2026-11-21 14:03:05"], 2)?;
     let works: TestCluster = world.restore(&[]).await?;
-    ensure!(works.sql("select count(*)::text from t").await?.as_deref() == Some("2"), "the way back doesn't work at all");
+    ensure!(
+        works.sql("select count(*)::text from t").await?.as_deref() == Some("2"),
+        "the way back doesn't work at all"
+    );
     Ok(())
 }

@@ -51,7 +51,8 @@ impl Plan {
     /// A cluster that archives with `lifeboat wal push`, protected in one location.
     pub fn new(major: u16) -> Self {
         // Sample more often than once a minute, so that a failed push is tried again soon.
-        let builder = TestCluster::builder(major).setting("max_wal_senders", 8).setting("wal_retrieve_retry_interval", "200ms");
+        let builder =
+            TestCluster::builder(major).setting("max_wal_senders", 8).setting("wal_retrieve_retry_interval", "200ms");
         Self { builder, workload: String::new(), archives: true, locations: vec!["local"] }
     }
 

@@ -125,7 +125,7 @@ fn damage(screens: &mut Screens, name: &str) {
     screens.case("damaged in the location that is named", 134, &[&fetch[..], &["--from", "first"]].concat());
     damage("second");
     screens.case("damaged in both", 134, &fetch);
-    screens.case("the same again, though damaged in both", 6, &["wal", "push", &format!("pg_wal/{name}")]);
+    screens.case("the same again, though damaged in both", 5, &["wal", "push", &format!("pg_wal/{name}")]);
     fs::set_permissions(world.path("second"), Permissions::from_mode(0o000)).expect("close a location");
     screens.case("not there, and one location may not be read", 133, &["wal", "fetch", "--no-prefetch", NEVER, "into"]);
     fs::set_permissions(world.path("first"), Permissions::from_mode(0o000)).expect("close a location");

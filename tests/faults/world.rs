@@ -61,7 +61,13 @@ impl World {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("lifeboat-faults-").tempdir_in("/tmp").expect("a directory");
         let account = Account::for_servers().expect("an account for servers");
-        let mut world = Self { runtime: Runtime::new().expect("a runtime"), cluster: None, account, second: String::new(), directory };
+        let mut world = Self {
+            runtime: Runtime::new().expect("a runtime"),
+            cluster: None,
+            account,
+            second: String::new(),
+            directory,
+        };
         world.second = format!("url = \"file://{}\"", world.path("second").display());
         fs::copy(built_program(), world.program()).expect("copy the program");
         world.write("passphrase", "correct horse battery staple");

@@ -158,8 +158,8 @@ impl Label {
         let damaged = |what: &str| Error::corrupt(format!("recovery point {}", point.id), what.to_owned());
         let backup_label =
             from_hexadecimal(&details.backup_label).ok_or_else(|| damaged("its backup_label is not hexadecimal"))?;
-        let tablespace_map =
-            from_hexadecimal(&details.tablespace_map).ok_or_else(|| damaged("its tablespace_map is not hexadecimal"))?;
+        let tablespace_map = from_hexadecimal(&details.tablespace_map)
+            .ok_or_else(|| damaged("its tablespace_map is not hexadecimal"))?;
         BackupLabel::parse(&backup_label)?;
         Ok(Self { backup_label, tablespace_map: Self::mapped(tablespace_map, to)? })
     }

@@ -74,7 +74,9 @@ fn roles(screens: &mut Screens) {
     fs::write(&hba, format!("local all locked scram-sha-256\nlocal all banned reject\n{lines}")).expect("write it");
     world.sql("create role banned login; select pg_reload_conf()");
     // The server reads the file a moment later.
-    wait_until("the file is in use", || world.sql("select count(*) > 3 from pg_hba_file_rules").as_deref() == Some("t"));
+    wait_until("the file is in use", || {
+        world.sql("select count(*) > 3 from pg_hba_file_rules").as_deref() == Some("t")
+    });
     let as_role = |role: &str| world.cluster().connection_string().replace("user=postgres", &format!("user={role}"));
     let connection = world.cluster().connection_string();
     screens.changed("role without rights", 2, (&connection, &as_role("plain")), &["backup"]);

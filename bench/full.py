@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""The race: full backup, restore and incremental backup of about 5 GB, Lifeboat against pgBackRest and pg_basebackup.
+
+Both tools get the same database in the same state, in the same run, warm in the page cache; two workers each, zstd at
+level 3; repositories in directories on the disk of the database. What differs favours the peer: pgBackRest doesn't
+encrypt, Lifeboat always does. Both verify page checksums, and both restore to files that are durable when it ends.
+
+Before anything is measured: a checkpoint, an empty queue of WAL to archive, and `sync`. Before a backup the data files,
+before a restore the repository, are read once, so that nobody pays for the disk's first read. Each tool archives the
+WAL of its own backups only. Who goes first changes from round to round. In the last round the restored clusters are
+started and asked for their sums.
+
+    cargo xtask bench full            or, with a built program: bench/full.py --lifeboat target/release/lifeboat
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+from lab import machine, measure
+from lab.shop import SEED, Shop, as_postgres, bytes_below, give_to_postgres, warm
+
+HERE = Path(__file__).resolve().parent
+TRANSACTIONS = 20_000
+WORKERS = 2
+SUMS = "select sum(abalance) from pgbench_accounts; select count(*), sum(length(body)) from documents"
+
+
+class Lifeboat:
+    """Encrypts always; everything else is as it comes but the number of workers, which is that of this machine."""
+
+    name = "lifeboat"
+
+    def __init__(self, shop, program):
+        self.shop = shop
+        self.repository, self.state = shop.directory / "lifeboat-repo", shop.directory / "lifeboat-state"
+        # A copy that the user of the server can reach.
+        self.program = shop.directory / "lifeboat"
+        shutil.copy(program, self.program)
+        self.config, passphrase = shop.directory / "lifeboat.toml", shop.directory / "passphrase"
+        passphrase.write_text("correct horse battery staple\n")
+        passphrase.chmod(0o600)
+        self.config.write_text(
+            f'state_dir = "{self.state}"\n'
+            f"compression_level = 3\n"
+            f'[location.local]\nurl = "file://{self.repository}"\n'
+            f'[encryption]\npassphrase = {{ file = "{passphrase}" }}\n'
+            f'[workload.shop]\nkind = "postgres"\ndata_dir = "{shop.data}"\nworkers = {WORKERS}\n'
+            f'connection = "host={shop.directory} port=6154 user=postgres"\n'
+        )
+        for path in (self.config, passphrase):
+            give_to_postgres(path)
+        self.archive = f'exec {self.program} --config {self.config} wal push "$1"'
+
+    def command(self, *arguments):
+        return [*as_postgres(), self.program, "--config", self.config, *arguments]
+
+    def begin(self):
+        for path in (self.repository, self.state):
+            shutil.rmtree(path, ignore_errors=True)
+        measure.run(self.command("init"))
+
+    def backup(self, kind):
+        return measure.run(self.command("backup", "--quiet", "--type", kind))
+
+    def restore(self, to):
+        return measure.run(self.command("restore", "shop", "--to", to, "--quiet"))
+
+    def version(self):
+        return [self.program, "--version"]
+
+
+class PgBackRest:
+    """With the settings that make it fast: bundles, no waiting for the checkpoint, two processes."""
+
+    name = "pgbackrest"
+
+    def __init__(self, shop):
+        self.shop, self.repository = shop, shop.directory / "pgbackrest-repo"
+        for part in ("lock", "spool"):
+            (shop.directory / part).mkdir(exist_ok=True)
+            give_to_postgres(shop.directory / part)
+        self.config = shop.directory / "pgbackrest.conf"
+        self.config.write_text(
+            f"[global]\nrepo1-path={self.repository}\nrepo1-bundle=y\nrepo1-retention-full=9\n"
+            f"compress-type=zst\ncompress-level=3\nprocess-max={WORKERS}\nstart-fast=y\n"
+            f"lock-path={shop.directory}/lock\nspool-path={shop.directory}/spool\n"
+            f"log-level-console=warn\nlog-level-file=off\n"
+            f"[shop]\npg1-path={shop.data}\npg1-port=6154\npg1-socket-path={shop.directory}\npg1-user=postgres\n"
+        )
+        self.archive = f'exec pgbackrest --config={self.config} --stanza=shop archive-push "$1"'
+
+    def command(self, *arguments):
+        return [*as_postgres(), "pgbackrest", f"--config={self.config}", "--stanza=shop", *arguments]
+
+    def begin(self):
+        shutil.rmtree(self.repository, ignore_errors=True)
+        self.repository.mkdir()
+        give_to_postgres(self.repository)
+        measure.run(self.command("stanza-create"))
+
+    def backup(self, kind):
+        return measure.run(self.command(f"--type={kind}", "backup"))
+
+    def restore(self, to):
+        return measure.run(self.command(f"--pg1-path={to}", "restore"))
+
+    def version(self):
+        return ["pgbackrest", "version"]
+
+
+class Race:
+    """The rounds, and what they gave."""
+
+    def __init__(self, shop, tools, base_backups):
+        self.shop, self.tools, self.base_backups, self.results = shop, tools, base_backups, []
+
+    def note(self, number, tool, what, cost, **more):
+        self.results.append({"round": number, "tool": tool, "what": what, **cost.figures(), **more})
+        cpu = cost.cpu_user_seconds + cost.cpu_system_seconds
+        memory = f"{cost.rss_tree_bytes / 1e6:.0f} MB ({cost.rss_process_bytes / 1e6:.0f} MB the largest process)"
+        extra = "".join(f", {name} {value / 1e9:.3f} GB" for name, value in more.items() if name.endswith("_bytes"))
+        print(f"  {what:28} {tool:14} {cost.seconds:7.2f} s, CPU {cpu:6.2f} s, memory {memory}{extra}", flush=True)
+
+    def backup(self, number, tool, what, kind):
+        self.shop.archive_with(tool.archive)
+        self.shop.settle()
+        warm(self.shop.data)
+        before = bytes_below(tool.repository)
+        cost = tool.backup(kind)
+        self.note(number, tool.name, what, cost, added_bytes=bytes_below(tool.repository) - before)
+        self.shop.settle()
+        self.shop.archive_with("true")
+
+    def restore(self, number, tool, last):
+        to = self.shop.directory / "restored"
+        shutil.rmtree(to, ignore_errors=True)
+        to.mkdir(mode=0o700)
+        give_to_postgres(to)
+        self.shop.settle()
+        warm(tool.repository)
+        cost = tool.restore(to)
+        self.note(number, tool.name, "restore", cost, restored_bytes=bytes_below(to))
+        if last:
+            self.ask(to, tool)
+        shutil.rmtree(to)
+
+    def ask(self, restored, tool):
+        """Starts what was restored, and compares it with the original."""
+        with open(restored / "postgresql.auto.conf", "a") as settings:
+            settings.write(f"\nport = 6155\nunix_socket_directories = '{self.shop.directory}'\narchive_mode = off\n")
+        log = self.shop.directory / "restored.log"
+        self.shop.call("pg_ctl", "-D", restored, "-l", log, "-w", "-t", "300", "start")
+        try:
+            found = self.shop.call("psql", "-XAtq", "-p", "6155", "-c", SUMS)
+        finally:
+            self.shop.call("pg_ctl", "-D", restored, "-m", "immediate", "-w", "stop")
+        if found != self.shop.call("psql", "-XAtq", "-c", SUMS):
+            raise RuntimeError(f"what {tool.name} restored is not the original: {found}")
+        print(f"  what {tool.name} restored starts, and is the original", flush=True)
+
+    def round(self, number, last):
+        tools = self.tools if number % 2 else self.tools[::-1]
+        print(f"round {number}: {', then '.join(tool.name for tool in tools)}", flush=True)
+        for tool in tools:
+            tool.begin()
+            self.backup(number, tool, "full backup", "full")
+        for tool in tools:
+            self.restore(number, tool, last)
+        for tool in tools:
+            self.backup(number, tool, "incremental, unchanged", "incr")
+        self.shop.transactions(TRANSACTIONS, SEED + number)
+        for tool in tools:
+            self.backup(number, tool, "incremental, 20000 changes", "incr")
+        for name, options in self.base_backups.items():
+            self.base_backup(number, name, options)
+
+    def base_backup(self, number, name, options):
+        to = self.shop.directory / "base"
+        shutil.rmtree(to, ignore_errors=True)
+        self.shop.settle()
+        warm(self.shop.data)
+        program = self.shop.programs / "pg_basebackup"
+        cost = measure.run([*as_postgres(), program, "-D", to, "-c", "fast", *options], self.shop.environment)
+        self.note(number, name, "full backup", cost, added_bytes=bytes_below(to))
+        shutil.rmtree(to)
+
+
+def summary(results):
+    """For each thing that was measured: medians, with the smallest and the largest."""
+    groups = {}
+    for result in results:
+        groups.setdefault((result["what"], result["tool"]), []).append(result)
+    lines = ["| | | seconds: median (least – most) | CPU seconds | memory, all processes | largest process | bytes |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for (what, tool), runs in groups.items():
+        seconds = [run["seconds"] for run in runs]
+        middle = lambda pick: statistics.median(pick(run) for run in runs)
+        lines.append(
+            f"| {what} | {tool} | {statistics.median(seconds):.2f} ({min(seconds):.2f} – {max(seconds):.2f})"
+            f" | {middle(lambda run: run['cpu_user_seconds'] + run['cpu_system_seconds']):.2f}"
+            f" | {middle(lambda run: run['rss_tree_bytes']) / 1e6:.0f} MB"
+            f" | {middle(lambda run: run['rss_process_bytes']) / 1e6:.0f} MB"
+            f" | {middle(lambda run: run.get('added_bytes', run.get('restored_bytes', 0))) / 1e6:.1f} MB |"
+        )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lifeboat", default=HERE.parent / "target/release/lifeboat", help="the program to race")
+    parser.add_argument("--directory", default="/var/tmp/lifeboat-bench", help="20 GB on the disk to race on")
+    parser.add_argument("--programs", default="/usr/lib/postgresql/15/bin", help="PostgreSQL's programs")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=int, default=300, help="of pgbench")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the table of text and JSON")
+    parser.add_argument("--without-base-backup", action="store_true", help="leave pg_basebackup out")
+    parser.add_argument("--keep-results", default=HERE / "results", help="directory for the raw figures")
+    options = parser.parse_args()
+
+    directory = Path(options.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    give_to_postgres(directory)
+    shop = Shop(directory, options.programs, options.scale, options.rows)
+    shop.build()
+    tools = [Lifeboat(shop, options.lifeboat), PgBackRest(shop)]
+    base_backups = {
+        "pg_basebackup": ["-Fp", "-X", "fetch"],
+        "… server-zstd": ["-Ft", "-X", "fetch", "--compress", f"server-zstd:level=3,workers={WORKERS}"],
+        "… client-zstd": ["-Ft", "-X", "fetch", "--compress", f"client-zstd:level=3,workers={WORKERS}"],
+    }
+    race = Race(shop, tools, {} if options.without_base_backup else base_backups)
+    facts = {
+        **machine.facts(directory),
+        "versions": machine.versions(
+            {tool.name: tool.version() for tool in tools} | {"postgres": [shop.programs / "postgres", "--version"]}
+        ),
+        "commit": subprocess.run(
+            ["git", "-C", HERE, "describe", "--always", "--dirty", "--abbrev=10"], capture_output=True, text=True
+        ).stdout.strip(),
+        "seed": SEED,
+        "scale": options.scale,
+        "documents": options.rows,
+        "data_bytes": bytes_below(shop.data / "base"),
+        "rounds": options.rounds,
+    }
+    print(json.dumps(facts, indent=2), flush=True)
+    shop.start()
+    try:
+        for number in range(1, options.rounds + 1):
+            race.round(number, last=number == options.rounds)
+    finally:
+        shop.stop()
+    facts["load_after"] = os.getloadavg()
+    table = summary(race.results)
+    print(table)
+    stem = Path(options.keep_results) / f"full-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"
+    stem.with_suffix(".json").write_text(json.dumps({"facts": facts, "runs": race.results}, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(f"```json\n{json.dumps(facts, indent=2)}\n```\n\n{table}\n")
+    print(f"raw figures: {stem}.json", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -90,7 +90,14 @@ fn steady_words(text: &str) -> String {
         } else {
             // A full stop or colon behind a word is not a part of it.
             let bare = word.trim_end_matches([':', '.', '/', '-']);
-            steady.push_str(name_of(bare).unwrap_or(bare));
+            match name_of(bare) {
+                Some(name) => steady.push_str(name),
+                None => bare.split_inclusive(['/', '-']).for_each(|piece| {
+                    let inner = piece.trim_end_matches(['/', '-']);
+                    steady.push_str(name_of(inner).unwrap_or(inner));
+                    steady.push_str(&piece[inner.len()..]);
+                }),
+            }
             steady.push_str(&word[bare.len()..]);
             steady.push(c);
             word.clear();

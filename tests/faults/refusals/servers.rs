@@ -94,10 +94,12 @@ fn servers(screens: &mut Screens, other: &TestCluster) {
     let of_other = world.configuration().replace(&shown(&world.cluster().data_dir()), &shown(&other.data_dir()));
     let of_other = of_other.replace(&world.cluster().connection_string(), &other.connection_string());
     screens.case_with("wal_level minimal", 2, &of_other, &["backup"]);
-    world.sql("alter system set archive_command = ''; select pg_reload_conf()");
+    world.sql("alter system set archive_command = ''");
+    world.sql("select pg_reload_conf()");
     world.wait_for_sql("select current_setting('archive_command') in ('', '(disabled)')");
     screens.case("nothing keeps the log", 2, &["backup"]);
-    world.sql("alter system reset archive_command; select pg_reload_conf()");
+    world.sql("alter system reset archive_command");
+    world.sql("select pg_reload_conf()");
     world.wait_for_sql("select current_setting('archive_command') not in ('', '(disabled)')");
     screens.case("streaming of an unknown workload", 3, &["wal", "receive", "shob"]);
 }

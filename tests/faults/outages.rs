@@ -107,10 +107,10 @@ fn a_bucket_that_cuts_connections() {
 }
 
 /// A small file system in memory. Needs root.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(world: &World, name: &str, kib: u32) -> Self {
+    pub fn mount(world: &World, name: &str, kib: u32) -> Self {
         let path = world.make_directory(name);
         let owner = world.account.expect("run this test as root: it mounts a small tmpfs");
         let options = format!("size={kib}k,uid={},gid={},mode=700", owner.uid, owner.gid);

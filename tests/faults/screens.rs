@@ -20,6 +20,7 @@ impl<'w> Screens<'w> {
         if let Some(cluster) = &world.cluster {
             names.push((cluster.directory().display().to_string(), "SERVER".into()));
             names.push((format!("port={}", cluster.port()), "port=PORT".into()));
+            names.push((format!(":{}/", cluster.port()), ":PORT/".into()));
             names.push((format!("port {}", cluster.port()), "port PORT".into()));
             names.push((format!(".s.PGSQL.{}", cluster.port()), ".s.PGSQL.PORT".into()));
         }
@@ -56,7 +57,7 @@ impl<'w> Screens<'w> {
 
     pub fn add(&mut self, what: &str, code: i32, arguments: &[&str], ran: &Ran) {
         let screen = self.steady(&ran.screen());
-        let typed = self.steady(&arguments.join(" "));
+        let typed = self.named(&arguments.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
         if ran.code != code || screen.contains("internal error") {
             self.wrong.push(format!("{what}: exit code {code} expected\n$ lifeboat {typed}\n{screen}"));
         }
@@ -72,12 +73,16 @@ impl<'w> Screens<'w> {
     }
 
     fn steady(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for (found, name) in &self.names {
-            text = text.replace(found, name);
-        }
-        steady_words(&text)
+        steady_words(&self.named(text))
     }
+
+    fn named(&self, text: &str) -> String {
+        self.names.iter().fold(text.to_owned(), |text, (found, name)| text.replace(found, name))
+    }
+}
+
+fn quoted(word: &str) -> String {
+    if word.contains(' ') { format!("{word:?}") } else { word.to_owned() }
 }
 
 /// Replaces times, positions, identifiers and sizes, which differ from run to run, by what they are.
@@ -116,7 +121,12 @@ fn name_of(word: &str) -> Option<&'static str> {
     if word.starts_with("20") && word.contains('T') && word.len() >= 16 {
         return Some(if word.ends_with('Z') && word.contains(':') { "TIME" } else { "POINT" });
     }
+    let is_clock = |c: char| c.is_ascii_digit() || ":.".contains(c);
+    if word.matches(':').count() == 2 && word.chars().all(is_clock) {
+        return Some("CLOCK");
+    }
     match word.len() {
+        10 if word.starts_with("20") && word.split('-').count() == 3 && word.split('-').all(digits) => Some("DATE"),
         17..=20 if digits(word) => Some("SYSTEM"),
         32 | 64 if hexadecimal(word) => Some("HASH"),
         _ => None,

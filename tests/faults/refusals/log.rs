@@ -138,7 +138,7 @@ fn damage(screens: &mut Screens, name: &str) {
 }
 
 /// The file below `directory` whose name begins with `name`.
-fn find(directory: &Path, name: &str) -> Option<std::path::PathBuf> {
+pub fn find(directory: &Path, name: &str) -> Option<std::path::PathBuf> {
     fs::read_dir(directory).ok()?.flatten().find_map(|entry| {
         let path = entry.path();
         if path.is_dir() { find(&path, name) } else { entry.file_name().to_str()?.contains(name).then_some(path) }

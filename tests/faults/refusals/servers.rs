@@ -86,7 +86,7 @@ fn roles(screens: &mut Screens) {
     let wrong = format!("connection = \"{}\"\n{secret}", as_role("locked"));
     screens.changed("wrong password", 7, (&line, &wrong), &["backup"]);
     screens.changed("no line in pg_hba.conf", 7, (&connection, &as_role("banned")), &["backup"]);
-    screens.changed("role may not stream", 7, (&connection, &as_role("plain")), &["wal", "receive", "shop"]);
+    screens.changed("role may not stream", 2, (&connection, &as_role("plain")), &["wal", "receive", "shop"]);
 }
 
 fn servers(screens: &mut Screens, other: &TestCluster) {

@@ -73,12 +73,18 @@ impl<'w> Screens<'w> {
     }
 
     fn steady(&self, text: &str) -> String {
-        steady_words(&self.named(text))
+        let lines = text.lines().filter(|line| !is_progress(line)).collect::<Vec<_>>().join("\n");
+        steady_words(&self.named(&lines))
     }
 
     fn named(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, (found, name)| text.replace(found, name))
     }
+}
+
+/// How many lines there are about progress depends on the time it takes.
+fn is_progress(line: &str) -> bool {
+    ["shop: ", "verify: ", "copy: "].iter().any(|start| line.starts_with(start)) || line.contains("pages checked")
 }
 
 fn quoted(word: &str) -> String {
@@ -124,6 +130,10 @@ fn name_of(word: &str) -> Option<&'static str> {
     let is_clock = |c: char| c.is_ascii_digit() || ":.".contains(c);
     if word.matches(':').count() == 2 && word.chars().all(is_clock) {
         return Some("CLOCK");
+    }
+    let number = word.strip_suffix("ms").unwrap_or(word);
+    if number.split_once('.').is_some_and(|(whole, part)| digits(whole) && digits(part)) {
+        return Some("NUMBER");
     }
     match word.len() {
         10 if word.starts_with("20") && word.split('-').count() == 3 && word.split('-').all(digits) => Some("DATE"),

@@ -11,6 +11,9 @@ pub enum BackupError {
     /// A file of the cluster cannot be read.
     #[error("read the data directory")]
     Read(#[source] std::io::Error),
+    /// A file of the cluster that is brought back cannot be written.
+    #[error("write what is restored")]
+    Write(#[source] std::io::Error),
     /// What was asked for cannot be done as things are. The sentence says what to change.
     #[error("{what}")]
     Refused {
@@ -55,6 +58,11 @@ impl BackupError {
         Self::Read(error)
     }
 
+    /// A file that cannot be written.
+    pub fn write(error: std::io::Error) -> Self {
+        Self::Write(error)
+    }
+
     /// An error of the server or its connection.
     pub fn server(error: lifeboat_postgres::connection::Error) -> Self {
         use lifeboat_postgres::connection::ErrorKind;
@@ -90,6 +98,12 @@ impl BackupError {
             Self::Repository(error) => error.hint().map(str::to_owned),
             Self::Read(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run as the user that owns the data directory (usually postgres)".into())
+            }
+            Self::Write(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Some("make room there, then run it again: it goes on where it stopped".into())
+            }
+            Self::Write(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run as the user that shall own it (usually postgres)".into())
             }
             Self::Refused { hint, .. } | Self::Server { hint, .. } => hint.clone(),
             Self::Wal(error) => error.hint().map(str::to_owned),

@@ -45,7 +45,8 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
             FailureKind::CheckFailed,
             format!("{} of {} did not pass", failed.point, failed.workload),
         )
-        .with_hint("the reasons are above; an older point may be clean: `lifeboat verify --boot --point ID`"));
+        .with_hint("the reasons are above; an older point may be clean: `lifeboat verify --boot --point ID`")
+        .after_its_document());
     }
     if report.bad.is_empty() {
         return Ok(());
@@ -53,7 +54,8 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
         .with_hint(
             "if another location has them whole, `lifeboat copy` after removing the damaged ones repairs this one",
-        ))
+        )
+        .after_its_document())
 }
 
 async fn check_stored(config: &Config, arguments: &VerifyArguments, output: &Output) -> Result<VerifyReport, Failure> {

@@ -44,6 +44,17 @@ fn trusted(inventory: &Inventory, timeline: TimelineId) -> Vec<Span> {
         let cut = |span: Span| [Span { to: span.to.min(start), ..span }, Span { from: span.from.max(end), ..span }];
         spans = spans.into_iter().flat_map(cut).filter(|span| span.from < span.to).collect();
     }
+    for span in &mut spans {
+        // A piece of a segment is given to recovery only as the end of its timeline: with more behind it, it's a gap.
+        let next = Segment::ending_at(timeline, span.to, size).next().number;
+        let goes_on = inventory.timelines.get(&timeline).is_some_and(|log| {
+            log.segments.contains_key(&next) || log.partials.contains_key(&next) || log.tails.contains_key(&next)
+        });
+        if goes_on {
+            span.to = Lsn(span.to.0 - size.offset_of(span.to));
+        }
+    }
+    spans.retain(|span| span.from < span.to);
     spans
 }
 
@@ -195,5 +206,27 @@ mod tests {
         assert_eq!(spans(entries.clone()), [(2, 4), (5, 7)]);
         entries.push(entry(6, "b"));
         assert_eq!(spans(entries), [(2, 4), (5, 6)]);
+    }
+
+    #[test]
+    fn a_piece_of_a_segment_counts_only_at_the_end() {
+        let entry = |name: &str| LogEntry {
+            group: "7/00000001/00000000".into(),
+            name: name.into(),
+            content_id: "a".into(),
+            stored_bytes: 1,
+            locations: vec!["near".into()],
+        };
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let spans = |names: &[&str]| {
+            let entries = names.iter().map(|name| entry(name)).collect();
+            let spans = trusted(&Inventory::build(SystemId(7), size, entries), TimelineId(1));
+            spans.iter().map(|span| (span.from.0, span.to.0)).collect::<Vec<_>>()
+        };
+        let whole = "000000010000000000000002";
+        let piece = "000000010000000000000003.00000000.00000800";
+        assert_eq!(spans(&[whole, piece]), [(2 << 20, (3 << 20) + 0x800)]);
+        let next = "000000010000000000000004";
+        assert_eq!(spans(&[whole, piece, next]), [(2 << 20, 3 << 20), (4 << 20, 5 << 20)]);
     }
 }

@@ -1,8 +1,10 @@
 //! Points that are proven by starting them.
 
 use crate::site::Site;
-use lifeboat_postgres::cluster::Programs;
-use lifeboat_recovery::{Amcheck, BootReport, BootRequest, Target, boot, owner_when_root};
+use lifeboat_postgres::cluster::{Cluster, Programs, RunState, StartOptions};
+use lifeboat_recovery::{
+    Amcheck, BootReport, BootRequest, Destination, RestoreTo, Target, apply, boot, owner_when_root,
+};
 use lifeboat_repository::{Point, Silent};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -132,4 +134,29 @@ async fn a_point_that_does_not_start_is_no_point() {
     let (_, report) = booted(&site, Target::Immediate, &["select true"]).await;
     assert!(!report.started && !report.passed());
     assert!(report.failure.as_ref().is_some_and(|said| said.contains("its log ends")), "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_verification_left_is_ended_and_removed() {
+    let site = Site::new(15).await;
+    site.backup().await;
+    let plan = site.plan(&site.wanted(Target::Immediate)).await.unwrap();
+    // Made by a process of our number that began at another time: by nobody who lives.
+    let left = scratch(&site).join(format!("lifeboat-boot-{}-1-0", std::process::id()));
+    let data = left.join("data");
+    std::fs::create_dir_all(&left).unwrap();
+    let owner = owner_when_root(&scratch(&site), None);
+    let (reader, point) = (site.reader().await, site.point(&plan.point).await);
+    let to = RestoreTo { destination: data.clone(), tablespaces: Default::default(), workers: 2, owner };
+    tokio::task::block_in_place(|| apply(&reader, &point, &plan, Destination::Missing, &to, &Silent)).unwrap();
+    site.cluster.give_to_server(&scratch(&site)).unwrap();
+    let cluster = Cluster::open(&data, Programs::in_directory(site.cluster.programs()).unwrap()).unwrap();
+    cluster.start(&StartOptions::private(left.join("log"), &left)).await.unwrap();
+    let RunState::Running(file) = cluster.state().unwrap() else { panic!("it runs") };
+
+    let (_, report) = booted(&site, Target::Immediate, &[]).await;
+    assert!(report.passed(), "{report:#?}");
+    assert!(report.notes.iter().any(|note| note.starts_with("removed ")), "{:?}", report.notes);
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", file.process_id)).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "still there: {state}");
 }

@@ -1,10 +1,10 @@
 //! Every kind of target, with what must be there afterwards.
 
-use crate::site::{Site, append, until_primary};
+use crate::site::{Site, append, until, until_primary};
 use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::Shutdown;
 use lifeboat_location::{Fault, Operation};
-use lifeboat_recovery::{Destination, DestinationError, Reason, Target, TimelineChoice, Wanted, windows};
+use lifeboat_recovery::{Action, Destination, DestinationError, Reason, Target, TimelineChoice, Wanted, windows};
 
 /// Moments of one afternoon, with how many rows there were.
 struct Afternoon {
@@ -64,6 +64,14 @@ async fn every_kind_of_target_is_reached() {
     ] {
         assert_eq!(rows_after(&site, &wanted).await, rows, "{:?}", wanted.target);
     }
+    // To look before it is too late, and for a cluster that takes the original's place.
+    let looking = Wanted { action: Action::Pause, archives: true, ..site.wanted(Target::Time(after_first)) };
+    let mut copy = site.restore(&site.plan(&looking).await.unwrap()).await;
+    copy.start().unwrap();
+    until(&copy, "select pg_get_wal_replay_pause_state()", "paused").await;
+    assert_eq!(copy.sql("select count(*) from orders").await.unwrap().as_deref(), Some("101"));
+    assert_eq!(copy.sql("show archive_mode").await.unwrap().as_deref(), Some("on"));
+    drop(copy);
     let late = Target::Time(window.to + jiff::SignedDuration::from_secs(1));
     let refused = site.plan(&site.wanted(late)).await.unwrap_err();
     assert!(matches!(refused.reason, Reason::TooLate { at, .. } if at == window.to), "{refused}");
@@ -185,6 +193,14 @@ async fn an_interrupted_restore_cannot_be_started_and_can_be_finished() {
             site.location.heal();
             run()?;
             assert!(!data.join("lifeboat.unfinished").exists());
+            // Over this copy, but into the original's tablespace: never.
+            let home = lifeboat_recovery::RestoreTo { tablespaces: Default::default(), ..to.clone() };
+            let seen = Destination::observe(data, plan.system_id)?;
+            let silent = &lifeboat_repository::Silent;
+            let refused =
+                tokio::task::block_in_place(|| lifeboat_recovery::apply(&reader, &point, &plan, seen, &home, silent));
+            assert!(refused.is_err_and(|error| error.to_string().contains("has it elsewhere")));
+            assert!(data.join("global/pg_control").exists());
             Ok(())
         })
         .unwrap();

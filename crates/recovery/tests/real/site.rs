@@ -154,9 +154,18 @@ impl Site {
 
 /// Waits until recovery has ended.
 pub async fn until_primary(cluster: &TestCluster) {
+    until(cluster, "select pg_is_in_recovery()", "f").await;
+}
+
+/// Waits until the query gives this.
+pub async fn until(cluster: &TestCluster, query: &str, wanted: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while cluster.sql("select pg_is_in_recovery()").await.ok().flatten().as_deref() != Some("f") {
-        assert!(Instant::now() < deadline, "still in recovery:\n{}", cluster.log());
+    loop {
+        let seen = cluster.sql(query).await;
+        if seen.as_ref().is_ok_and(|seen| seen.as_deref() == Some(wanted)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{query}: {seen:?}\n{}", cluster.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

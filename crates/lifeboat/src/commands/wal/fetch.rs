@@ -6,7 +6,7 @@ use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
-use lifeboat_postgres::TimelineId;
+use lifeboat_postgres::{SystemId, TimelineId, control};
 use lifeboat_workload::postgres::wal::{FetchOptions, FetchOutcome, WalArchive, fetch, take_prefetched};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -49,10 +49,15 @@ fn not_the_end(failure: Failure, kind: FailureKind) -> Failure {
 /// False when it certainly isn't archived.
 fn bring(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
     let spool = rooms::spool(config, workload)?;
-    if request.prefetches && take_prefetched(request.name, request.path, &spool, None)? {
+    if request.prefetches && take_prefetched(request.name, request.path, &spool, cluster_in_recovery())? {
         return Ok(true);
     }
     rooms::runtime()?.block_on(fetch_one(config, workload, request, output))
+}
+
+/// PostgreSQL calls from the data directory: its control file says which cluster is in recovery.
+fn cluster_in_recovery() -> Option<SystemId> {
+    control::read(Path::new(".")).ok().map(|control| control.system_id)
 }
 
 async fn fetch_one(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {

@@ -180,6 +180,7 @@ fn kill_receive(moments: u64) {
     let receiving = || world.spawn(&["wal", "receive", "shop"]);
     let connected = "select count(*) = 1 from pg_replication_slots where active";
     let mut random = Moments::new();
+    // Something to replay from.
     let mut first = receiving();
     world.wait_for_sql(connected);
     world.run(&["backup"]).ok();
@@ -189,9 +190,9 @@ fn kill_receive(moments: u64) {
         world.wait_for_sql("select count(*) = 0 from pg_replication_slots where active");
         let moment = random.within(Duration::from_secs(3));
         let mut receiver = receiving();
+        world.sql("select pg_switch_wal()");
         while receiver.at.elapsed() < moment {
             change(&world, round);
-            world.sql("select pg_switch_wal()");
         }
         receiver.child.kill().expect("kill the receiver");
         receiver.child.wait().expect("wait for the receiver");

@@ -161,6 +161,6 @@ fn all_locations_are_full() {
     world.run(&["backup"]).ok();
     archive_everything(&world);
     let expected = content(&world);
-    world.run(&["verify", "--data"]).ok();
+    world.run(&["verify", "shop", "--data"]).ok();
     assert_eq!(content_of_restored(&world, "new", &[]), expected);
 }

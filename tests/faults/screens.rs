@@ -21,6 +21,7 @@ impl<'w> Screens<'w> {
             names.push((cluster.directory().display().to_string(), "SERVER".into()));
             names.push((format!("port={}", cluster.port()), "port=PORT".into()));
             names.push((format!(":{}/", cluster.port()), ":PORT/".into()));
+            names.push((format!(":{}:", cluster.port()), ":PORT:".into()));
             names.push((format!("port {}", cluster.port()), "port PORT".into()));
             names.push((format!(".s.PGSQL.{}", cluster.port()), ".s.PGSQL.PORT".into()));
         }
@@ -95,13 +96,15 @@ fn quoted(word: &str) -> String {
 fn steady_words(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "/:.-+".contains(c);
     let (mut steady, mut word) = (String::new(), String::new());
+    let mut before = String::new();
     for c in text.chars().chain(['\n']) {
         if is_part(c) {
             word.push(c);
         } else {
             // A full stop or colon behind a word is not a part of it.
             let bare = word.trim_end_matches([':', '.', '/', '-']);
-            match name_of(bare) {
+            let after_process = before == "process" && bare.chars().all(|c| c.is_ascii_digit());
+            match if after_process { Some("PID") } else { name_of(bare) } {
                 Some(name) => steady.push_str(name),
                 None => bare.split_inclusive(['/', '-']).for_each(|piece| {
                     let inner = piece.trim_end_matches(['/', '-']);
@@ -111,7 +114,7 @@ fn steady_words(text: &str) -> String {
             }
             steady.push_str(&word[bare.len()..]);
             steady.push(c);
-            word.clear();
+            before = std::mem::take(&mut word);
         }
     }
     steady.trim_end().to_owned()

@@ -39,8 +39,8 @@ pub enum BackupError {
         source: lifeboat_postgres::connection::Error,
     },
     /// The control file cannot be used.
-    #[error(transparent)]
-    Control(lifeboat_postgres::control::ControlError),
+    #[error("the control file of the data directory can't be used")]
+    Control(#[source] lifeboat_postgres::control::ControlError),
     /// The write-ahead log cannot be stored or asked for.
     #[error(transparent)]
     Wal(crate::postgres::wal::WalError),
@@ -65,10 +65,6 @@ impl BackupError {
 
     /// An error of the server or its connection.
     pub fn server(error: lifeboat_postgres::connection::Error) -> Self {
-        use lifeboat_postgres::connection::ErrorKind;
-        if error.kind() == ErrorKind::Busy {
-            return Self::Busy { workload: "this workload".into(), holder: error.to_string() };
-        }
         Self::Server { hint: error.hint().map(str::to_owned), source: error }
     }
 
@@ -107,6 +103,9 @@ impl BackupError {
             }
             Self::Refused { hint, .. } | Self::Server { hint, .. } => hint.clone(),
             Self::Wal(error) => error.hint().map(str::to_owned),
+            Self::Control(_) => {
+                Some("correct data_dir; if it is right, the cluster is damaged: bring it back with `lifeboat restore`".into())
+            }
             Self::Busy { .. } => Some("wait for it, or look at it in pg_stat_activity".into()),
             _ => None,
         }

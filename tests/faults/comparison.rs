@@ -54,7 +54,10 @@ pub fn content_when_started(world: &World, restored: std::path::PathBuf) -> Stri
     cluster.start().expect("start what was restored");
     cluster
         .wait_until("end recovery", |cluster| {
-            world.runtime.block_on(cluster.sql("select pg_is_in_recovery()")).is_ok_and(|answer| answer.as_deref() == Some("f"))
+            world
+                .runtime
+                .block_on(cluster.sql("select pg_is_in_recovery()"))
+                .is_ok_and(|answer| answer.as_deref() == Some("f"))
         })
         .expect("end of recovery");
     world.runtime.block_on(cluster.sql(CONTENT)).expect("ask what was restored").expect("a table with rows")

@@ -52,7 +52,8 @@ fn others_go_on(world: &World, words: &[&str]) -> Ran {
     assert!(ran.stderr.contains("second"), "it doesn't say which location: {}", ran.stderr);
     assert!(words.iter().any(|word| ran.stderr.contains(word)), "it doesn't say why ({words:?}): {}", ran.stderr);
     let points = world.run(&["points", "--json"]).ok().json();
-    let newest = points["points"].as_array().and_then(|points| points.iter().max_by_key(|point| point["time"].to_string()));
+    let newest =
+        points["points"].as_array().and_then(|points| points.iter().max_by_key(|point| point["time"].to_string()));
     assert_eq!(newest.expect("a point")["locations"], serde_json::json!(["first"]), "{points:#}");
     archive_everything(world);
     let waiting = "select count(*) = 0 from pg_ls_archive_statusdir() where name like '%.ready'";

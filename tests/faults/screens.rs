@@ -130,8 +130,8 @@ fn name_of(word: &str) -> Option<&'static str> {
     if word.starts_with("20") && word.contains('T') && word.len() >= 16 {
         return Some(if word.ends_with('Z') && word.contains(':') { "TIME" } else { "POINT" });
     }
-    let is_clock = |c: char| c.is_ascii_digit() || ":.".contains(c);
-    if word.matches(':').count() == 2 && word.chars().all(is_clock) {
+    let is_clock = |c: char| c.is_ascii_digit() || ":.+Z".contains(c);
+    if word.matches(':').count() >= 2 && word.chars().all(is_clock) {
         return Some("CLOCK");
     }
     let number = word.strip_suffix("ms").unwrap_or(word);
@@ -141,6 +141,8 @@ fn name_of(word: &str) -> Option<&'static str> {
     match word.len() {
         10 if word.starts_with("20") && word.split('-').count() == 3 && word.split('-').all(digits) => Some("DATE"),
         17..=20 if digits(word) => Some("SYSTEM"),
+        24 if word.split('-').count() == 5 && word.split('-').all(hexadecimal) => Some("FINGERPRINT"),
+        16 if hexadecimal(word) => Some("ID"),
         32 | 64 if hexadecimal(word) => Some("HASH"),
         _ => None,
     }

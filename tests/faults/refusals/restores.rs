@@ -105,5 +105,6 @@ fn gap(screens: &mut Screens, segment: &str) {
         fs::remove_file(found).expect("lose a segment");
     }
     let now = world.sql("select to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC')").expect("a time");
+    screens.name(&now, "NOW");
     screens.case("in a hole of the log", 3, &["restore", "shop", "--to", "new", "--at", &now]);
 }

@@ -56,7 +56,7 @@ struct Seen {
 async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) -> Result<Seen, Failure> {
     let locations = super::wal::locations(config, name, from);
     let repository = rooms::open_repository(config, &locations, output).await?;
-    let Observed { known, points, notes } = observe(&repository, name, &Target::Latest, &Silent).await?;
+    let Observed { known, points, notes, .. } = observe(&repository, name, &Target::Latest, &Silent).await?;
     notes.iter().for_each(|note| output.warn(note));
     let mut broken: Vec<Unusable> = known.logs.iter().flat_map(|log| unusable(&known.points, log)).collect();
     let mut shown = Vec::new();

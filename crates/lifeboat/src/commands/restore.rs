@@ -64,9 +64,10 @@ async fn bring_back(
     let locations = wal::locations(config, workload, arguments.from.as_deref());
     let repository = rooms::open_repository(config, &locations, output).await?;
     let progress = progress::for_rooms(output, workload);
-    let Observed { known, points, notes } = observe(&repository, workload, &wanted.target, &*progress).await?;
+    let Observed { known, points, unread, notes } = observe(&repository, workload, &wanted.target, &*progress).await?;
     notes.iter().for_each(|note| output.warn(note));
-    let plan = plan(&known, &wanted).map_err(lifeboat_recovery::RecoveryError::from)?;
+    let plan = plan(&known, &wanted)
+        .map_err(|refusal| unless_lost(lifeboat_recovery::RecoveryError::from(refusal).into(), &unread))?;
     let destination = Destination::observe(&to, plan.system_id).map_err(lifeboat_recovery::RecoveryError::from)?;
     if arguments.dry_run {
         return show_plan(&plan, destination, &to, output);
@@ -118,6 +119,15 @@ async fn bring_back(
         plan.target_spoken
     ));
     Ok(())
+}
+
+/// "Not there" is the wrong answer while a recovery point that is listed can't be read: it may be the one.
+fn unless_lost(refused: Failure, unread: &[(PointId, lifeboat_repository::Error)]) -> Failure {
+    let Some((point, why)) = unread.last().filter(|_| refused.kind == FailureKind::NotFound) else { return refused };
+    let kind = if why.is_loss() { FailureKind::Corrupt } else { FailureKind::Unavailable };
+    let message = format!("{}, but recovery point {point} is listed and can't be read", refused.message);
+    Failure { kind, message, causes: vec![why.to_string()], ..refused }
+        .with_hint("bring back, or add to the configuration, a location that holds it whole")
 }
 
 fn show_plan(plan: &RestorePlan, destination: Destination, to: &Path, output: &Output) -> Result<(), Failure> {

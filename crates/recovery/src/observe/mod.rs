@@ -28,6 +28,8 @@ pub struct Observed {
     pub known: Known,
     /// Every point that could be read.
     pub points: BTreeMap<PointId, (Point, PostgresDetails)>,
+    /// Every point that is listed and could not be read, and why.
+    pub unread: Vec<(PointId, Error)>,
     /// What could not be read, and what was wrong in one location although another helped.
     pub notes: Vec<String>,
 }
@@ -45,7 +47,7 @@ pub async fn observe(
     let read = futures::stream::iter(headers.into_iter().map(|header| read_point(repository, header)));
     let read: Vec<_> = read.buffered(READS_AT_ONCE).collect().await;
     let mut points = BTreeMap::new();
-    let mut summaries = Vec::new();
+    let (mut summaries, mut unread) = (Vec::new(), Vec::new());
     let mut clusters: BTreeMap<SystemId, SegmentSize> = BTreeMap::new();
     for (header, result, reading) in read {
         notes.extend(reading);
@@ -53,6 +55,7 @@ pub async fn observe(
             Ok(found) => found,
             Err(error) => {
                 notes.push(format!("recovery point {} is passed over: {error}", header.id));
+                unread.push((header.id, error));
                 continue;
             }
         };
@@ -87,7 +90,7 @@ pub async fn observe(
     }
     known.silent.sort();
     known.silent.dedup();
-    Ok(Observed { known, points, notes })
+    Ok(Observed { known, points, unread, notes })
 }
 
 type ReadPoint = (PointHeader, std::result::Result<(Point, PostgresDetails, SegmentSize), Error>, Vec<String>);

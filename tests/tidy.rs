@@ -52,6 +52,13 @@ const DECODERS: &[(&str, &str)] = &[
     ("crates/postgres/src/page.rs", "page"),
     ("crates/postgres/src/wal/mod.rs", "wal"),
     ("crates/postgres/src/wal_file.rs", "wal_file"),
+    ("crates/repository/src/container/footer.rs", "container"),
+    ("crates/repository/src/index.rs", "index_fragment"),
+    ("crates/repository/src/file_map.rs", "leaf"),
+    ("crates/repository/src/tree.rs", "tree"),
+    ("crates/repository/src/point.rs", "point"),
+    ("crates/repository/src/open.rs", "repository_root"),
+    ("crates/repository/src/pack.rs", "repository_root"),
     ("crates/lifeboat/src/config/mod.rs", "config"),
     ("crates/lifeboat/src/target.rs", "target"),
 ];

@@ -99,7 +99,6 @@ class Container:
     def contents(self):
         return b"".join(map(self.frame, range(len(self.frames))))
 
-
 class Repository:
     def __init__(self, root, passphrase):
         self.root, self.keys, self.chunks, self.open_pack = root, Keys(root, passphrase), {}, (None, None)

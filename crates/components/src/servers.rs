@@ -58,15 +58,17 @@ pub fn azurite() -> Result<LoopbackServer> {
     })
 }
 
-/// Google Cloud Storage, in memory, over plain HTTP.
+/// Google Cloud Storage, in memory, over plain HTTP. Both of Google's interfaces, but plain uploads by the JSON one only.
 pub fn fake_gcs() -> Result<LoopbackServer> {
     let environment = install(Component::FakeGcs)?;
     start(fake_gcs_program(environment)?, |port, _| {
-        ["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", &port.to_string(), "-external-url"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain([format!("http://127.0.0.1:{port}")])
-            .collect()
+        let address = format!("127.0.0.1:{port}");
+        let fixed = ["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1"];
+        let mut arguments: Vec<String> = fixed.map(str::to_owned).to_vec();
+        arguments.extend(["-port".into(), port.to_string(), "-external-url".into(), format!("http://{address}")]);
+        // It takes requests of the XML interface only when their Host header says this.
+        arguments.extend(["-public-host".into(), address]);
+        arguments
     })
 }
 

@@ -320,6 +320,9 @@ pub enum WalCommand {
     Receive {
         /// Whose log
         workload: String,
+        /// Go on past WAL that the server no longer has; a new backup must follow
+        #[arg(long)]
+        accept_gap: bool,
     },
 }
 

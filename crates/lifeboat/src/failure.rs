@@ -66,11 +66,13 @@ pub struct Failure {
     pub details: Vec<String>,
     /// The next thing to type.
     pub hint: Option<String>,
+    /// The command's own document is on stdout already: with `--json` there is one, and this is told on stderr.
+    pub documented: bool,
 }
 
 impl Failure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), details: Vec::new(), hint: None }
+        Self { kind, message: message.into(), causes: Vec::new(), details: Vec::new(), hint: None, documented: false }
     }
 
     /// An error of a room, with its chain of causes.
@@ -100,6 +102,12 @@ impl Failure {
         self
     }
 
+    /// For a command that has printed its result, of which this is the verdict.
+    pub fn after_its_document(mut self) -> Self {
+        self.documented = true;
+        self
+    }
+
     /// What a script gets on stdout with `--json`.
     pub fn document(&self) -> Value {
         let mut error = json!({
@@ -118,7 +126,7 @@ impl Failure {
     /// Tells it: a document on stdout when the caller asked for JSON, else sentences on stderr.
     /// A reader that has gone away is no reason to fail differently.
     pub fn tell(&self, as_json: bool) {
-        let _ = if as_json {
+        let _ = if as_json && !self.documented {
             writeln!(std::io::stdout().lock(), "{:#}", self.document())
         } else {
             writeln!(std::io::stderr().lock(), "{self}")

@@ -89,16 +89,16 @@ impl From<ServerError> for Failure {
 }
 
 fn backup_kind(error: &BackupError) -> FailureKind {
-        match error {
-            BackupError::Repository(error) => repository_kind(error),
-            BackupError::Read(error) | BackupError::State(error) => io_kind(error),
-            BackupError::Refused { .. } => FailureKind::Usage,
-            BackupError::Busy { .. } => FailureKind::Locked,
-            BackupError::Server { source, .. } => server_kind(source.kind()),
-            BackupError::Control(_) => FailureKind::Corrupt,
-            BackupError::Wal(error) => wal_kind(error.kind()),
-            BackupError::Interrupted => FailureKind::Unavailable,
-        }
+    match error {
+        BackupError::Repository(error) => repository_kind(error),
+        BackupError::Read(error) | BackupError::State(error) => io_kind(error),
+        BackupError::Refused { .. } => FailureKind::Usage,
+        BackupError::Busy { .. } => FailureKind::Locked,
+        BackupError::Server { source, .. } => server_kind(source.kind()),
+        BackupError::Control(_) => FailureKind::Corrupt,
+        BackupError::Wal(error) => wal_failure_kind(error),
+        BackupError::Interrupted => FailureKind::Unavailable,
+    }
 }
 
 impl From<BackupError> for Failure {
@@ -117,7 +117,7 @@ impl From<RecoveryError> for Failure {
     fn from(error: RecoveryError) -> Self {
         let kind = match &error {
             RecoveryError::Repository(error) => repository_kind(error),
-            RecoveryError::Wal(error) => wal_kind(error.kind()),
+            RecoveryError::Wal(error) => wal_failure_kind(error),
             RecoveryError::Files(error) => backup_kind(error),
             RecoveryError::Session(error) => server_kind(error.kind()),
             RecoveryError::File { source, .. } => io_kind(source),
@@ -133,8 +133,16 @@ impl From<RecoveryError> for Failure {
     }
 }
 
+/// A file of this machine that can't be read or written is no defect of ours.
+fn wal_failure_kind(error: &WalError) -> FailureKind {
+    match error {
+        WalError::File { source, .. } => io_kind(source),
+        error => wal_kind(error.kind()),
+    }
+}
+
 impl From<WalError> for Failure {
     fn from(error: WalError) -> Self {
-        hinted(Self::from_error(wal_kind(error.kind()), &error), error.hint())
+        hinted(Self::from_error(wal_failure_kind(&error), &error), error.hint())
     }
 }

@@ -139,6 +139,18 @@ pub fn workload_name(config: &Config, named: Option<&str>) -> Result<String, Fai
 /// User and group of the account `postgres`, if this machine has it.
 pub fn postgres_account() -> Option<(u32, u32)> {
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    let fields: Vec<&str> = passwd.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == "postgres")?;
+    let fields: Vec<&str> =
+        passwd.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == "postgres")?;
     Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+}
+
+/// Who asks a restored copy, and in which database: as in the connection of the workload.
+pub fn user_and_database(workload: &WorkloadConfig) -> (String, String) {
+    let word = |key: &str| {
+        let mut words = workload.connection.split_whitespace().filter_map(|word| word.split_once('='));
+        words.find(|(name, _)| *name == key).map(|(_, value)| value.trim_matches('\'').to_owned())
+    };
+    let user = word("user").unwrap_or_else(|| "postgres".to_owned());
+    let database = word("dbname").unwrap_or_else(|| user.clone());
+    (user, database)
 }

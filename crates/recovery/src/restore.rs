@@ -6,7 +6,7 @@
 //!
 //! Not here: choosing, starting the result.
 
-use crate::destination::Destination;
+use crate::destination::{Destination, DestinationError};
 use crate::error::{RecoveryError, Result};
 use crate::plan::RestorePlan;
 use crate::settings::{Setting, edit_settings_file};
@@ -80,6 +80,7 @@ pub fn apply(
     let begun = Instant::now();
     let details = PostgresDetails::of(point)?;
     let label = Label::of(point, &details, to)?;
+    check_tablespaces(&details, destination, to)?;
     let file = |action: &'static str| move |path: &Path, source| RecoveryError::file(action, path, source);
     std::fs::create_dir_all(&to.destination).map_err(|e| file("make directory")(&to.destination, e))?;
     let mark = to.destination.join(UNFINISHED_MARK);
@@ -158,8 +159,8 @@ impl Label {
         let damaged = |what: &str| Error::corrupt(format!("recovery point {}", point.id), what.to_owned());
         let backup_label =
             from_hexadecimal(&details.backup_label).ok_or_else(|| damaged("its backup_label is not hexadecimal"))?;
-        let tablespace_map =
-            from_hexadecimal(&details.tablespace_map).ok_or_else(|| damaged("its tablespace_map is not hexadecimal"))?;
+        let tablespace_map = from_hexadecimal(&details.tablespace_map)
+            .ok_or_else(|| damaged("its tablespace_map is not hexadecimal"))?;
         BackupLabel::parse(&backup_label)?;
         Ok(Self { backup_label, tablespace_map: Self::mapped(tablespace_map, to)? })
     }
@@ -182,6 +183,26 @@ impl Label {
         }
         Ok(())
     }
+}
+
+/// Over an older copy, tablespaces are written over too: only into a place that is this copy's own, or empty. The place
+/// where a tablespace was may be in use by the original.
+fn check_tablespaces(details: &PostgresDetails, destination: Destination, to: &RestoreTo) -> Result<()> {
+    for tablespace in details.tablespaces.iter().filter(|_| destination.has_content()) {
+        let path = place_of(tablespace.oid, &tablespace.path, to);
+        let link = std::fs::read_link(to.destination.join("pg_tblspc").join(tablespace.oid.to_string()));
+        let is_own = link.is_ok_and(|link| link == path);
+        let is_taken = std::fs::read_dir(&path).is_ok_and(|mut listing| listing.next().is_some());
+        if is_taken && !is_own {
+            let what = format!(
+                "tablespace {} would go there, and {} has it elsewhere",
+                tablespace.oid,
+                to.destination.display()
+            );
+            return Err(DestinationError::Taken { path, what }.into());
+        }
+    }
+    Ok(())
 }
 
 fn place_of(oid: u32, was: &str, to: &RestoreTo) -> PathBuf {

@@ -69,7 +69,11 @@ pub enum TimelineChoice {
 /// A time aloud: in UTC, and in the user's zone where that differs.
 pub fn spoken(at: Timestamp, zone: Option<&TimeZone>) -> String {
     let utc = at.to_string().replace('T', " ");
-    let Some(zone) = zone.filter(|zone| **zone != TimeZone::UTC && zone.iana_name() != Some("UTC")) else { return utc };
+    let Some(zone) = zone
+        .filter(|zone| **zone != TimeZone::UTC && !matches!(zone.iana_name(), Some("UTC" | "Etc/UTC" | "Etc/Unknown")))
+    else {
+        return utc;
+    };
     let there = at.to_zoned(zone.clone());
     let name = zone.iana_name().map(|name| format!(" {name}")).unwrap_or_default();
     let fraction = utc.split_once('.').map(|(_, rest)| format!(".{}", rest.trim_end_matches('Z'))).unwrap_or_default();

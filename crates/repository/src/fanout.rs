@@ -278,3 +278,6 @@ impl Drop for Upload {
         self.shared.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

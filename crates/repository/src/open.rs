@@ -360,7 +360,10 @@ fn same_repository(replica: &Replica, root: &Root, other: &Replica, expected: &R
     })
 }
 
-fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, Vec<(String, Bytes)>)> {
+/// Key records by their names.
+type KeyObjects = Vec<(String, Bytes)>;
+
+fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, KeyObjects)> {
     let id: [u8; 16] = random()?;
     let keys = Keys::generate(id)?;
     let record = keys.wrap(passphrase, "init", Derivation::default())?;

@@ -49,7 +49,8 @@ pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Res
     if damaged > 0 {
         let message = format!("{damaged} damaged pages in the database; the backup was kept and is marked");
         return Err(Failure::new(FailureKind::CheckFailed, message)
-            .with_hint("find what is on these pages with pg_amcheck, and look for an older point without the damage"));
+            .with_hint("find what is on these pages with pg_amcheck, and look for an older point without the damage")
+            .after_its_document());
     }
     Ok(())
 }

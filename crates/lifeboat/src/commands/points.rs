@@ -151,7 +151,10 @@ fn tell(name: &str, seen: &Seen, output: &Output) -> Result<(), Failure> {
     let zone = jiff::tz::TimeZone::system();
     for window in &seen.windows {
         let (from, to) = (spoken(window.from, Some(&zone)), spoken(window.to, Some(&zone)));
-        output.text(&format!("  from {from}\n    to {to}   timeline {}, {} to {}", window.timeline, window.lsn_from, window.lsn_to))?;
+        output.text(&format!(
+            "  from {from}\n    to {to}   timeline {}, {} to {}",
+            window.timeline, window.lsn_from, window.lsn_to
+        ))?;
     }
     if seen.windows.is_empty() {
         output.text("  nowhere: no point has all the write-ahead log that it needs")?;

@@ -5,14 +5,14 @@ use crate::cli::{Global, RestoreArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
-use crate::target::{self, Target as Moment};
 use crate::rooms;
+use crate::target::{self, Target as Moment};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_postgres::TimelineId;
 use lifeboat_recovery::{
-    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, Target, TimelineChoice, Wanted, apply, observe,
-    owner_when_root, plan, steps,
+    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, Target, TimelineChoice, Wanted, apply,
+    observe, owner_when_root, plan, steps,
 };
 use lifeboat_repository::{ChunkReader, PointId};
 use serde_json::json;
@@ -50,8 +50,9 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
 }
 
 /// How the restored server will call us: by whole paths, because it calls from its data directory.
-fn restore_command(config_path: &Path, workload: &str) -> Result<RestoreCommand, Failure> {
-    let failed = |error: std::io::Error| Failure::from_error(FailureKind::Internal, &error).while_doing("find our own paths");
+pub fn restore_command(config_path: &Path, workload: &str) -> Result<RestoreCommand, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::from_error(FailureKind::Internal, &error).while_doing("find our own paths");
     let program = std::env::current_exe().map_err(failed)?;
     let config = std::path::absolute(config_path).map_err(failed)?;
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
@@ -59,7 +60,12 @@ fn restore_command(config_path: &Path, workload: &str) -> Result<RestoreCommand,
         .map_err(|error| Failure::from_error(FailureKind::Usage, &error))
 }
 
-async fn bring_back(config: &Config, arguments: &RestoreArguments, wanted: Wanted, output: &Output) -> Result<(), Failure> {
+async fn bring_back(
+    config: &Config,
+    arguments: &RestoreArguments,
+    wanted: Wanted,
+    output: &Output,
+) -> Result<(), Failure> {
     let workload = &arguments.workload;
     let to = absolute(&arguments.to)?;
     let locations = wal::locations(config, workload, arguments.from.as_deref());
@@ -113,7 +119,11 @@ async fn bring_back(config: &Config, arguments: &RestoreArguments, wanted: Wante
         human::size(done.bytes_unchanged),
         done.seconds
     ))?;
-    output.hint(&format!("start it with `pg_ctl start -D {}`: it replays the log to {} and then opens", to.display(), plan.target_spoken));
+    output.hint(&format!(
+        "start it with `pg_ctl start -D {}`: it replays the log to {} and then opens",
+        to.display(),
+        plan.target_spoken
+    ));
     Ok(())
 }
 

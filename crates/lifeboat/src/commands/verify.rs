@@ -1,5 +1,7 @@
 //! `lifeboat verify`: prove that recovery points can be brought back.
 
+mod boot;
+
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};
 use crate::config::{Config, UnknownKeys};
@@ -13,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Warn, output)?;
+    let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
     if let Some(location) = &arguments.from {
         find_named("location", location, &config.locations)?;
     }
@@ -23,14 +25,37 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
     let runtime = rooms::runtime()?;
     let report = runtime.block_on(check_stored(&config, arguments, output))?;
     tell(&report, output)?;
+    let mut document = json!({
+        "checked": report.objects,
+        "bytes": report.bytes,
+        "points": report.points,
+        "bad": report.bad,
+    });
+    let mut booted = Vec::new();
+    if arguments.boot && report.bad.is_empty() {
+        booted = runtime.block_on(boot::run_all(&config, &config_path, arguments, output))?;
+        let documents: Vec<Value> = booted.iter().map(boot::Booted::document).collect();
+        document["boot"] = if let [only] = &documents[..] { only.clone() } else { Value::Array(documents) };
+    }
     if output.is_json() {
-        output.document(&json!({ "checked": report.objects, "bytes": report.bytes, "points": report.points, "bad": report.bad }))?;
+        output.document(&document)?;
+    }
+    if let Some(failed) = booted.iter().find(|booted| !booted.report.passed()) {
+        return Err(Failure::new(
+            FailureKind::CheckFailed,
+            format!("{} of {} did not pass", failed.point, failed.workload),
+        )
+        .with_hint("the reasons are above; an older point may be clean: `lifeboat verify --boot --point ID`")
+        .after_its_document());
     }
     if report.bad.is_empty() {
         return Ok(());
     }
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
-        .with_hint("if another location has them whole, `lifeboat copy` after removing the damaged ones repairs this one"))
+        .with_hint(
+            "if another location has them whole, `lifeboat copy` after removing the damaged ones repairs this one",
+        )
+        .after_its_document())
 }
 
 async fn check_stored(config: &Config, arguments: &VerifyArguments, output: &Output) -> Result<VerifyReport, Failure> {
@@ -89,7 +114,8 @@ async fn keep(
 
 fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
     for damage in &report.bad {
-        let line = format!("{}  {} {}: {}", output.paint("bad", Tone::Bad), damage.location, damage.object, damage.what);
+        let line =
+            format!("{}  {} {}: {}", output.paint("bad", Tone::Bad), damage.location, damage.object, damage.what);
         output.text(&line)?;
     }
     output.text(&format!(

@@ -63,6 +63,13 @@ impl Output {
         }
     }
 
+    /// A line of a story on stderr; nothing when quiet.
+    pub fn tell(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+
     /// A warning on stderr, also when quiet.
     pub fn warn(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "warning: {text}");

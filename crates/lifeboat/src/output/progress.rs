@@ -174,22 +174,6 @@ fn line(step: &Step, elapsed: Duration) -> String {
     line
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_shows_bytes_rate_and_time_left() {
-        let now = Instant::now();
-        let step = |done, total| Step { what: "read shop".into(), done, total, began: now, told: now };
-        let ten = Duration::from_secs(10);
-        assert_eq!(line(&step(0, Some(4 << 30)), Duration::ZERO), "read shop: 0 B of 4.0 GiB");
-        assert_eq!(line(&step(1 << 30, Some(4 << 30)), ten), "read shop: 1.0 GiB of 4.0 GiB, 102.4 MiB/s, 30.0 s left");
-        assert_eq!(line(&step(1 << 30, None), ten), "read shop: 1.0 GiB, 102.4 MiB/s");
-        assert_eq!(line(&step(5, Some(4)), ten), "read shop: 5 B of 4 B, 0 B/s");
-    }
-}
-
 /// What the rooms report to: phases become steps, warnings go to stderr.
 pub struct ForRooms {
     steps: Box<dyn Progress>,
@@ -221,5 +205,21 @@ impl lifeboat_repository::Progress for ForRooms {
 
     fn warn(&self, message: &str) {
         self.output.warn(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_bytes_rate_and_time_left() {
+        let now = Instant::now();
+        let step = |done, total| Step { what: "read shop".into(), done, total, began: now, told: now };
+        let ten = Duration::from_secs(10);
+        assert_eq!(line(&step(0, Some(4 << 30)), Duration::ZERO), "read shop: 0 B of 4.0 GiB");
+        assert_eq!(line(&step(1 << 30, Some(4 << 30)), ten), "read shop: 1.0 GiB of 4.0 GiB, 102.4 MiB/s, 30.0 s left");
+        assert_eq!(line(&step(1 << 30, None), ten), "read shop: 1.0 GiB, 102.4 MiB/s");
+        assert_eq!(line(&step(5, Some(4)), ten), "read shop: 5 B of 4 B, 0 B/s");
     }
 }

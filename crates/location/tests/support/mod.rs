@@ -1,6 +1,8 @@
 //! An S3 server inside the test process, and a server that says what the test tells it to.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod google;
+
 use lifeboat_location::{Credentials, Location, Secret, Settings, open};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;

@@ -43,9 +43,16 @@ impl Programs {
     /// When one of the three is missing, or doesn't run, or is of a version that isn't supported.
     pub fn in_directory(directory: &Path) -> Result<Self> {
         let missing = || ClusterError::NoPrograms { looked_in: vec![directory.to_path_buf()] };
-        if !["initdb", "pg_ctl", "postgres"].iter().all(|name| is_executable_file(&directory.join(name))) {
+        let has_all = |directory: &Path| {
+            ["initdb", "pg_ctl", "postgres"].iter().all(|name| is_executable_file(&directory.join(name)))
+        };
+        if !has_all(directory) {
             return Err(missing());
         }
+        // A directory of links to some of the programs: the others lie where the links lead.
+        let real = std::fs::canonicalize(directory.join("postgres")).ok();
+        let real = real.as_deref().and_then(Path::parent).filter(|real| has_all(real));
+        let directory = real.unwrap_or(directory);
         let program = directory.join("postgres");
         let output = Command::new(&program)
             .arg("--version")

@@ -109,7 +109,9 @@ async fn check(socket_dir: &Path, port: u16, request: &BootRequest, sql: &str) -
 /// Lets `pg_amcheck` look into all databases.
 pub async fn amcheck(cluster: &Cluster, socket_dir: &Path, port: u16, request: &BootRequest) -> Amcheck {
     let not_available = |what: &str| Amcheck::NotAvailable { what: what.into() };
-    let Ok(program) = cluster.programs.program("pg_amcheck") else { return not_available("the program pg_amcheck") };
+    let Ok(program) = cluster.programs.program("pg_amcheck") else {
+        return not_available("pg_amcheck is not installed beside the server");
+    };
     let superuser = match superuser_with_amcheck(socket_dir, port, request).await {
         Ok(Some(name)) => name,
         Ok(None) => return not_available("the extension amcheck"),

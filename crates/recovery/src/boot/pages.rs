@@ -34,12 +34,7 @@ pub struct PagesReport {
 }
 
 /// Checks all relation files. The cluster must be stopped.
-pub fn check(
-    data_dir: &Path,
-    major: MajorVersion,
-    workers: usize,
-    progress: &dyn Progress,
-) -> Result<PagesReport> {
+pub fn check(data_dir: &Path, major: MajorVersion, workers: usize, progress: &dyn Progress) -> Result<PagesReport> {
     let control = control::read(data_dir)
         .map_err(|error| RecoveryError::file("read control file of", data_dir, io::Error::other(error)))?;
     let layout = Layout::new(major, control.catalog_version);

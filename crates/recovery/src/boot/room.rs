@@ -32,6 +32,9 @@ impl Room {
     /// Makes one that only `owner`, or we, may enter.
     pub fn make(scratch_dir: &Path, owner: Option<(u32, u32)>) -> Result<Self> {
         std::fs::create_dir_all(scratch_dir).map_err(|e| RecoveryError::file("make directory", scratch_dir, e))?;
+        // PostgreSQL is started from elsewhere: only a whole path means the same there.
+        let scratch_dir =
+            std::fs::canonicalize(scratch_dir).map_err(|error| RecoveryError::file("look at", scratch_dir, error))?;
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         let began = began_at(process).unwrap_or_default();

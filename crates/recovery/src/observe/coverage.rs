@@ -6,8 +6,10 @@
 
 use crate::error::Result;
 use crate::path::{Run, TransactionMark, WalCoverage};
-use lifeboat_postgres::wal::{DecoderSettings, Keep, RecordDecoder, SegmentFacts, SegmentWalker, inspect_segment_start};
-use lifeboat_postgres::wal_file::{Segment, SegmentNumber, SegmentSize};
+use lifeboat_postgres::wal::{
+    DecoderSettings, Keep, RecordDecoder, SegmentFacts, SegmentWalker, inspect_segment_start,
+};
+use lifeboat_postgres::wal_file::{Segment, SegmentName, SegmentNumber, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_workload::postgres::wal::{Inventory, Span, WalArchive, facts_of};
 
@@ -19,12 +21,41 @@ const SEGMENTS_SEARCHED_MAX: usize = 256;
 pub async fn coverage(archive: &WalArchive, inventory: &Inventory) -> Result<WalCoverage> {
     let mut runs = Vec::new();
     for timeline in inventory.timelines.keys() {
-        for span in inventory.runs(*timeline) {
+        for span in trusted(inventory, *timeline) {
             runs.push(run(archive, inventory, *timeline, span).await?);
         }
     }
     let histories = inventory.histories.values().cloned().collect();
     Ok(WalCoverage { system_id: archive.system_id, runs, histories })
+}
+
+/// The stretches of a timeline without the segments that are stored with two contents: fetching one is refused, and so
+/// recovery ends before it.
+fn trusted(inventory: &Inventory, timeline: TimelineId) -> Vec<Span> {
+    let size = inventory.segment_size;
+    let doubtful = inventory.conflicts.iter().filter_map(|name| {
+        // A part or a `.partial` in doubt puts its segment in doubt.
+        let segment = name.get(..24)?.parse::<SegmentName>().ok()?.with_size(size).ok()?;
+        (segment.timeline == timeline).then_some(segment)
+    });
+    let mut spans = inventory.runs(timeline);
+    for segment in doubtful {
+        let (start, end) = (segment.start(size), segment.end(size));
+        let cut = |span: Span| [Span { to: span.to.min(start), ..span }, Span { from: span.from.max(end), ..span }];
+        spans = spans.into_iter().flat_map(cut).filter(|span| span.from < span.to).collect();
+    }
+    for span in &mut spans {
+        // A piece of a segment is given to recovery only as the end of its timeline: with more behind it, it's a gap.
+        let next = Segment::ending_at(timeline, span.to, size).next().number;
+        let goes_on = inventory.timelines.get(&timeline).is_some_and(|log| {
+            log.segments.contains_key(&next) || log.partials.contains_key(&next) || log.tails.contains_key(&next)
+        });
+        if goes_on {
+            span.to = Lsn(span.to.0 - size.offset_of(span.to));
+        }
+    }
+    spans.retain(|span| span.from < span.to);
+    spans
 }
 
 async fn run(archive: &WalArchive, inventory: &Inventory, timeline: TimelineId, span: Span) -> Result<Run> {
@@ -146,4 +177,56 @@ fn end_of(pieces: &[(Segment, Vec<u8>)], size: SegmentSize) -> Option<End> {
     let mut walker = SegmentWalker::new();
     let facts = pieces.iter().map_while(|(_, bytes)| walker.segment(bytes).ok()).collect();
     Some(End { to, last_record, facts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_postgres::SystemId;
+    use lifeboat_repository::LogEntry;
+
+    #[test]
+    fn a_segment_with_two_contents_is_a_hole() {
+        let name = |number: u64| format!("0000000100000000{number:08X}");
+        let entry = |number: u64, content: &str| LogEntry {
+            group: "7/00000001/00000000".into(),
+            name: name(number),
+            content_id: content.into(),
+            stored_bytes: 1,
+            locations: vec!["near".into()],
+        };
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let spans = |entries: Vec<LogEntry>| {
+            let spans = trusted(&Inventory::build(SystemId(7), size, entries), TimelineId(1));
+            spans.iter().map(|span| (span.from.0 >> 20, span.to.0 >> 20)).collect::<Vec<_>>()
+        };
+        let mut entries: Vec<LogEntry> = (2..7).map(|number| entry(number, "a")).collect();
+        assert_eq!(spans(entries.clone()), [(2, 7)]);
+        entries.push(entry(4, "b"));
+        assert_eq!(spans(entries.clone()), [(2, 4), (5, 7)]);
+        entries.push(entry(6, "b"));
+        assert_eq!(spans(entries), [(2, 4), (5, 6)]);
+    }
+
+    #[test]
+    fn a_piece_of_a_segment_counts_only_at_the_end() {
+        let entry = |name: &str| LogEntry {
+            group: "7/00000001/00000000".into(),
+            name: name.into(),
+            content_id: "a".into(),
+            stored_bytes: 1,
+            locations: vec!["near".into()],
+        };
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let spans = |names: &[&str]| {
+            let entries = names.iter().map(|name| entry(name)).collect();
+            let spans = trusted(&Inventory::build(SystemId(7), size, entries), TimelineId(1));
+            spans.iter().map(|span| (span.from.0, span.to.0)).collect::<Vec<_>>()
+        };
+        let whole = "000000010000000000000002";
+        let piece = "000000010000000000000003.00000000.00000800";
+        assert_eq!(spans(&[whole, piece]), [(2 << 20, (3 << 20) + 0x800)]);
+        let next = "000000010000000000000004";
+        assert_eq!(spans(&[whole, piece, next]), [(2 << 20, 3 << 20), (4 << 20, 5 << 20)]);
+    }
 }

@@ -73,6 +73,8 @@ pub async fn observe(
         let archive = WalArchive::new(repository.clone(), workload, identity);
         let inventory = observe_wal(&archive).await?;
         notes.extend(inventory.silent.iter().map(|(what, why)| format!("{what}: {why}")));
+        let doubtful = |name| format!("{name} is stored with two different contents and can't be used");
+        notes.extend(inventory.conflicts.iter().map(doubtful));
         let silent = inventory.silent.iter().map(|(name, _)| name);
         let replicas = repository.replicas();
         known.silent.extend(silent.filter(|name| replicas.iter().any(|replica| replica.name == **name)).cloned());

@@ -101,10 +101,12 @@ fn content_of(writer: &mut ChunkWriter, bytes: &[u8]) -> Result<Content> {
     Ok(Content::Leaves(leaves))
 }
 
+type Contents = Vec<(String, Content)>;
+
 /// Writes the chunks of `files` with several threads, then the tree.
 pub fn write_files(session: &WriteSession, files: &Files) -> Result<(Vec<ChunkId>, u64)> {
     let paths: Vec<&String> = files.keys().collect();
-    let parts: Vec<Result<(Vec<(String, Content)>, u64)>> = std::thread::scope(|scope| {
+    let parts: Vec<Result<(Contents, u64)>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3)
             .map(|part| {
                 let paths = &paths;

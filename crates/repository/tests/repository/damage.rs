@@ -128,3 +128,43 @@ async fn two_damaged_copies_make_one_whole() {
     let notes = reader.take_notes();
     assert!(notes.iter().any(|n| n.contains("//a/")) && notes.iter().any(|n| n.contains("//b/")), "{notes:?}");
 }
+
+/// Objects that are whole, but under each other's name.
+#[tokio::test]
+async fn exchanged_objects_are_found_and_never_believed() {
+    let (places, repository) = create(1).await;
+    let (one, two) = (few_files(1), few_files(2));
+    let (first, _) = backup(&repository, &one).await;
+    let (second, _) = backup(&repository, &two).await;
+    for content in [b"one", b"two"] {
+        repository.put_log(WORKLOAD, "1", &format!("log{}", content[0]), content, b"").await.unwrap();
+    }
+    for prefix in ["points/", "wal/", "packs/", "index/", "receipts/"] {
+        let keys = places[0].keys(prefix);
+        let (a, b) = (&keys[0], &keys[keys.len() - 1]);
+        let (bytes_a, bytes_b) = (places[0].remove(a), places[0].remove(b));
+        places[0].set(a, bytes_b.clone());
+        places[0].set(b, bytes_a.clone());
+        let bad = verify(&repository, true).await;
+        assert!(bad.iter().any(|damage| &damage.object == a), "{prefix}: {bad:?}");
+        for (point, files) in [(&first, &one), (&second, &two)] {
+            let read = read_back(&repository, &point.id).await;
+            assert!(read.is_err() || &read.unwrap().0 == files, "{prefix}: other content");
+        }
+        for entry in repository.list_logs(WORKLOAD, "").await.unwrap() {
+            let read = repository.get_log(WORKLOAD, &entry, &mut Vec::new()).await;
+            let name = |object: &LogObject| format!("log{}", object.bytes[0]);
+            assert!(read.as_ref().map_or(true, |object| name(object) == entry.name), "{prefix}: other content");
+            assert_eq!(read.is_err(), prefix == "wal/");
+        }
+        places[0].set(a, bytes_a);
+        places[0].set(b, bytes_b);
+    }
+    let alone = repository.read_point(WORKLOAD, &first.id, &mut Vec::new()).await.unwrap();
+    places[0].set(
+        &format!("points/{WORKLOAD}/{}", second.id),
+        places[0].objects()[&format!("points/{WORKLOAD}/{}", alone.id)].clone(),
+    );
+    let error = repository.read_point(WORKLOAD, &second.id, &mut Vec::new()).await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}

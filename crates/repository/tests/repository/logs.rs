@@ -165,3 +165,19 @@ async fn logs_of_one_workload_are_not_those_of_another() {
     repository.put_log("shop2", "1", "a", b"2", b"").await.unwrap();
     assert_eq!(repository.list_logs("shop", "").await.unwrap().len(), 1);
 }
+
+/// The store died after it wrote: the next attempt finds the file and is a success.
+#[tokio::test]
+async fn a_lost_answer_is_made_good_by_trying_again() {
+    use lifeboat_location::{Fault, Faulty, Memory, Operation};
+    let location = std::sync::Arc::new(Faulty::new(Memory::new("memory")));
+    let replicas = vec![Replica { name: "only".into(), location: location.clone() }];
+    Repository::init(&replicas, &passphrase()).await.unwrap();
+    let repository = Repository::open(replicas, &passphrase(), 3).await.unwrap();
+    location.times(Operation::Put, "wal/", 0, 1, Fault::LostAnswer(ErrorKind::Unavailable));
+    let bytes = text(1, 1000);
+    let error = put(&repository, &bytes).await.unwrap_err();
+    assert!(matches!(error, Error::AllLocationsFailed { temporary: true, .. }), "{error}");
+    assert!(!put(&repository, &bytes).await.unwrap().created);
+    assert_eq!(get(&repository).await.0, bytes);
+}

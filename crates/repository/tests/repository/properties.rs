@@ -58,6 +58,30 @@ proptest! {
         check_leaf(&bytes[..cut.index(bytes.len())])?;
     }
 
+    /// The layout is written out here once more, from docs/format/index.md.
+    #[test]
+    fn a_changed_fragment_is_refused_or_stays_inside_its_packs(
+        frames in prop::collection::vec((1u32..5000, 0u32..20, any::<bool>()), 0..20),
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()
+    ) {
+        let (mut rows, mut offset) = (Vec::new(), 48);
+        for &(plain, shrink, compressed) in &frames {
+            let stored = plain - shrink.min(plain) + 16;
+            rows.extend(noise(u64::from(offset), 32));
+            [offset, stored, plain, compressed.into()].iter().for_each(|word| rows.extend(word.to_le_bytes()));
+            offset += stored;
+        }
+        let pack = [&noise(1, 32)[..], &u64::from(offset).to_le_bytes(), &noise(2, 32)].concat();
+        let mut bytes = [&1u32.to_le_bytes()[..], &pack, &(frames.len() as u32).to_le_bytes(), &rows].concat();
+        let parsed = decode::index_fragment("test", &bytes).unwrap();
+        prop_assert_eq!(parsed[0].frames.len(), frames.len());
+        prop_assert_eq!(parsed[0].bytes, u64::from(offset));
+        let position = at.index(bytes.len());
+        bytes[position] = byte;
+        feed(&bytes)?;
+        feed(&bytes[..cut.index(bytes.len())])?;
+    }
+
     #[test]
     fn no_decoder_panics(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         feed(&bytes)?;

@@ -134,8 +134,10 @@ async fn a_link_is_no_way_out() {
     .await
     .unwrap();
     let reader = ChunkReader::open(repository).await.unwrap();
-    let error = TreeReader::read(&reader, &chunks).await.unwrap_err();
+    let entries = TreeReader::read(&reader, &chunks).await.unwrap();
+    let error = TreeReader::nothing_lies_below_links(&entries).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    TreeReader::nothing_lies_below_links(&entries[1..]).unwrap();
 }
 
 #[tokio::test]

@@ -274,3 +274,40 @@ async fn copy_brings_everything_over_and_refuses_damage() {
     assert_eq!(places[0].objects(), places[1].objects());
     assert_reads_back(&Arc::new(repository.only("south").unwrap()), &point.id, &files).await;
 }
+
+/// Healing keeps the order: what comes later is not copied when something before it was not.
+#[tokio::test]
+async fn an_interrupted_healing_leaves_no_point_without_its_packs() {
+    for (prefix, absent) in [("packs/", &["index/", "wal/", "points/", "receipts/"][..]), ("index/", &["points/"])] {
+        let (places, repository) = create(2).await;
+        places[1].break_writes("", 0, Fault::Fail(ErrorKind::Unavailable));
+        backup(&repository, &some_files(1)).await;
+        repository.put_log(WORKLOAD, "1", "log", b"log", b"").await.unwrap();
+        places[1].break_writes(prefix, if prefix == "packs/" { 1 } else { 0 }, Fault::Fail(ErrorKind::Full));
+        let mut notes = Vec::new();
+        let _ = WriteSession::begin(repository, &mut notes).await.unwrap();
+        assert!(notes.iter().any(|note| note.contains("no space left")), "{notes:?}");
+        for prefix in absent {
+            assert_eq!(places[1].keys(prefix), Vec::<String>::new());
+        }
+    }
+}
+
+/// A location that was behind and can't be healed because the *other* one is damaged still takes part.
+#[tokio::test]
+async fn damage_in_one_location_does_not_put_the_other_out() {
+    let (places, repository) = create(2).await;
+    places[1].break_writes("packs/", 0, Fault::Fail(ErrorKind::Unavailable));
+    let files = some_files(1);
+    backup(&repository, &files).await;
+    places[1].repair();
+    let key = places[0].keys("packs/").remove(0);
+    let mut bytes = places[0].remove(&key).to_vec();
+    bytes[100] ^= 1;
+    places[0].set(&key, bytes);
+    let (point, notes) = backup(&repository, &files).await;
+    assert!(notes.iter().any(|note| note.contains("not copied")), "{notes:?}");
+    assert!(point.locations.iter().all(LocationState::is_complete), "{:?}", point.locations);
+    let alone = Arc::new(repository.only("south").unwrap());
+    assert_eq!(read_back(&alone, &point.id).await.unwrap().0, files);
+}

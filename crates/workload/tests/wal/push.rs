@@ -2,9 +2,10 @@
 
 use crate::world::{ALONE, WORKLOAD, World, fill_segments, name_of, ready, waiting};
 use lifeboat_location::{ErrorKind, Fault, Operation};
+use lifeboat_postgres::TimelineId;
 use lifeboat_workload::postgres::wal::{
     FetchOptions, FetchOutcome, PushOptions, WalError, WalErrorKind, already_pushed, facts_of, fetch, locations_to_use,
-    observe, push,
+    observe, observe_span, push,
 };
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -56,6 +57,9 @@ async fn every_file_comes_back(major: u16, segment_mib: u32) {
     let inventory = observe(&archive).await.unwrap();
     assert_eq!((inventory.timelines.len(), inventory.histories.len()), (2, 1));
     assert!(inventory.conflicts.is_empty() && inventory.strangers.is_empty() && inventory.silent.is_empty());
+    let run = inventory.runs(TimelineId(1))[0];
+    let part = observe_span(&archive, TimelineId(1), run).await.unwrap();
+    assert_eq!((part.runs(TimelineId(1)), part.timelines.len()), (inventory.runs(TimelineId(1)), 1));
     let (mut commits, mut points) = (0, Vec::new());
     for entry in inventory.timelines.values().flat_map(|log| log.segments.values()) {
         let facts = facts_of(&archive, entry).await.unwrap();

@@ -80,7 +80,7 @@ impl Stage {
 
     /// Says what happens next.
     pub fn say(&self, text: &str) {
-        self.output.hint(text);
+        self.output.tell(text);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -93,7 +93,7 @@ impl Stage {
     pub fn lifeboat(&self, arguments: &[&str]) -> Result<serde_json::Value, Failure> {
         let typed =
             arguments.iter().map(|word| if word.contains(' ') { format!("\"{word}\"") } else { (*word).into() });
-        self.say(&format!("$ lifeboat {}", typed.collect::<Vec<_>>().join(" ")));
+        self.say(&format!("   $ lifeboat {}", typed.collect::<Vec<_>>().join(" ")));
         let mut command = self.command(arguments);
         let result = command.args(["--json", "--quiet"]).output().map_err(failed("run lifeboat"))?;
         let document: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap_or_default();
@@ -109,7 +109,7 @@ impl Stage {
 
     /// Starts the receiver beside the demo.
     pub fn receive(&self) -> Result<Child, Failure> {
-        self.say("$ lifeboat wal receive shop &");
+        self.say("   $ lifeboat wal receive shop &");
         let log = std::fs::File::create(self.path("receive.log")).map_err(failed("create receive.log"))?;
         let mut command = self.command(&["wal", "receive", "shop"]);
         command.stdout(Stdio::null()).stderr(log).spawn().map_err(failed("start the receiver"))

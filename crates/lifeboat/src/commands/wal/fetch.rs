@@ -1,12 +1,12 @@
 //! `lifeboat wal fetch`: `restore_command`.
 
 use crate::cli::{Global, WorkloadOption};
-use crate::commands::load_config;
+use crate::commands::{find_named, load_config};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
-use lifeboat_postgres::TimelineId;
+use lifeboat_postgres::{SystemId, TimelineId, control};
 use lifeboat_workload::postgres::wal::{FetchOptions, FetchOutcome, WalArchive, fetch, take_prefetched};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -23,14 +23,13 @@ pub struct Request<'a> {
 
 pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<(), Failure> {
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
-    let workload = rooms::workload_name(&config, request.of.workload.as_deref())?;
-    let spool = rooms::spool(&config, &workload)?;
-    if request.prefetches && take_prefetched(request.name, request.path, &spool, None)? {
-        go_on_ahead(&config_path, &workload, request);
-        return Ok(());
+    let named = rooms::workload_name(&config, request.of.workload.as_deref());
+    let workload = named.map_err(|failure| not_the_end(failure, FailureKind::Usage))?;
+    if let Some(from) = request.from {
+        find_named("location", from, &config.locations).map_err(|failure| not_the_end(failure, FailureKind::Usage))?;
     }
-    let found = rooms::runtime()?.block_on(fetch_one(&config, &workload, request, output))?;
-    if !found {
+    let fetched = bring(&config, &workload, request, output);
+    if !fetched.map_err(|failure| not_the_end(failure, FailureKind::Unavailable))? {
         let message = format!("{} is not in the archive of {workload}", request.name);
         return Err(Failure::new(FailureKind::NotFound, message));
     }
@@ -38,6 +37,27 @@ pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<()
         go_on_ahead(&config_path, &workload, request);
     }
     Ok(())
+}
+
+/// PostgreSQL takes "not found" for the end of the log, and opens the database without what comes after. So only the
+/// archive's own no may say it; not a name that is mistyped, not a repository that isn't where it should be.
+fn not_the_end(failure: Failure, kind: FailureKind) -> Failure {
+    let kind = if failure.kind == FailureKind::NotFound { kind } else { failure.kind };
+    Failure { kind, ..failure }
+}
+
+/// False when it certainly isn't archived.
+fn bring(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
+    let spool = rooms::spool(config, workload)?;
+    if request.prefetches && take_prefetched(request.name, request.path, &spool, cluster_in_recovery())? {
+        return Ok(true);
+    }
+    rooms::runtime()?.block_on(fetch_one(config, workload, request, output))
+}
+
+/// PostgreSQL calls from the data directory: its control file says which cluster is in recovery.
+fn cluster_in_recovery() -> Option<SystemId> {
+    control::read(Path::new(".")).ok().map(|control| control.system_id)
 }
 
 async fn fetch_one(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {

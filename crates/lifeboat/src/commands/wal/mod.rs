@@ -26,6 +26,6 @@ pub fn run(global: &Global, command: &WalCommand, output: &Output) -> Result<(),
             fetch::run(global, &request, output)
         }
         WalCommand::Prefetch { name, of, from } => prefetch::run(global, name, of, from.as_deref(), output),
-        WalCommand::Receive { workload } => receive::run(global, workload, output),
+        WalCommand::Receive { workload, accept_gap } => receive::run(global, workload, *accept_gap, output),
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Between two lines about how far it is.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-pub fn run(global: &Global, name: &str, output: &Output) -> Result<(), Failure> {
+pub fn run(global: &Global, name: &str, accept_gap: bool, output: &Output) -> Result<(), Failure> {
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
     let workload = find_named("workload", name, &config.workloads)?;
     let server = rooms::server(workload)?;
@@ -23,6 +23,7 @@ pub fn run(global: &Global, name: &str, output: &Output) -> Result<(), Failure> 
     let options = ReceiveOptions {
         slot: workload.slot.clone().unwrap_or_else(|| slot_of(name)),
         tail_interval: workload.wal_tail_interval,
+        accept_gap,
         ..ReceiveOptions::default()
     };
     let report = rooms::runtime()?.block_on(async {

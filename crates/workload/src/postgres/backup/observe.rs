@@ -99,12 +99,13 @@ fn same_cluster(data_dir: &Path, control: &ControlFile, facts: &ServerFacts) -> 
     }
 }
 
-/// Without WAL a copy of a running cluster can't be made consistent.
+/// Without WAL a copy of a running cluster can't be made consistent. A standby's own settings say nothing about it: its
+/// primary archives, and whether that arrives is seen at the end of the backup.
 fn keeps_wal(facts: &ServerFacts, workload: &str) -> Result<(), BackupError> {
     let has_command = !facts.archive_command.is_empty() && facts.archive_command != "(disabled)";
     let archives = facts.archive_mode != "off" && (has_command || !facts.archive_library.is_empty());
     let streams = facts.slots.iter().any(|slot| slot.is_physical && slot.is_active);
-    if archives || streams {
+    if archives || streams || facts.in_recovery {
         return Ok(());
     }
     Err(BackupError::refused(

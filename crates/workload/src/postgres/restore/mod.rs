@@ -121,6 +121,11 @@ pub fn write_small(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
 /// Tablespaces must not lead into one another or into the data directory.
 fn check_places(tree: &[TreeEntry], options: &RestoreOptions) -> Result<(), BackupError> {
     for entry in tree.iter().filter(|entry| entry.kind == EntryKind::Link) {
+        if entry.path.strip_prefix("pg_tblspc/").is_none_or(|oid| oid.parse::<u32>().is_err()) {
+            // Files are written through links: only a tablespace's may be one.
+            let what = format!("link {:?} is no tablespace", entry.path);
+            return Err(lifeboat_repository::Error::corrupt("tree", what).into());
+        }
         let place = link_place(entry, options);
         if !place.is_absolute() {
             return Err(BackupError::refused(

@@ -27,7 +27,7 @@ pub use circuit::{REST, locations_to_use, note};
 pub use error::{Result, WalError, WalErrorKind};
 pub use facts::{FACTS_VERSION, StoredFacts, StoredRestorePoint, facts_of};
 pub use fetch::{FetchOptions, FetchOutcome, fetch};
-pub use inventory::{Inventory, Partial, Span, TimelineLog, observe};
+pub use inventory::{Inventory, Partial, Span, TimelineLog, observe, observe_span};
 pub use listing::Listing;
 pub use prefetch::{PREFETCH_SEGMENTS, PrefetchOutcome, prefetch, take_prefetched};
 pub use push::{PushOptions, PushOutcome, already_pushed, push};

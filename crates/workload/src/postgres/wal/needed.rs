@@ -1,6 +1,6 @@
 //! The WAL that a backup can't do without: everything from its start to its stop, stored before the point is written.
 
-use super::{ClusterIdentity, PushOptions, Spool, WalArchive, observe, push};
+use super::{ClusterIdentity, PushOptions, Span, Spool, WalArchive, observe_span, push};
 use crate::postgres::BackupError;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
@@ -56,10 +56,11 @@ impl NeededWal {
 pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit: Duration) -> Result<(), BackupError> {
     let cluster = ClusterIdentity { system_id: needed.system_id, segment_size: needed.segment_size };
     let archive = WalArchive::new(repository.clone(), needed.workload.clone(), cluster);
+    let span = Span { from: needed.from, to: needed.to };
     let begun = Instant::now();
     let mut failure = None;
     loop {
-        let inventory = observe(&archive).await.map_err(BackupError::wal)?;
+        let inventory = observe_span(&archive, needed.timeline, span).await.map_err(BackupError::wal)?;
         let covered = inventory.covered(needed.timeline, needed.from);
         if covered >= needed.to {
             return Ok(());

@@ -40,11 +40,18 @@ pub struct ReceiveOptions {
     pub tail_interval: Duration,
     /// How long to go on storing after having been told to stop.
     pub stop_patience: Duration,
+    /// When the server no longer has what the archive lacks: begin with what it has, and leave the gap.
+    pub accept_gap: bool,
 }
 
 impl Default for ReceiveOptions {
     fn default() -> Self {
-        Self { slot: "lifeboat".into(), tail_interval: Duration::from_secs(1), stop_patience: Duration::from_secs(15) }
+        Self {
+            slot: "lifeboat".into(),
+            tail_interval: Duration::from_secs(1),
+            stop_patience: Duration::from_secs(15),
+            accept_gap: false,
+        }
     }
 }
 
@@ -95,8 +102,10 @@ pub(crate) struct Carried {
     pub cluster: Option<ClusterIdentity>,
     pub resting: Resting,
     pub report: ReceiveReport,
-    /// When the stream last moved: a connection that breaks at once again isn't tried at once again.
+    /// Whether the stream moved: a connection that breaks at once isn't tried at once again.
     pub moved: bool,
+    /// There is a gap, and it was accepted: the archive's end is no place to begin.
+    pub beyond_gap: bool,
 }
 
 /// How a connection ended without an error.
@@ -144,6 +153,11 @@ pub async fn receive(
         match session::run(&mut context, &mut carried).await {
             Ok(Ended::Stopped) => return Ok(carried.report),
             Ok(Ended::Timeline) => {}
+            Err(error @ WalError::Gap { .. }) if options.accept_gap && !carried.beyond_gap => {
+                progress.problem(&describe(&error));
+                carried.position = None;
+                carried.beyond_gap = true;
+            }
             Err(error) if is_final(&error) => return Err(error),
             Err(error) => progress.problem(&describe(&error)),
         }

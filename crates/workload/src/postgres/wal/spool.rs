@@ -90,9 +90,10 @@ pub(crate) fn write_document<T: Serialize>(path: &Path, value: &T) -> Result<()>
 }
 
 /// Puts a whole file in place at once: readers see the old one, none, or all of the new one.
-/// `durable` also waits until it would survive a power cut.
+/// `durable` also waits until it would survive a power cut. Without it there is one writer at a time, and what a killed
+/// one left is written over by the next: `restore_command` must not fill `pg_wal` with pieces.
 pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<()> {
-    let temporary = temporary_beside(path);
+    let temporary = if durable { unique_beside(path) } else { path.with_extension("lifeboat-tmp") };
     let written = write_new(&temporary, content, durable).map_err(WalError::file("write", &temporary));
     let placed = written.and_then(|()| fs::rename(&temporary, path).map_err(WalError::file("write", path)));
     if placed.is_err() {
@@ -109,7 +110,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<()> 
 }
 
 /// A name that nobody else uses at this moment, in the same directory.
-fn temporary_beside(path: &Path) -> PathBuf {
+fn unique_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

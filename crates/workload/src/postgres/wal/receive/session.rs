@@ -35,17 +35,18 @@ pub(crate) async fn run(context: &mut Context<'_>, carried: &mut Carried) -> Res
     let otherwise = kept_from(&mut client, &slot, &identity).await?;
     let position = match carried.position {
         Some(position) => start::again(position, &history, segment_size, otherwise),
+        None if carried.beyond_gap => start::at_slot(&history, segment_size, otherwise),
         None => start::first(&inventory::observe(&archive).await?, &history, otherwise),
     };
     carried.position = Some(position);
     let from = Segment::containing(position.timeline, position.stored, segment_size).start(segment_size);
-    let stream = client.start_streaming(Some(&slot), from, position.timeline).await;
-    let stream = stream.map_err(|error| match error.kind() {
-        ErrorKind::WalRemoved | ErrorKind::SlotLost => {
-            WalError::Gap { timeline: position.timeline, from: position.stored, source: Box::new(error) }
+    let stream = match client.start_streaming(Some(&slot), from, position.timeline).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::WalRemoved | ErrorKind::SlotLost) => {
+            return Err(WalError::Gap { timeline: position.timeline, from: position.stored, source: Box::new(error) });
         }
-        _ => server("start the stream", error),
-    })?;
+        Err(error) => return Err(server("start the stream", error)),
+    };
     let now = Instant::now();
     let session = Session {
         archive,
@@ -117,11 +118,19 @@ async fn history(
 }
 
 /// From where on the server keeps its log for us.
+///
+/// A slot that lost what it should keep (`max_slot_wal_keep_size`) keeps nothing ever after. It is made anew, so that
+/// the next backup is followed by a log without a gap. PostgreSQL 14 can't tell over this protocol.
 async fn kept_from(client: &mut ReplicationClient, slot: &str, identity: &SystemIdentity) -> Result<Lsn> {
     let failed = |error| server("look at the replication slot", error);
     if client.version().map_err(failed)? == MajorVersion::V14 {
         return Ok(identity.flush_lsn);
     }
+    if let Some(kept) = client.read_slot(slot).await.map_err(failed)?.and_then(|state| state.restart_lsn) {
+        return Ok(kept);
+    }
+    client.drop_slot(slot).await.map_err(|error| server("remove the replication slot that was lost", error))?;
+    client.create_slot_if_missing(slot).await.map_err(|error| server("make the replication slot anew", error))?;
     let state = client.read_slot(slot).await.map_err(failed)?;
     Ok(state.and_then(|state| state.restart_lsn).unwrap_or(identity.flush_lsn))
 }

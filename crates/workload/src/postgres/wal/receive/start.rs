@@ -21,6 +21,12 @@ pub(crate) fn first(inventory: &Inventory, history: &TimelineHistory, otherwise:
     Position { timeline, stored: inventory.tails_end(segment).min(end) }
 }
 
+/// Where the server can begin, whatever is archived.
+pub(crate) fn at_slot(history: &TimelineHistory, size: SegmentSize, otherwise: Lsn) -> Position {
+    let timeline = history.timeline_at(otherwise);
+    Position { timeline, stored: Segment::containing(timeline, otherwise, size).start(size) }
+}
+
 /// After a connection was lost, or a timeline ended. `position` is what was stored before; the server may have become
 /// another one since, which left the timeline before that position.
 pub(crate) fn again(position: Position, history: &TimelineHistory, size: SegmentSize, otherwise: Lsn) -> Position {

@@ -3,11 +3,15 @@
 //! A configuration that can't be read is a failure of its own (exit code 2). What is found after that is a list, and
 //! the command goes through all of it: somebody who mends one thing wants to know of the next.
 
+mod locations;
+mod workloads;
+
 use super::{find_named, load_config};
 use crate::cli::{CheckArguments, Global};
 use crate::config::{Config, Credentials, SecretSource, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone};
+use crate::rooms;
 use serde_json::json;
 
 /// One thing that was looked at.
@@ -15,8 +19,32 @@ use serde_json::json;
 pub struct Finding {
     /// `configuration`, `encryption passphrase`, `location ohio`.
     pub subject: String,
-    /// What was seen when it is well; what is wrong, with its causes, when it isn't.
-    pub outcome: Result<String, Failure>,
+    /// What was seen.
+    pub outcome: Outcome,
+}
+
+/// What was seen of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should be.
+    Good(String),
+    /// It works, and something will be missing or slow when it is needed.
+    Warning { what: String, hint: String },
+    /// It won't work.
+    Bad(Failure),
+}
+
+impl Finding {
+    /// From something that either was seen or failed.
+    pub fn new(subject: impl Into<String>, outcome: Result<String, Failure>) -> Self {
+        let outcome = outcome.map_or_else(Outcome::Bad, Outcome::Good);
+        Self { subject: subject.into(), outcome }
+    }
+
+    /// Something that works but shouldn't stay so.
+    pub fn warning(subject: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { subject: subject.into(), outcome: Outcome::Warning { what: what.into(), hint: hint.into() } }
+    }
 }
 
 pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Result<(), Failure> {
@@ -24,19 +52,32 @@ pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Resu
     for name in &arguments.workloads {
         find_named("workload", name, &config.workloads)?;
     }
-    let mut findings = vec![Finding {
-        subject: "configuration".to_owned(),
-        outcome: Ok(format!(
-            "{}: {}, {}",
-            path.display(),
-            count(config.locations.len(), "location"),
-            count(config.workloads.len(), "workload")
-        )),
-    }];
-    findings.extend(secrets(&config).into_iter().map(|(subject, source)| Finding {
-        subject,
-        outcome: source.resolve().map(|_| format!("found in {source}")).map_err(Failure::from),
-    }));
+    let seen = format!(
+        "{}: {}, {}",
+        path.display(),
+        count(config.locations.len(), "location"),
+        count(config.workloads.len(), "workload")
+    );
+    let mut findings = vec![Finding::new("configuration", Ok(seen))];
+    let secrets: Vec<Finding> = secrets(&config)
+        .into_iter()
+        .map(|(subject, source)| {
+            Finding::new(subject, source.resolve().map(|_| format!("found in {source}")).map_err(Failure::from))
+        })
+        .collect();
+    let all_found = secrets.iter().all(|finding| matches!(finding.outcome, Outcome::Good(_)));
+    findings.extend(secrets);
+    // Without its secrets nothing can be asked.
+    if all_found {
+        let chosen = |name: &&String| arguments.workloads.is_empty() || arguments.workloads.contains(name);
+        let names: Vec<String> = config.workloads.keys().filter(chosen).cloned().collect();
+        rooms::runtime()?.block_on(async {
+            findings.extend(locations::look(&config).await);
+            for name in &names {
+                findings.extend(workloads::look(&config, name, output).await);
+            }
+        });
+    }
     report(&findings, output)
 }
 
@@ -70,17 +111,20 @@ fn secrets(config: &Config) -> Vec<(String, &SecretSource)> {
 
 /// Shows every finding; fails with exit code 4 when one of them is bad.
 pub fn report(findings: &[Finding], output: &Output) -> Result<(), Failure> {
-    let bad = findings.iter().filter(|finding| finding.outcome.is_err()).count();
+    let bad = findings.iter().filter(|finding| matches!(finding.outcome, Outcome::Bad(_))).count();
     if output.is_json() && bad == 0 {
         return output.document(&json!({ "ok": true, "findings": documents(findings) }));
     }
     for Finding { subject, outcome } in findings {
         let line = match outcome {
-            Ok(seen) => format!("{}   {subject}: {seen}", output.paint("ok", Tone::Good)),
-            Err(failure) => {
+            Outcome::Good(seen) => format!("{}    {subject}: {seen}", output.paint("ok", Tone::Good)),
+            Outcome::Warning { what, hint } => {
+                format!("{}  {subject}: {what}\n      hint: {hint}", output.paint("warn", Tone::Warning))
+            }
+            Outcome::Bad(failure) => {
                 let text = failure.to_string();
-                let text = text.strip_prefix("error: ").unwrap_or(&text).replace('\n', "\n     ");
-                format!("{}  {subject}: {text}", output.paint("bad", Tone::Bad))
+                let text = text.strip_prefix("error: ").unwrap_or(&text).replace('\n', "\n      ");
+                format!("{}   {subject}: {text}", output.paint("bad", Tone::Bad))
             }
         };
         output.text(&line)?;
@@ -92,7 +136,10 @@ pub fn report(findings: &[Finding], output: &Output) -> Result<(), Failure> {
     if output.is_json() {
         failure.details = findings
             .iter()
-            .filter_map(|finding| Some(format!("{}: {}", finding.subject, one_line(finding.outcome.as_ref().err()?))))
+            .filter_map(|finding| match &finding.outcome {
+                Outcome::Bad(failure) => Some(format!("{}: {}", finding.subject, one_line(failure))),
+                _ => None,
+            })
             .collect();
     }
     Err(failure)
@@ -109,8 +156,11 @@ fn one_line(failure: &Failure) -> String {
 
 fn documents(findings: &[Finding]) -> Vec<serde_json::Value> {
     let document = |finding: &Finding| match &finding.outcome {
-        Ok(seen) => json!({ "subject": finding.subject, "ok": true, "seen": seen }),
-        Err(failure) => json!({ "subject": finding.subject, "ok": false, "seen": one_line(failure) }),
+        Outcome::Good(seen) => json!({ "subject": finding.subject, "ok": true, "seen": seen }),
+        Outcome::Warning { what, hint } => {
+            json!({ "subject": finding.subject, "ok": true, "warning": what, "hint": hint })
+        }
+        Outcome::Bad(failure) => json!({ "subject": finding.subject, "ok": false, "seen": one_line(failure) }),
     };
     findings.iter().map(document).collect()
 }

@@ -1,0 +1,157 @@
+//! Can this workload be backed up, does its log arrive, and could it be brought back?
+
+use super::Finding;
+use crate::config::{Config, WorkloadConfig};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, human};
+use crate::rooms;
+use lifeboat_postgres::cluster::Programs;
+use lifeboat_postgres::control::{self, ControlFile};
+use lifeboat_postgres::inspection::{self, ServerFacts, Severity};
+use lifeboat_recovery::{Target, observe, windows};
+use lifeboat_repository::{Repository, Silent};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a new segment may take from the server to the archive.
+const ARCHIVE_TIME_LIMIT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Everything about one workload.
+pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> {
+    let workload = &config.workloads[name];
+    let subject = format!("workload {name}");
+    let mut findings = Vec::new();
+    let control = control::read(&workload.data_dir).map_err(|error| Failure::from_error(FailureKind::NotFound, &error));
+    findings
+        .push(Finding::new(&subject, control.as_ref().map(|control| seen(workload, control)).map_err(Clone::clone)));
+    let facts = match ask_server(workload).await {
+        Ok(facts) => facts,
+        Err(failure) => {
+            findings.push(Finding::new(format!("{subject} server"), Err(failure)));
+            return findings;
+        }
+    };
+    findings.extend(judge(&subject, &facts, control.as_ref().ok()));
+    findings.push(programs(&subject, workload, &facts));
+    match rooms::open_repository(config, &workload.locations, output).await {
+        Ok(repository) => {
+            findings.push(log_arrives(&subject, workload, &facts, &repository, name).await);
+            findings.push(reachable(&subject, &repository, name).await);
+        }
+        // The locations' own findings say what is wrong with them.
+        Err(_) => return findings,
+    }
+    findings
+}
+
+fn seen(workload: &WorkloadConfig, control: &ControlFile) -> String {
+    let sums = if control.has_page_checksums() { "with page checksums" } else { "without page checksums" };
+    format!("{} is cluster {}, {sums}", workload.data_dir.display(), control.system_id)
+}
+
+async fn ask_server(workload: &WorkloadConfig) -> Result<ServerFacts, Failure> {
+    let client = rooms::server(workload)?.connect().await?;
+    Ok(inspection::observe(&client).await?)
+}
+
+fn judge(subject: &str, facts: &ServerFacts, control: Option<&ControlFile>) -> Vec<Finding> {
+    let number = facts.version_number;
+    let role = if facts.in_recovery { "standby" } else { "primary" };
+    let seen =
+        format!("PostgreSQL {}.{} answers, a {role} on timeline {}", number / 10_000, number % 10_000, facts.timeline);
+    let mut findings = vec![Finding::new(format!("{subject} server"), Ok(seen))];
+    if let Some(control) = control
+        && control.system_id != facts.system_id
+    {
+        let message =
+            format!("data_dir is cluster {}, the connection leads to cluster {}", control.system_id, facts.system_id);
+        let failure =
+            Failure::new(FailureKind::Usage, message).with_hint("make data_dir and connection name the same server");
+        findings.push(Finding::new(format!("{subject} server"), Err(failure)));
+    }
+    findings.extend(inspection::findings(facts).into_iter().map(|finding| {
+        let subject = format!("{subject} {}", finding.name);
+        match finding.severity {
+            Severity::Warning => Finding::warning(subject, finding.what, finding.hint),
+            Severity::Refusal => {
+                Finding::new(subject, Err(Failure::new(FailureKind::Usage, finding.what).with_hint(finding.hint)))
+            }
+        }
+    }));
+    findings
+}
+
+/// Without the programs a backup works and a rehearsal doesn't.
+fn programs(subject: &str, workload: &WorkloadConfig, facts: &ServerFacts) -> Finding {
+    let subject = format!("{subject} programs");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let search: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let Ok(major) = lifeboat_postgres::MajorVersion::from_server_version_num(facts.version_number) else {
+        return Finding::warning(subject, "the server's version is not known", "upgrade Lifeboat");
+    };
+    match Programs::find(major, workload.bin_dir.as_deref(), &search) {
+        Ok(found) => Finding::new(subject, Ok(format!("found in {}", found.directory().display()))),
+        Err(error) => Finding::warning(subject, error.to_string(), "set bin_dir; `lifeboat verify --boot` needs them"),
+    }
+}
+
+/// Asks the server for a new segment and waits until it is in the archive.
+async fn log_arrives(
+    subject: &str,
+    workload: &WorkloadConfig,
+    facts: &ServerFacts,
+    repository: &Arc<Repository>,
+    name: &str,
+) -> Finding {
+    let subject = format!("{subject} log");
+    if facts.in_recovery || !facts.role.may_switch_wal || !facts.role.may_create_restore_point {
+        return Finding::warning(
+            subject,
+            "not tried: a standby, or a role that may not switch WAL files",
+            "try it on the primary",
+        );
+    }
+    let attempt = async {
+        let client = rooms::server(workload)?.connect().await?;
+        let failed = |error| Failure::from(lifeboat_postgres::connection::Error::from_driver("switch WAL file", error));
+        let text = "select pg_walfile_name(pg_create_restore_point('lifeboat check')), pg_switch_wal()::text";
+        let row = client.query_one(text, &[]).await.map_err(failed)?;
+        let segment: String = row.get(0);
+        let begun = Instant::now();
+        while begun.elapsed() < ARCHIVE_TIME_LIMIT {
+            if repository.list_logs(name, "").await?.iter().any(|entry| entry.name == segment) {
+                return Ok(format!("segment {segment} arrived after {:.1} s", begun.elapsed().as_secs_f64()));
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        let message = format!("segment {segment} did not arrive within {} s", ARCHIVE_TIME_LIMIT.as_secs());
+        Err(Failure::new(FailureKind::Unavailable, message).with_hint(format!(
+            "set archive_command = 'lifeboat wal push %p --workload {name}' and look for its failures in the server's log"
+        )))
+    };
+    Finding::new(subject, attempt.await)
+}
+
+/// What could be brought back now.
+async fn reachable(subject: &str, repository: &Arc<Repository>, name: &str) -> Finding {
+    let subject = format!("{subject} recovery");
+    let observed = match observe(repository, name, &Target::Latest, &Silent).await {
+        Ok(observed) => observed,
+        Err(error) => return Finding::new(subject, Err(error.into())),
+    };
+    let reachable = observed.known.logs.iter().flat_map(|log| windows(&observed.known.points, log));
+    match reachable.max_by_key(|window| window.to) {
+        Some(window) => {
+            let now = jiff::Timestamp::now();
+            let ages = (human::age(window.from, now), human::age(window.to, now));
+            Finding::new(subject, Ok(format!("every moment from {} to {} can be reached", ages.0, ages.1)))
+        }
+        None => Finding::warning(
+            subject,
+            "nothing can be brought back yet",
+            format!("`lifeboat backup {name}` makes the first recovery point"),
+        ),
+    }
+}

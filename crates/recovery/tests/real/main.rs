@@ -1,0 +1,5 @@
+//! Whole recoveries with real servers: backed up, lost, brought back to every kind of target, compared.
+
+mod boot;
+mod restore;
+mod site;

@@ -1,0 +1,88 @@
+//! Restoring to a place where something is already.
+
+use crate::contents::{Contents, must_be_sound};
+use crate::world::{Plan, World, start_to_the_end};
+use anyhow::{Context, Result, ensure};
+use lifeboat_components::TestCluster;
+use lifeboat_components::postgres::Shutdown;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Guards: over an older copy only what differs is written, and what doesn't belong is removed; a block is right when
+/// its content is.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_the_same_cluster_only_what_differs_is_written() -> Result<()> {
+    let mut world = Plan::new(15).start()?;
+    let make = "create table big as select g, md5(g::text) as b from generate_series(1, 200000) g; \
+        create table small as select 1 as x";
+    world.cluster.sql(make).await?;
+    world.backup("full")?;
+    world.cluster.sql("update big set b = 'changed' where g % 50000 = 0; drop table small; checkpoint").await?;
+    world.cluster.sql("create table wrong as select g from generate_series(1, 1000) g").await?;
+    let point = world.backup("incr")?;
+    let expected = Contents::of(&world.cluster).await?;
+
+    // The accident, after the last good point, and on the very machine.
+    world.cluster.sql("delete from big where g % 2 = 0; create table accident as select 1 as x; checkpoint").await?;
+    let stray = world.cluster.sql("select pg_relation_filepath('accident')").await?.context("path")?;
+    let data = world.cluster.data_dir().display().to_string();
+    let arguments = ["restore", "shop", "--to", &data, "--immediate", "--json"];
+    let output = world.lifeboat(&arguments)?;
+    ensure!(output.code.is_some_and(|code| code != 0), "a running server was written over: {output:?}");
+    world.cluster.stop(Shutdown::Fast)?;
+    let id = point["point"].as_str().context("id")?;
+    let report = world.done(&[&arguments[..], &["--point", id]].concat())?.json()?;
+    let (all, written) =
+        (report["bytes"].as_u64().context("bytes")?, report["bytes_written"].as_u64().context("bytes_written")?);
+    ensure!(written > 0 && written < all * 3 / 4, "{written} of {all} bytes were written");
+    ensure!(!world.cluster.data_dir().join(&stray).exists(), "the file of a table that the point doesn't have stayed");
+    start_to_the_end(&mut world.cluster).await?;
+    Contents::of(&world.cluster).await?.must_be(&expected)?;
+    must_be_sound(&mut world.cluster)?;
+
+    // Once more: now nearly all is right.
+    world.cluster.stop(Shutdown::Fast)?;
+    let report = world.done(&[&arguments[..], &["--point", id]].concat())?.json()?;
+    let written = report["bytes_written"].as_u64().context("bytes_written")?;
+    ensure!(written < all / 4, "{written} of {all} bytes were written although nothing had happened");
+    Ok(())
+}
+
+/// Every file below a directory with its content.
+fn snapshot(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(snapshot(&path)?);
+        } else {
+            found.insert(path.clone(), fs::read(&path)?);
+        }
+    }
+    Ok(found)
+}
+
+fn untouched(world: &World, directory: &Path) -> Result<()> {
+    let before = snapshot(directory)?;
+    let to = directory.display().to_string();
+    let output = world.lifeboat(&["restore", "shop", "--to", &to])?;
+    ensure!(output.code.is_some_and(|code| code != 0), "{to} was written over: {output:?}");
+    ensure!(output.stderr.contains("not empty") && output.stderr.contains("hint:"), "{output:?}");
+    ensure!(snapshot(directory)? == before, "refused, and yet something in {to} changed");
+    Ok(())
+}
+
+/// Guards: a directory that is neither empty nor an older copy of this very cluster is not touched.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_directory_is_refused() -> Result<()> {
+    let world = Plan::new(15).start()?;
+    world.backup("full")?;
+    let precious = world.make_directory("precious")?;
+    fs::write(precious.join("thesis.txt"), "ten years")?;
+    world.cluster.give_to_server(&precious)?;
+    untouched(&world, &precious)?;
+    // Another cluster of the same version, stopped.
+    let other = TestCluster::builder(15).create()?;
+    untouched(&world, &other.data_dir())
+}

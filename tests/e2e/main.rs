@@ -1,0 +1,27 @@
+//! Whole recoveries: the real program, real PostgreSQL servers of every supported version, and a ledger that knows what
+//! must have come back.
+//!
+//! Every test is a disaster: something is written, backed up, lost, brought back into another directory, started and
+//! compared. What is compared is what clients were told, or the contents of every table, never what Lifeboat says
+//! about itself.
+//!
+//! Random choices print their seed; `LIFEBOAT_SEED` repeats them. Tests named `long_…` are whole where their
+//! siblings are a sample: `cargo nextest run --profile all`.
+
+mod contents;
+mod exactness;
+mod existing;
+mod ledger;
+mod load;
+mod page;
+mod program;
+mod random;
+mod relations;
+mod segments;
+mod standby;
+mod streaming;
+mod tablespaces;
+mod targets;
+mod timelines;
+mod torn;
+mod world;

@@ -1,0 +1,7 @@
+//! What goes wrong: processes killed, bytes damaged, locations lost, mistakes typed. Real program, real servers.
+//!
+//! Everything random comes from a seed that is printed; `LIFEBOAT_SEED=n` replays it.
+
+mod refusals;
+mod screens;
+mod world;

@@ -1,0 +1,1 @@
+//! Moments that can't be reached, and directories that must not be written.

@@ -1,0 +1,125 @@
+//! What a person sees, one screen per mistake, with everything that differs between two runs given a name.
+
+use crate::world::{Ran, World, finish};
+use std::fmt::Write;
+use std::process::Stdio;
+use std::time::Instant;
+
+/// Collects screens for a snapshot.
+pub struct Screens<'w> {
+    pub world: &'w World,
+    text: String,
+    names: Vec<(String, String)>,
+    cases: usize,
+}
+
+impl<'w> Screens<'w> {
+    pub fn new(world: &'w World) -> Self {
+        let mut names = vec![(world.path(".").display().to_string(), "DIR".to_owned())];
+        if let Some(cluster) = &world.cluster {
+            names.push((cluster.directory().display().to_string(), "SERVER".into()));
+            names.push((format!("port={}", cluster.port()), "port=PORT".into()));
+            names.push((format!("port {}", cluster.port()), "port PORT".into()));
+            names.push((format!(".s.PGSQL.{}", cluster.port()), ".s.PGSQL.PORT".into()));
+        }
+        Self { world, text: String::new(), names, cases: 0 }
+    }
+
+    /// From now on `found` is shown as `name`.
+    pub fn name(&mut self, found: impl Into<String>, name: &str) {
+        self.names.push((found.into(), name.into()));
+    }
+
+    /// Runs the program as configured.
+    #[track_caller]
+    pub fn case(&mut self, what: &str, code: i32, arguments: &[&str]) {
+        let configuration = self.world.configuration();
+        self.case_with(what, code, &configuration, arguments);
+    }
+
+    /// The same with one text of the configuration replaced.
+    #[track_caller]
+    pub fn changed(&mut self, what: &str, code: i32, (from, to): (&str, &str), arguments: &[&str]) {
+        let configuration = self.world.configuration();
+        assert!(configuration.contains(from), "{what}: nothing to replace");
+        self.case_with(what, code, &configuration.replacen(from, to, 1), arguments);
+    }
+
+    /// Runs the program with that configuration.
+    #[track_caller]
+    pub fn case_with(&mut self, what: &str, code: i32, configuration: &str, arguments: &[&str]) {
+        let path = self.world.write("case.toml", configuration);
+        let mut command = self.world.command(arguments);
+        command.env("LIFEBOAT_CONFIG", path).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("the program starts");
+        let ran = finish(crate::world::Started { child, at: Instant::now() }, arguments);
+        self.add(what, code, arguments, &ran);
+    }
+
+    #[track_caller]
+    pub fn add(&mut self, what: &str, code: i32, arguments: &[&str], ran: &Ran) {
+        let screen = self.steady(&ran.screen());
+        let typed = self.steady(&arguments.join(" "));
+        assert_eq!(ran.code, code, "{what}: lifeboat {typed}\n{screen}");
+        assert!(!screen.contains("panicked") && !screen.contains("internal error"), "{what}: {screen}");
+        self.cases += 1;
+        writeln!(self.text, "── {what}\n$ lifeboat {typed}\n{screen}\n").expect("write to a string");
+    }
+
+    /// All screens; fails when there are fewer than `at_least`.
+    pub fn finish(self, at_least: usize) -> String {
+        assert!(self.cases >= at_least, "{} cases", self.cases);
+        self.text
+    }
+
+    fn steady(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (found, name) in &self.names {
+            text = text.replace(found, name);
+        }
+        steady_words(&text)
+    }
+}
+
+/// Replaces times, positions, identifiers and sizes, which differ from run to run, by what they are.
+fn steady_words(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "/:.-+".contains(c);
+    let (mut steady, mut word) = (String::new(), String::new());
+    for c in text.chars().chain(['\n']) {
+        if is_part(c) {
+            word.push(c);
+        } else {
+            // A full stop or colon behind a word is not a part of it.
+            let bare = word.trim_end_matches([':', '.', '/', '-']);
+            steady.push_str(name_of(bare).unwrap_or(bare));
+            steady.push_str(&word[bare.len()..]);
+            steady.push(c);
+            word.clear();
+        }
+    }
+    steady.trim_end().to_owned()
+}
+
+fn name_of(word: &str) -> Option<&'static str> {
+    let hexadecimal = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit());
+    let digits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let position = word.split_once('/');
+    if position.is_some_and(|(high, low)| hexadecimal(high) && hexadecimal(low) && low.len() >= 5) {
+        return Some("LSN");
+    }
+    if word.starts_with("20") && word.contains('T') && word.len() >= 16 {
+        return Some(if word.ends_with('Z') && word.contains(':') { "TIME" } else { "POINT" });
+    }
+    match word.len() {
+        17..=20 if digits(word) => Some("SYSTEM"),
+        32 | 64 if hexadecimal(word) => Some("HASH"),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_differs_gets_a_name() {
+    let before = "a 0/3000028: at 2026-11-21T03:00:00.5Z; cluster 7443207777777777777, packs.";
+    assert_eq!(steady_words(before), "a LSN: at TIME; cluster SYSTEM, packs.");
+    assert_eq!(steady_words("000000010000000000000002 and 1/2"), "000000010000000000000002 and 1/2");
+}

@@ -237,7 +237,8 @@ pub fn parse(object: &str, bytes: &[u8]) -> Result<Layout> {
     parse_footer(object, header, tail, bytes.len() as u64)
 }
 
-fn parse_toc(object: &str, plain: &[u8], layout: &Layout) -> Result<Vec<Frame>> {
+/// Reads the table of contents, opened, of the object with this header and footer.
+pub fn parse_toc(object: &str, plain: &[u8], layout: &Layout) -> Result<Vec<Frame>> {
     let damaged = |what: &str| Error::corrupt(object, format!("table of contents: {what}"));
     if plain.len() != layout.frame_count as usize * TOC_ROW_BYTES {
         return Err(damaged("wrong length"));

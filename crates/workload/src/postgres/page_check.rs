@@ -25,44 +25,58 @@ pub struct PageChecker {
     pub blocks_per_segment: u32,
 }
 
+/// A page that may be damaged.
+struct Doubt {
+    index: usize,
+    block: u32,
+    found: u16,
+    expected: u16,
+    changed: bool,
+}
+
 impl PageChecker {
     /// Checks the pages in `window`, read from `file` at `at`. A page that was torn is replaced by its later self.
     pub fn check(&self, path: &str, relation: &RelationFile, file: &File, at: u64, window: &mut [u8]) -> Vec<BadPage> {
-        let mut bad = Vec::new();
-        let Some(base) = relation.first_block(self.blocks_per_segment) else { return bad };
-        for (index, page) in window.chunks_mut(BLOCK_BYTES as usize).enumerate() {
-            if page.len() < BLOCK_BYTES as usize {
+        let Some(base) = relation.first_block(self.blocks_per_segment) else { return Vec::new() };
+        let first = base.saturating_add((at / BLOCK_BYTES) as u32);
+        let mut doubts = Vec::new();
+        for (index, page) in window.chunks_exact(BLOCK_BYTES as usize).enumerate() {
+            let block = first.saturating_add(index as u32);
+            if let PageState::Bad { found, expected, .. } = check_page(page, block, Some(self.started_at)) {
+                doubts.push(Doubt { index, block, found, expected, changed: false });
+            }
+        }
+        // All doubtful pages of a window wait together: a file full of damage costs no more pauses than one page.
+        for _ in 1..READS_MAX {
+            if doubts.is_empty() {
                 break;
             }
-            let offset = at + index as u64 * BLOCK_BYTES;
-            let block = base.saturating_add((offset / BLOCK_BYTES) as u32);
-            if let PageState::Bad { found, expected, .. } = self.settle(file, offset, page, block) {
-                bad.push(BadPage { path: path.to_string(), block, found, expected });
-            }
+            std::thread::sleep(READ_PAUSE);
+            doubts.retain_mut(|doubt| self.is_still_bad(doubt, file, at, window));
         }
-        bad
+        // What kept changing is being written, and replay restores it.
+        let settled = doubts.into_iter().filter(|doubt| !doubt.changed);
+        settled
+            .map(|Doubt { block, found, expected, .. }| BadPage { path: path.to_string(), block, found, expected })
+            .collect()
     }
 
-    fn settle(&self, file: &File, offset: u64, page: &mut [u8], block: u32) -> PageState {
-        let mut state = check_page(page, block, Some(self.started_at));
-        let mut changed = false;
-        for _ in 1..READS_MAX {
-            if !matches!(state, PageState::Bad { .. }) {
-                return state;
-            }
-            std::thread::sleep(READ_PAUSE);
-            let mut again = vec![0; page.len()];
-            if file.read_exact_at(&mut again, offset).is_err() {
-                // The file became shorter: the page is no longer part of it.
-                return PageState::NewerThanBackup;
-            }
-            changed |= again != page;
-            page.copy_from_slice(&again);
-            state = check_page(page, block, Some(self.started_at));
+    fn is_still_bad(&self, doubt: &mut Doubt, file: &File, at: u64, window: &mut [u8]) -> bool {
+        let offset = doubt.index as u64 * BLOCK_BYTES;
+        let page = &mut window[offset as usize..][..BLOCK_BYTES as usize];
+        let mut again = vec![0; page.len()];
+        if file.read_exact_at(&mut again, at + offset).is_err() {
+            // The file became shorter: the page is no longer part of it.
+            return false;
         }
-        match state {
-            PageState::Bad { .. } if changed => PageState::NewerThanBackup,
-            settled => settled,
+        doubt.changed |= again != page;
+        page.copy_from_slice(&again);
+        match check_page(page, doubt.block, Some(self.started_at)) {
+            PageState::Bad { found, expected, .. } => {
+                (doubt.found, doubt.expected) = (found, expected);
+                true
+            }
+            _ => false,
         }
     }
 }

@@ -36,10 +36,10 @@ pub async fn protect(plan: Plan) -> Result<Protected> {
     let earliest_at = now();
     let earliest_lsn = parse_lsn(first["lsn_stop"].as_str().context("lsn_stop")?)?;
     for kind in ["incr", "incr"] {
-        more_rows(&world.cluster, 200).await?;
+        more_rows(&world.cluster, 120).await?;
         world.backup(kind)?;
     }
-    more_rows(&world.cluster, 200).await?;
+    more_rows(&world.cluster, 120).await?;
     let ledger = clients.stop().await?;
     load.stop()?;
     world.archive_all().await?;

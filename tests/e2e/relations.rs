@@ -171,6 +171,8 @@ async fn long_a_relation_of_more_than_one_gib() -> Result<()> {
     let file = file_of(&world.cluster, "big").await?;
     let second = PathBuf::from(format!("{}.1", file.display()));
     ensure!(fs::metadata(&second)?.len() > 0, "the relation has one file only");
+    // Reading a row for the first time notes on its page that it is committed: that changes every page once.
+    world.cluster.sql("vacuum big").await?;
     world.backup("full")?;
     world.cluster.sql("update big set b = 'short' where a % 10000 = 1").await?;
     world
@@ -179,8 +181,8 @@ async fn long_a_relation_of_more_than_one_gib() -> Result<()> {
         .await?;
     world.cluster.sql("checkpoint").await?;
     let point = world.backup("incr")?;
-    let read = point["bytes_new"].as_u64().context("bytes_new")?;
-    ensure!(read < 100 << 20, "an incremental point of 20 changed rows has {read} new bytes");
+    let new = point["bytes_new"].as_u64().context("bytes_new")?;
+    ensure!(new < 100 << 20, "an incremental point of 1000 new rows has {new} new bytes");
     same_at_point(&world, &point).await?;
     Ok(())
 }

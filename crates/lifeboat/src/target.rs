@@ -8,27 +8,14 @@ use crate::failure::{Failure, FailureKind};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_postgres::Lsn;
+use lifeboat_recovery::Target;
+use lifeboat_recovery::Target;
 
 /// A longer text is no time; it is refused before it is looked at.
 const TEXT_LENGTH_MAX: usize = 100;
 
 /// The longest name that PostgreSQL gives a restore point, in bytes.
 const NAME_LENGTH_MAX: usize = 63;
-
-/// A moment of a workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// The last that can be reached.
-    Latest,
-    /// The first consistent one of the recovery point.
-    Immediate,
-    Time(Timestamp),
-    Lsn(Lsn),
-    Xid(u32),
-    /// A point named by `pg_create_restore_point()`.
-    Name(String),
-}
 
 /// Why a text is not a moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

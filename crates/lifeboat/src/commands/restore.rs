@@ -6,12 +6,12 @@ use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::rooms;
-use crate::target::{self, Target as Moment};
+use crate::target;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_postgres::TimelineId;
 use lifeboat_recovery::{
-    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, Target, TimelineChoice, Wanted, apply,
+    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply,
     observe, owner_when_root, plan, steps,
 };
 use lifeboat_repository::{ChunkReader, PointId};
@@ -29,14 +29,7 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
         find_named("location", location, &config.locations)?;
     }
     let wanted = Wanted {
-        target: match moment {
-            Moment::Latest => Target::Latest,
-            Moment::Immediate => Target::Immediate,
-            Moment::Time(time) => Target::Time(time),
-            Moment::Lsn(lsn) => Target::Lsn(lsn),
-            Moment::Xid(xid) => Target::Xid(xid),
-            Moment::Name(name) => Target::Name(name),
-        },
+        target: moment,
         inclusive: !arguments.exclusive,
         timeline: arguments.timeline.map_or(TimelineChoice::default(), |id| TimelineChoice::Exactly(TimelineId(id))),
         point: arguments.point.clone().map(PointId),

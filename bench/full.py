@@ -23,7 +23,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lab import machine, measure
+from lab import machine, measure, stages
 from lab.shop import SEED, Shop, as_postgres, bytes_below, give_to_postgres, warm
 
 HERE = Path(__file__).resolve().parent
@@ -192,6 +192,34 @@ class Race:
         shutil.rmtree(to)
 
 
+    def profile(self, tool):
+        """Where Lifeboat's CPU time goes: one run more of each kind, none of them in the race."""
+        to, found = self.shop.directory / "restored", {}
+        tool.begin()
+        self.shop.archive_with(tool.archive)
+        for what, command, read in [
+            ("full backup", tool.command("backup", "--quiet", "--type", "full"), self.shop.data),
+            ("restore", tool.command("restore", "shop", "--to", to, "--quiet"), tool.repository),
+            ("incremental, unchanged", tool.command("backup", "--quiet", "--type", "incr"), self.shop.data),
+        ]:
+            self.shop.settle()
+            warm(read)
+            found[what] = stages.of(command, self.shop.directory)
+        self.shop.settle()
+        self.shop.archive_with("true")
+        shutil.rmtree(to)
+        return found
+
+
+def stage_table(profile):
+    """CPU seconds by stage and kind of run."""
+    lines = [f"| CPU seconds | {' | '.join(profile)} |", "|---|" + "---|" * len(profile)]
+    for stage in dict.fromkeys(stage for found in profile.values() for stage in found):
+        lines.append(f"| {stage} | {' | '.join(f'{found.get(stage, 0):.2f}' for found in profile.values())} |")
+    totals = " | ".join(f"{sum(found.values()):.2f}" for found in profile.values())
+    return "\n".join([*lines, f"| all | {totals} |"])
+
+
 def summary(results):
     """For each thing that was measured: medians, with the smallest and the largest."""
     groups = {}
@@ -255,13 +283,14 @@ def main():
     try:
         for number in range(1, options.rounds + 1):
             race.round(number, last=number == options.rounds)
+        profile = race.profile(tools[0]) if stages.available() else {}
     finally:
         shop.stop()
     facts["load_after"] = os.getloadavg()
-    table = summary(race.results)
+    table = summary(race.results) + ("\n\n" + stage_table(profile) if profile else "")
     print(table)
     stem = Path(options.keep_results) / f"full-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"
-    stem.with_suffix(".json").write_text(json.dumps({"facts": facts, "runs": race.results}, indent=1) + "\n")
+    stem.with_suffix(".json").write_text(json.dumps({"facts": facts, "runs": race.results, "cpu_seconds": profile}, indent=1) + "\n")
     stem.with_suffix(".md").write_text(f"```json\n{json.dumps(facts, indent=2)}\n```\n\n{table}\n")
     print(f"raw figures: {stem}.json", file=sys.stderr)
 

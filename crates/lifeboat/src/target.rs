@@ -9,7 +9,6 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_recovery::Target;
-use lifeboat_recovery::Target;
 
 /// A longer text is no time; it is refused before it is looked at.
 const TEXT_LENGTH_MAX: usize = 100;

@@ -48,7 +48,7 @@ pub use verify::{Damage, VerifyReport};
 
 /// Decoders of foreign bytes, for the fuzzers and for readers of other languages' tests.
 pub mod decode {
-    pub use crate::container::parse as container;
+    pub use crate::container::{parse as container, parse_toc as table_of_contents};
     pub use crate::file_map::Leaf;
     pub use crate::index::parse_fragment as index_fragment;
     pub use crate::open::{parse_key_record as key_record, parse_root as root};

@@ -321,7 +321,7 @@ impl ChunkReader {
         let start = u64::from(first.offset);
         let end = u64::from(last.offset) + u64::from(last.stored_bytes);
         let bytes = replica.location.get_range(&pack.key(), start..end).await?;
-        let opener = FrameOpener::new(&self.repository.keys, ContainerKind::Pack, &pack.salt)?;
+        let mut opener = FrameOpener::new(&self.repository.keys, ContainerKind::Pack, &pack.salt)?;
         for &number in &read.frames {
             let frame: Frame = pack.frames[number as usize];
             let from = (u64::from(frame.offset) - start) as usize;
@@ -329,7 +329,7 @@ impl ChunkReader {
                 .get(from..from + frame.stored_bytes as usize)
                 .ok_or_else(|| Error::corrupt(&object, "shorter than the index says"))?;
             let plain = opener.open(&self.repository.keys, &object, number, &frame, sealed)?;
-            sink(frame.id, &plain)?;
+            sink(frame.id, plain)?;
         }
         Ok(())
     }

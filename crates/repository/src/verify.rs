@@ -163,7 +163,7 @@ fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()>
         "packs" => {
             verify_name(key, bytes)?;
             let container = Container::open(keys, key, ContainerKind::Pack, bytes)?;
-            let opener = FrameOpener::new(keys, container.kind, &container.salt)?;
+            let mut opener = FrameOpener::new(keys, container.kind, &container.salt)?;
             for (number, frame) in container.frames.iter().enumerate() {
                 let range = frame.offset as usize..(frame.offset + frame.stored_bytes) as usize;
                 opener.open(keys, key, number as u32, frame, &bytes[range])?;

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_postgres::TimelineId;
 use lifeboat_recovery::{
-    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply,
-    observe, owner_when_root, plan, steps,
+    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply, observe,
+    owner_when_root, plan, steps,
 };
 use lifeboat_repository::{ChunkReader, PointId};
 use serde_json::json;

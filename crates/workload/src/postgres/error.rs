@@ -103,9 +103,10 @@ impl BackupError {
             }
             Self::Refused { hint, .. } | Self::Server { hint, .. } => hint.clone(),
             Self::Wal(error) => error.hint().map(str::to_owned),
-            Self::Control(_) => {
-                Some("correct data_dir; if it is right, the cluster is damaged: bring it back with `lifeboat restore`".into())
-            }
+            Self::Control(_) => Some(
+                "correct data_dir; if it is right, the cluster is damaged: bring it back with `lifeboat restore`"
+                    .into(),
+            ),
             Self::Busy { .. } => Some("wait for it, or look at it in pg_stat_activity".into()),
             _ => None,
         }

@@ -14,7 +14,7 @@ use crate::postgres::scan::with_path;
 use lifeboat_repository::{ChunkId, ChunkReader, EntryKind, Point, Progress, TreeEntry, TreeReader};
 use plan::{Targets, Work};
 use rustix::fs::{Mode, chmod};
-use sink::FileTable;
+use sink::{FileTable, FileWriter};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,9 @@ pub const CONTROL_FILE: &str = "global/pg_control";
 /// A file at the top of a directory that is being restored, removed at the end by whoever wrote it. It outlives the
 /// sweep of an older copy, so that a restore that was interrupted is known for one, and can be finished.
 pub const UNFINISHED_MARK: &str = "lifeboat.unfinished";
+
+/// One decodes while the other waits for the disk.
+const THREADS_PER_WORKER: usize = 2;
 
 /// How to write.
 #[derive(Debug, Clone)]
@@ -83,7 +86,7 @@ pub fn restore_files(
     let table = FileTable::create(&options.destination, &files, options.over_existing)?;
     report.bytes_written = write_all(reader, &handle, &work, &table, options.workers, progress)?;
     progress.phase("sync", None);
-    table.finish(&files, options.workers)?;
+    table.finish(&files)?;
     sync_directories(&tree, options)?;
     let control = tree.iter().find(|entry| entry.path == CONTROL_FILE);
     let control = control.ok_or_else(|| lifeboat_repository::Error::corrupt("tree", "has no control file"))?;
@@ -206,13 +209,13 @@ fn write_all(
     let next = AtomicUsize::new(0);
     let written = AtomicU64::new(0);
     let failure: Mutex<Option<BackupError>> = Mutex::new(None);
-    let fetch_one = |read: &lifeboat_repository::Located| -> Result<(), BackupError> {
+    let fetch_one = |read: &lifeboat_repository::Located, writer: &mut FileWriter<'_>| -> Result<(), BackupError> {
         let mut io_error = None;
         let mut sink = |id: ChunkId, bytes: &[u8]| {
             let targets: &Targets = work.targets_of(&id);
             for target in targets {
                 let part = &bytes[target.chunk_offset as usize..(target.chunk_offset + target.length) as usize];
-                if let Err(error) = table.write(target.file, target.offset, part) {
+                if let Err(error) = writer.write(target.file, target.offset, part) {
                     io_error.get_or_insert(error);
                     return Err(lifeboat_repository::Error::Internal("write a file".into()));
                 }
@@ -224,14 +227,18 @@ fn write_all(
         let result = handle.block_on(reader.fetch(read, &mut sink));
         match io_error {
             Some(error) => Err(BackupError::write(error)),
-            None => result.map_err(BackupError::from),
+            None => {
+                result?;
+                writer.flush().map_err(BackupError::write)
+            }
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..workers.max(1) {
+        for _ in 0..workers.max(1) * THREADS_PER_WORKER {
             scope.spawn(|| {
+                let mut writer = table.writer();
                 while let Some(read) = work.reads.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(error) = fetch_one(read) {
+                    if let Err(error) = fetch_one(read, &mut writer) {
                         next.store(work.reads.len(), Ordering::Relaxed);
                         failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     }

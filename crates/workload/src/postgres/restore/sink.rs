@@ -21,6 +21,11 @@ const OPEN_FILES_MAX: usize = 256;
 const ALIGNMENT_BYTES: usize = 4096;
 /// Shorter writes are left to the page cache.
 const DIRECT_BYTES_MIN: usize = 64 * 1024;
+/// What follows one another in a file is gathered into writes of up to this many bytes: a direct write waits for the
+/// disk, so it should be worth it.
+const WRITE_BYTES_MAX: usize = 1024 * 1024;
+/// Files synced at once: each waits for the disk, and the file system joins those that wait together.
+const SYNCS_AT_ONCE: usize = 16;
 
 #[repr(C, align(4096))]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -71,16 +76,19 @@ impl FileTable {
         Ok(pair)
     }
 
-    /// Writes `bytes` at `offset` of file `number`.
-    pub fn write(&self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    /// A writer for one thread.
+    pub fn writer(&self) -> FileWriter<'_> {
+        let gathered = vec![Aligned([0; ALIGNMENT_BYTES]); WRITE_BYTES_MAX / ALIGNMENT_BYTES];
+        FileWriter { table: self, gathered, file: 0, start: 0, length: 0 }
+    }
+
+    /// Writes `bytes`, which lie at an aligned address, at `offset` of file `number`.
+    fn write(&self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let named = |error| with_path(error, &self.paths[number as usize]);
         let pair = self.pair(number).map_err(named)?;
         let aligned = offset.is_multiple_of(ALIGNMENT_BYTES as u64) && bytes.len().is_multiple_of(ALIGNMENT_BYTES);
         if let (Some(direct), true) = (&pair.direct, aligned && bytes.len() >= DIRECT_BYTES_MIN) {
-            let mut blocks = vec![Aligned([0; ALIGNMENT_BYTES]); bytes.len() / ALIGNMENT_BYTES];
-            let copy: &mut [u8] = bytemuck::cast_slice_mut(&mut blocks);
-            copy.copy_from_slice(bytes);
-            match direct.write_all_at(copy, offset) {
+            match direct.write_all_at(bytes, offset) {
                 // Some file systems take the flag and refuse the write.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 result => return result.map_err(named),
@@ -90,7 +98,7 @@ impl FileTable {
     }
 
     /// Syncs all files and sets their permissions.
-    pub fn finish(self, files: &[&TreeEntry], workers: usize) -> Result<(), BackupError> {
+    pub fn finish(self, files: &[&TreeEntry]) -> Result<(), BackupError> {
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<BackupError>> = Mutex::new(None);
         let finish_one = |path: &Path, entry: &TreeEntry| -> io::Result<()> {
@@ -99,7 +107,7 @@ impl FileTable {
             file.sync_all()
         };
         std::thread::scope(|scope| {
-            for _ in 0..workers.clamp(1, 16) {
+            for _ in 0..SYNCS_AT_ONCE {
                 scope.spawn(|| {
                     while let Some((path, entry)) = take(&next, &self.paths, files) {
                         if let Err(error) = finish_one(path, entry) {
@@ -112,6 +120,47 @@ impl FileTable {
             }
         });
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+/// Gathers what follows one another, in memory of its own that is used again and again.
+pub struct FileWriter<'a> {
+    table: &'a FileTable,
+    gathered: Vec<Aligned>,
+    file: u32,
+    start: u64,
+    length: usize,
+}
+
+impl FileWriter<'_> {
+    /// Writes `bytes` at `offset` of file `number`, now or at the next [`Self::flush`].
+    pub fn write(&mut self, number: u32, offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        if number != self.file || offset != self.start + self.length as u64 {
+            self.flush()?;
+            (self.file, self.start) = (number, offset);
+        }
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(WRITE_BYTES_MAX - self.length));
+            let room: &mut [u8] = bytemuck::cast_slice_mut(&mut self.gathered);
+            room[self.length..][..now.len()].copy_from_slice(now);
+            self.length += now.len();
+            bytes = later;
+            if self.length == WRITE_BYTES_MAX {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.length > 0 {
+            let bytes: &[u8] = bytemuck::cast_slice(&self.gathered);
+            self.table.write(self.file, self.start, &bytes[..self.length])?;
+            self.start += self.length as u64;
+            self.length = 0;
+        }
+        Ok(())
     }
 }
 

@@ -169,7 +169,6 @@ fn log_is_lost(world: &World, ran: &crate::world::Ran, harm: Harm) {
 }
 
 #[test]
-#[ignore = "`verify` looks at what is stored and doesn't know which log a point needs; `points` and `restore` do"]
 fn a_segment_that_a_point_needs_and_that_is_gone_is_found() {
     let (world, _) = repository();
     let points = world.run(&["points", "--json"]).ok().json();

@@ -1,6 +1,7 @@
 //! `lifeboat verify`: prove that recovery points can be brought back.
 
 mod boot;
+mod log;
 
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};
@@ -84,7 +85,8 @@ async fn check_stored(
     let progress = progress::for_rooms(output, "verify");
     let report = repository.verify(arguments.workload.as_deref(), arguments.data, &*progress).await;
     progress.finish();
-    let report = report?;
+    let mut report = report?;
+    report.bad.extend(log::missing(&repository, arguments.workload.as_deref()).await?);
     let level = if arguments.data { "data" } else { "structure" };
     record(&repository, arguments, &report, level).await?;
     Ok((report, repository.unavailable().to_vec()))

@@ -21,27 +21,18 @@ pub fn path() -> Result<PathBuf> {
         Ok(built) => built,
         Err(error) => bail!("{} is not there ({error}); build it: cargo build -p lifeboat", program.display()),
     };
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
-    for entry in fs::read_dir(&crates).with_context(|| format!("list {}", crates.display()))? {
-        let krate = entry?.path();
-        // Not part of the program.
-        if krate.ends_with("components") {
-            continue;
-        }
-        if let Some((source, _)) = newest(&krate.join("src"))?.filter(|(_, changed)| *changed > built) {
-            bail!("{} is older than {}; build it again: cargo build -p lifeboat", program.display(), source.display());
-        }
+    if let Some(source) = changed_since(&profile.join("lifeboat.d"), built) {
+        bail!("{} is older than {source}; build it again: cargo build -p lifeboat", program.display());
     }
     Ok(program)
 }
 
-fn newest(directory: &Path) -> Result<Option<(PathBuf, SystemTime)>> {
-    let mut newest: Option<(PathBuf, SystemTime)> = None;
-    for entry in fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))? {
-        let path = entry?.path();
-        let metadata = fs::metadata(&path)?;
-        let found = if metadata.is_dir() { self::newest(&path)? } else { Some((path, metadata.modified()?)) };
-        newest = [newest, found].into_iter().flatten().max_by_key(|(_, changed)| *changed);
-    }
-    Ok(newest)
+/// A source that is newer, of those that cargo says the program was made of: `program: source source …`, where a blank
+/// in a name is written `\ `.
+fn changed_since(list: &Path, built: SystemTime) -> Option<String> {
+    let text = fs::read_to_string(list).ok()?;
+    let (_, sources) = text.lines().next()?.split_once(": ")?;
+    let marked = sources.replace("\\ ", "\0");
+    let mut names = marked.split(' ').map(|name| name.replace('\0', " "));
+    names.find(|name| fs::metadata(name).and_then(|found| found.modified()).is_ok_and(|changed| changed > built))
 }

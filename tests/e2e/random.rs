@@ -1,4 +1,6 @@
 //! Choices that can be repeated: a small generator whose seed is printed.
+//!
+//! The same seed makes the same choices. What is chosen from, such as the span of a load that has run, is each run's own.
 
 use std::time::SystemTime;
 

@@ -36,7 +36,9 @@ async fn killed_with_its_receiver(major: u16) -> Result<()> {
     receiver.child.kill()?;
     let killed = now();
     let all = clients.stop().await?;
+    // Nothing is left but the repository, the configuration and the passphrase.
     std::fs::rename(world.cluster.data_dir(), world.cluster.directory().join("burnt"))?;
+    std::fs::remove_dir_all(world.path("state"))?;
 
     let mut copy = world.restore(&[]).await?;
     let (old, young): (Vec<_>, Vec<_>) = all

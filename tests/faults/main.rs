@@ -2,6 +2,11 @@
 //!
 //! Everything random comes from a seed that is printed; `LIFEBOAT_SEED=n` replays it.
 
+mod comparison;
+mod damage;
+mod kills;
+mod outages;
+mod proxy;
 mod refusals;
 mod screens;
 mod world;

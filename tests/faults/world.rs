@@ -5,6 +5,7 @@
 use lifeboat_components::{Account, TestCluster, postgres};
 use serde_json::Value;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Much longer than anything here takes on two busy cores.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one run left behind.
 #[derive(Debug)]
@@ -191,11 +192,31 @@ pub struct Started {
     pub at: Instant,
 }
 
-pub fn finish(started: Started, arguments: &[&str]) -> Ran {
-    let output = started.child.wait_with_output().expect("the program ends");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is text");
-    let code = output.status.code().unwrap_or_else(|| panic!("{arguments:?} was killed: {}", output.status));
-    Ran { code, stdout: text(output.stdout), stderr: text(output.stderr), took: started.at.elapsed() }
+/// Waits for its end, which must come by itself.
+pub fn finish(mut started: Started, arguments: &[&str]) -> Ran {
+    let drain = |stream: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stream.map(|mut stream| stream.read_to_string(&mut text));
+            text
+        })
+    };
+    let stdout = drain(started.child.stdout.take().map(|stream| Box::new(stream) as _));
+    let stderr = drain(started.child.stderr.take().map(|stream| Box::new(stream) as _));
+    let status = loop {
+        match started.child.try_wait().expect("wait for the program") {
+            Some(status) => break status,
+            None if started.at.elapsed() > PATIENCE => {
+                let _ = started.child.kill();
+                break started.child.wait().expect("wait for the program");
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let took = started.at.elapsed();
+    let (stdout, stderr) = (stdout.join().expect("read its output"), stderr.join().expect("read its errors"));
+    let code = status.code().unwrap_or_else(|| panic!("{arguments:?} didn't end within {PATIENCE:?}:\n{stderr}"));
+    Ran { code, stdout, stderr, took }
 }
 
 /// Looks again and again until the condition holds; fails when it never does.

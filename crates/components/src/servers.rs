@@ -1,4 +1,8 @@
-//! Imitations of the clouds' storage interfaces, on loopback. Each stops, and forgets everything, on drop.
+//! Stores on loopback: imitations of the clouds' interfaces, and Garage. Each stops, and forgets everything, on drop.
+
+mod garage;
+
+pub use garage::{GARAGE_KEY_ID, GARAGE_SECRET, Garage, garage};
 
 use crate::command::last_lines;
 use crate::{Component, free_port, install};

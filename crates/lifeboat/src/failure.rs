@@ -84,7 +84,11 @@ impl Failure {
     fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
         let mut next = error.source();
         while let Some(cause) = next {
-            self.causes.push(cause.to_string());
+            let said = cause.to_string();
+            // Some libraries repeat their cause in their own words.
+            if !self.causes.iter().chain([&self.message]).any(|before| before.contains(&said)) {
+                self.causes.push(said);
+            }
             next = cause.source();
         }
         self

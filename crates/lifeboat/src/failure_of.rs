@@ -91,7 +91,7 @@ impl From<ServerError> for Failure {
 fn backup_kind(error: &BackupError) -> FailureKind {
     match error {
         BackupError::Repository(error) => repository_kind(error),
-        BackupError::Read(error) | BackupError::State(error) => io_kind(error),
+        BackupError::Read(error) | BackupError::Write(error) | BackupError::State(error) => io_kind(error),
         BackupError::Refused { .. } => FailureKind::Usage,
         BackupError::Busy { .. } => FailureKind::Locked,
         BackupError::Server { source, .. } => server_kind(source.kind()),

@@ -57,9 +57,9 @@ impl Error {
     /// What to type or look at next, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self.kind {
-            ErrorKind::Denied => Some("check the access key and that it may read, write and list here"),
-            ErrorKind::NoContainer => Some("create the bucket, container or directory first, or correct the url"),
-            ErrorKind::Full => Some("free space there, or let `lifeboat prune` remove what retention no longer needs"),
+            ErrorKind::Denied => Some("check the access key, or who owns the directory: we must read, write and list here"),
+            ErrorKind::NoContainer => Some("`lifeboat init` makes a directory, the owner of a bucket or container makes that; or correct the url"),
+            ErrorKind::Full => Some("free space there, or make it larger; the next run catches up by itself"),
             ErrorKind::Unavailable => Some("check the endpoint and the network; the next run catches up by itself"),
             ErrorKind::ClockSkew => Some("set this machine's clock (ntp) and try again"),
             _ => None,

@@ -21,6 +21,10 @@ pub fn run(global: &Global, arguments: &CopyArguments, output: &Output) -> Resul
     let names = [arguments.from.clone(), arguments.to.clone()];
     let report = rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &names, output).await?;
+        if let Some((name, reason)) = repository.unavailable().first() {
+            return Err(Failure::new(FailureKind::Unavailable, format!("location {name} can't be used: {reason}"))
+                .with_hint("bring it back; a location that is new gets its repository by `lifeboat init` first"));
+        }
         let plan = repository.plan_copy(&arguments.from, &arguments.to).await?;
         let progress = progress::for_rooms(output, "copy");
         progress.phase("copy", Some(plan.objects.iter().map(|(_, size)| size).sum()));

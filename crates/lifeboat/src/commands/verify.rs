@@ -11,7 +11,6 @@ use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_repository::{PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
@@ -23,13 +22,14 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         find_named("workload", name, &config.workloads)?;
     }
     let runtime = rooms::runtime()?;
-    let report = runtime.block_on(check_stored(&config, arguments, output))?;
+    let (report, left_out) = runtime.block_on(check_stored(&config, arguments, output))?;
     tell(&report, output)?;
     let mut document = json!({
         "checked": report.objects,
         "bytes": report.bytes,
         "points": report.points,
         "bad": report.bad,
+        "left_out": left_out,
     });
     let mut booted = Vec::new();
     if arguments.boot && report.bad.is_empty() {
@@ -49,7 +49,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         .after_its_document());
     }
     if report.bad.is_empty() {
-        return Ok(());
+        return all_looked_at(&left_out);
     }
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
         .with_hint(
@@ -58,7 +58,23 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         .after_its_document())
 }
 
-async fn check_stored(config: &Config, arguments: &VerifyArguments, output: &Output) -> Result<VerifyReport, Failure> {
+/// What nobody looked at has not passed.
+fn all_looked_at(left_out: &[(String, String)]) -> Result<(), Failure> {
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
+    let message = format!("nothing bad was found, but {} could not be looked at", names.join(", "));
+    Err(Failure::new(FailureKind::Unavailable, message)
+        .with_hint("the reason is above; to look at one location only: `lifeboat verify --from LOCATION`")
+        .after_its_document())
+}
+
+async fn check_stored(
+    config: &Config,
+    arguments: &VerifyArguments,
+    output: &Output,
+) -> Result<(VerifyReport, Vec<(String, String)>), Failure> {
     let names = match (&arguments.workload, &arguments.from) {
         (_, Some(location)) => vec![location.clone()],
         (Some(workload), None) => wal::locations(config, workload, None),
@@ -71,7 +87,7 @@ async fn check_stored(config: &Config, arguments: &VerifyArguments, output: &Out
     let report = report?;
     let level = if arguments.data { "data" } else { "structure" };
     record(&repository, arguments, &report, level).await?;
-    Ok(report)
+    Ok((report, repository.unavailable().to_vec()))
 }
 
 /// Keeps the result with every point that was followed.
@@ -81,12 +97,12 @@ async fn record(
     report: &VerifyReport,
     level: &str,
 ) -> Result<(), Failure> {
-    let damaged: BTreeSet<&str> = report.bad.iter().map(|damage| damage.object.as_str()).collect();
+    // Which points lean on a damaged pack isn't told: none passes while anything is bad.
+    let passed = report.bad.is_empty();
     for header in repository.list_points(arguments.workload.as_deref()).await? {
         if arguments.point.as_ref().is_some_and(|wanted| *wanted != header.id.0) {
             continue;
         }
-        let passed = report.bad.is_empty() || !damaged.contains(header.key().as_str());
         let details = json!({ "objects": report.objects, "bytes": report.bytes, "bad": report.bad.len() });
         keep(repository, header.id, &header.workload, passed, level, details).await?;
     }

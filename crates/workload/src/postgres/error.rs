@@ -11,6 +11,9 @@ pub enum BackupError {
     /// A file of the cluster cannot be read.
     #[error("read the data directory")]
     Read(#[source] std::io::Error),
+    /// A file of the cluster that is brought back cannot be written.
+    #[error("write what is restored")]
+    Write(#[source] std::io::Error),
     /// What was asked for cannot be done as things are. The sentence says what to change.
     #[error("{what}")]
     Refused {
@@ -36,8 +39,8 @@ pub enum BackupError {
         source: lifeboat_postgres::connection::Error,
     },
     /// The control file cannot be used.
-    #[error(transparent)]
-    Control(lifeboat_postgres::control::ControlError),
+    #[error("the control file of the data directory can't be used")]
+    Control(#[source] lifeboat_postgres::control::ControlError),
     /// The write-ahead log cannot be stored or asked for.
     #[error(transparent)]
     Wal(crate::postgres::wal::WalError),
@@ -55,12 +58,13 @@ impl BackupError {
         Self::Read(error)
     }
 
+    /// A file that cannot be written.
+    pub fn write(error: std::io::Error) -> Self {
+        Self::Write(error)
+    }
+
     /// An error of the server or its connection.
     pub fn server(error: lifeboat_postgres::connection::Error) -> Self {
-        use lifeboat_postgres::connection::ErrorKind;
-        if error.kind() == ErrorKind::Busy {
-            return Self::Busy { workload: "this workload".into(), holder: error.to_string() };
-        }
         Self::Server { hint: error.hint().map(str::to_owned), source: error }
     }
 
@@ -91,8 +95,17 @@ impl BackupError {
             Self::Read(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run as the user that owns the data directory (usually postgres)".into())
             }
+            Self::Write(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Some("make room there, then run it again: it goes on where it stopped".into())
+            }
+            Self::Write(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run as the user that shall own it (usually postgres)".into())
+            }
             Self::Refused { hint, .. } | Self::Server { hint, .. } => hint.clone(),
             Self::Wal(error) => error.hint().map(str::to_owned),
+            Self::Control(_) => {
+                Some("correct data_dir; if it is right, the cluster is damaged: bring it back with `lifeboat restore`".into())
+            }
             Self::Busy { .. } => Some("wait for it, or look at it in pg_stat_activity".into()),
             _ => None,
         }

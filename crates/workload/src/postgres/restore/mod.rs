@@ -115,7 +115,7 @@ pub fn write_small(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
         std::fs::rename(&temporary, path)?;
         std::fs::File::open(directory)?.sync_all()
     };
-    write().map_err(|error| BackupError::read(with_path(error, path)))
+    write().map_err(|error| BackupError::write(with_path(error, path)))
 }
 
 /// Tablespaces must not lead into one another or into the data directory.
@@ -156,7 +156,7 @@ fn remove_control(destination: &Path) -> Result<(), BackupError> {
     match std::fs::remove_file(&path) {
         Ok(()) => sync_directory(&destination.join("global")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(BackupError::read(with_path(error, &path))),
+        Err(error) => Err(BackupError::write(with_path(error, &path))),
     }
 }
 
@@ -183,7 +183,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), BackupError> {
         // Never wider than the group may read: that is all PostgreSQL accepts.
         Ok(chmod(path, Mode::from_raw_mode(mode & 0o750 | 0o700))?)
     };
-    make().map_err(|error| BackupError::read(with_path(error, path)))
+    make().map_err(|error| BackupError::write(with_path(error, path)))
 }
 
 fn make_link(place: &Path, link: &Path) -> Result<(), BackupError> {
@@ -195,7 +195,7 @@ fn make_link(place: &Path, link: &Path) -> Result<(), BackupError> {
         }
         std::os::unix::fs::symlink(place, link)
     };
-    make().map_err(|error| BackupError::read(with_path(error, link)))
+    make().map_err(|error| BackupError::write(with_path(error, link)))
 }
 
 fn write_all(
@@ -226,10 +226,10 @@ fn write_all(
         };
         let result = handle.block_on(reader.fetch(read, &mut sink));
         match io_error {
-            Some(error) => Err(BackupError::read(error)),
+            Some(error) => Err(BackupError::write(error)),
             None => {
                 result?;
-                writer.flush().map_err(BackupError::read)
+                writer.flush().map_err(BackupError::write)
             }
         }
     };
@@ -254,7 +254,7 @@ fn write_all(
 
 fn sync_directory(path: &Path) -> Result<(), BackupError> {
     let sync = || std::fs::File::open(path)?.sync_all();
-    sync().map_err(|error| BackupError::read(with_path(error, path)))
+    sync().map_err(|error| BackupError::write(with_path(error, path)))
 }
 
 fn sync_directories(tree: &[TreeEntry], options: &RestoreOptions) -> Result<(), BackupError> {

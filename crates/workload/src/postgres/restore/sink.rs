@@ -54,7 +54,7 @@ impl FileTable {
         let mut paths = Vec::with_capacity(files.len());
         for entry in files {
             let path = destination.join(&entry.path);
-            create_sized(&path, entry, over_existing).map_err(|error| BackupError::read(with_path(error, &path)))?;
+            create_sized(&path, entry, over_existing).map_err(|error| BackupError::write(with_path(error, &path)))?;
             paths.push(path);
         }
         Ok(Self { paths, open: Mutex::default() })
@@ -111,7 +111,7 @@ impl FileTable {
                 scope.spawn(|| {
                     while let Some((path, entry)) = take(&next, &self.paths, files) {
                         if let Err(error) = finish_one(path, entry) {
-                            let error = BackupError::read(with_path(error, path));
+                            let error = BackupError::write(with_path(error, path));
                             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                             return;
                         }

@@ -56,6 +56,14 @@ pub enum WalError {
         /// What it should be.
         expected: u64,
     },
+    /// The file can't be what its name says.
+    #[error("refuse {name}: {what}")]
+    Content {
+        /// The file.
+        name: String,
+        /// Why.
+        what: String,
+    },
     /// The file changed, or was replaced, while it was read.
     #[error("{name} changed while it was read")]
     Changed {
@@ -195,7 +203,7 @@ impl WalError {
             Self::Gap { .. } => {
                 Some("take a backup now: `lifeboat backup`; raise max_slot_wal_keep_size or wal_keep_size")
             }
-            Self::Segment { .. } | Self::UnknownCluster { .. } => {
+            Self::Segment { .. } | Self::Content { .. } | Self::UnknownCluster { .. } => {
                 Some("archive_command = 'lifeboat wal push %p' runs in the data directory and takes files of pg_wal")
             }
             _ => None,

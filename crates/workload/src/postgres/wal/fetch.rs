@@ -71,7 +71,11 @@ pub(crate) async fn content(
     let text = name.to_string();
     let listing = archive.list(&prefix_of(archive, name)).await?;
     if let Some(entry) = the_one(&listing, &text)? {
-        let object = archive.repository.get_log(&archive.workload, entry, &mut Vec::new()).await?;
+        let mut notes = Vec::new();
+        let object = archive.repository.get_log(&archive.workload, entry, &mut notes).await?;
+        for note in notes {
+            tracing::warn!("{text} came from another location: {note}");
+        }
         if let WalFileName::Segment(segment) = name {
             check(archive, segment, &object.bytes)?;
         }

@@ -184,8 +184,8 @@ pub(crate) fn check(archive: &WalArchive, name: WalFileName, bytes: &[u8]) -> Re
             }
         }
         WalFileName::History(timeline) => {
-            let damaged = |what: String| WalError::Damaged { name: text.clone(), what };
-            TimelineHistory::parse(timeline, bytes).map_err(|error| damaged(error.to_string()))?;
+            let refused = |what: String| WalError::Content { name: text.clone(), what };
+            TimelineHistory::parse(timeline, bytes).map_err(|error| refused(error.to_string()))?;
         }
         WalFileName::Backup { .. } if bytes.len() > LABEL_BYTES_MAX.min(HISTORY_BYTES_MAX) => {
             return Err(length(LABEL_BYTES_MAX as u64));

@@ -133,7 +133,10 @@ pub(crate) fn read_stable(path: &Path) -> Result<Vec<u8>> {
     let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut file = File::open(path).map_err(failed())?;
     let before = file.metadata().map_err(failed())?;
-    if !before.is_file() || before.len() > FILE_BYTES_MAX {
+    if !before.is_file() {
+        return Err(WalError::Content { name: name(), what: "it is not a file".into() });
+    }
+    if before.len() > FILE_BYTES_MAX {
         return Err(WalError::Length { name: name(), found: before.len(), expected: FILE_BYTES_MAX });
     }
     let mut content = Vec::with_capacity(usize::try_from(before.len()).unwrap_or_default());

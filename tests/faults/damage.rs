@@ -1,0 +1,169 @@
+//! One object of each kind damaged in one way: `verify --data` finds it, and a restore takes it from the other location
+//! and says so, or refuses and names what is lost. (Every single bit: see the tests of `repository`.)
+
+use crate::comparison::{
+    archive_everything, change, content, content_of_restored, content_when_started, make_table,
+};
+use crate::world::World;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Harm {
+    /// One bit, so far into the object as the number says, of 1000.
+    Flip(u64),
+    Truncate,
+    Remove,
+}
+
+/// Folder of the objects, and what is done to the largest of them.
+const CASES: &[(&str, Harm)] = &[
+    ("lifeboat.json", Harm::Flip(500)),
+    ("lifeboat.json", Harm::Remove),
+    ("keys", Harm::Flip(500)),
+    ("keys", Harm::Remove),
+    ("packs", Harm::Flip(300)),
+    ("packs", Harm::Flip(995)),
+    ("packs", Harm::Truncate),
+    ("packs", Harm::Remove),
+    ("index", Harm::Flip(500)),
+    ("index", Harm::Remove),
+    ("points", Harm::Flip(500)),
+    ("points", Harm::Truncate),
+    ("points", Harm::Remove),
+    ("wal", Harm::Flip(500)),
+    ("wal", Harm::Truncate),
+    ("wal", Harm::Remove),
+];
+
+/// Made once for each test: a point, and the log behind it.
+fn repository() -> (World, String) {
+    let world = World::with_cluster(|builder| builder);
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    change(&world, 1);
+    archive_everything(&world);
+    let expected = content(&world);
+    (world, expected)
+}
+
+/// The largest object of a kind: for `wal`, the newest segment.
+fn object(location: &Path, kind: &str) -> PathBuf {
+    let mut found = Vec::new();
+    collect(&location.join(kind), &mut found);
+    let value = |path: &PathBuf| match kind {
+        "wal" => (0, path.clone()),
+        _ => (fs::metadata(path).expect("its size").len(), path.clone()),
+    };
+    let is_segment = |path: &&PathBuf| kind != "wal" || path.metadata().is_ok_and(|file| file.len() > 1000);
+    let path = found.iter().filter(is_segment).max_by_key(|path| value(path));
+    path.unwrap_or_else(|| panic!("no object in {kind}")).clone()
+}
+
+fn collect(path: &Path, found: &mut Vec<PathBuf>) {
+    if path.is_file() {
+        found.push(path.to_path_buf());
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        collect(&entry.path(), found);
+    }
+}
+
+impl Harm {
+    fn apply(self, path: &Path, before: &[u8]) {
+        let after = match self {
+            Self::Remove => return fs::remove_file(path).expect("remove an object"),
+            Self::Truncate => before[..before.len() / 2].to_vec(),
+            Self::Flip(place) => {
+                let at = (before.len() as u64 * place / 1000) as usize;
+                let mut after = before.to_vec();
+                after[at] ^= 0x10;
+                after
+            }
+        };
+        fs::write(path, after).expect("damage an object");
+    }
+}
+
+#[test]
+fn the_other_location_helps_and_it_is_said() {
+    let (world, expected) = repository();
+    for (number, (kind, harm)) in CASES.iter().enumerate() {
+        let path = object(&world.path("first"), kind);
+        let before = fs::read(&path).expect("read an object");
+        harm.apply(&path, &before);
+        let found = world.run(&["verify", "--data"]);
+        let message = found.screen();
+        assert!([4, 5].contains(&found.code), "{kind} {harm:?} was not found:\n{message}");
+        assert!(*kind != "packs" || !passed(&world), "{kind} {harm:?}: the point is said to have passed");
+        assert!(message.contains("first"), "{kind} {harm:?}: it doesn't say where:\n{message}");
+        let to = world.path(&format!("new-{number}"));
+        let ran = world.run(&["restore", "shop", "--to", &to.display().to_string()]);
+        assert_eq!(ran.code, 0, "{kind} {harm:?}: {}", ran.screen());
+        if *kind == "packs" && *harm == Harm::Flip(300) {
+            assert!(ran.stderr.contains("first"), "it doesn't say that another location helped: {}", ran.screen());
+        }
+        if number % 5 == 4 || *kind == "wal" {
+            let restored = content_when_started(&world, to);
+            assert_eq!(restored, expected, "{kind} {harm:?}");
+        } else {
+            fs::remove_dir_all(to).expect("remove what was restored");
+        }
+        fs::write(&path, before).expect("mend an object");
+        world.give_away(&path);
+    }
+    assert_eq!(content_of_restored(&world, "whole", &[]), expected);
+}
+
+/// What is noted about the point.
+fn passed(world: &World) -> bool {
+    let points = world.run(&["points", "--json"]).ok().json();
+    points["points"][0]["verification"]["passed"].as_bool().expect("it was verified")
+}
+
+#[test]
+fn alone_it_is_refused_and_what_is_lost_is_named() {
+    let (world, expected) = repository();
+    fs::rename(world.path("second"), world.path("away")).expect("lose a location");
+    let only = world.configuration().replace("kind = ", "locations = [\"first\"]\nkind = ");
+    world.write("lifeboat.toml", only.replace("[location.second]", "[location.lost]"));
+    for (number, (kind, harm)) in CASES.iter().enumerate() {
+        let path = object(&world.path("first"), kind);
+        let before = fs::read(&path).expect("read an object");
+        harm.apply(&path, &before);
+        let found = world.run(&["verify", "shop", "--data"]);
+        assert_ne!(found.code, 0, "{kind} {harm:?} was not found:\n{}", found.screen());
+        let to = world.path(&format!("new-{number}"));
+        let ran = world.run(&["restore", "shop", "--to", &to.display().to_string()]);
+        let what = format!("{kind} {harm:?}");
+        if *kind == "wal" {
+            log_is_lost(&world, &ran, *harm);
+        } else if ran.code == 0 {
+            // The tables of contents and the index are there twice: one of them is enough.
+            assert!(*kind == "index" || (*kind, *harm) == ("packs", Harm::Flip(995)), "{what}: {}", ran.screen());
+            assert_eq!(content_when_started(&world, to), expected, "{what}");
+        } else {
+            // What is not there at all can't be told from what never was.
+            let never_was = *harm == Harm::Remove && ["lifeboat.json", "points"].contains(kind);
+            assert_eq!(ran.code, if never_was { 3 } else { 6 }, "{what}: {}", ran.screen());
+            assert!(!to.join("global/pg_control").exists(), "{what}: what was left could be started");
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let named = never_was || ran.stderr.contains(&name) || ran.stderr.contains(kind);
+            assert!(named, "{what}: it doesn't name what is lost: {}", ran.screen());
+        }
+        fs::write(&path, before).expect("mend an object");
+        world.give_away(&path);
+    }
+}
+
+/// The log is only asked for by the restored server: what is damaged stops it, and never looks like the log's end.
+fn log_is_lost(world: &World, ran: &crate::world::Ran, harm: Harm) {
+    if ran.code == 0 && harm != Harm::Remove {
+        let name = object(&world.path("first"), "wal");
+        let name = name.file_name().expect("a name").to_string_lossy()[..24].to_owned();
+        let fetched = world.run(&["wal", "fetch", "--no-prefetch", &name, "into"]);
+        assert_eq!(fetched.code, 134, "{}", fetched.screen());
+        assert!(fetched.stderr.contains(&name), "{}", fetched.screen());
+    }
+}

@@ -240,6 +240,16 @@ def summary(results):
     return "\n".join(lines)
 
 
+def keep(stem, facts, results, profile):
+    """Writes what there is so far: every figure, and the tables made of them."""
+    facts = {**facts, "load_after": os.getloadavg()}
+    tables = summary(results) + ("\n\n" + stage_table(profile) if profile else "")
+    raw = json.dumps({"facts": facts, "runs": results, "cpu_seconds": profile}, indent=1)
+    stem.with_suffix(".json").write_text(raw + "\n")
+    stem.with_suffix(".md").write_text(f"```json\n{json.dumps(facts, indent=2)}\n```\n\n{tables}\n")
+    return tables
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lifeboat", default=HERE.parent / "target/release/lifeboat", help="the program to race")
@@ -279,19 +289,16 @@ def main():
         "rounds": options.rounds,
     }
     print(json.dumps(facts, indent=2), flush=True)
+    stem = Path(options.keep_results) / f"full-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"
     shop.start()
     try:
         for number in range(1, options.rounds + 1):
             race.round(number, last=number == options.rounds)
+            keep(stem, facts, race.results, {})
         profile = race.profile(tools[0]) if stages.available() else {}
     finally:
         shop.stop()
-    facts["load_after"] = os.getloadavg()
-    table = summary(race.results) + ("\n\n" + stage_table(profile) if profile else "")
-    print(table)
-    stem = Path(options.keep_results) / f"full-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"
-    stem.with_suffix(".json").write_text(json.dumps({"facts": facts, "runs": race.results, "cpu_seconds": profile}, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(f"```json\n{json.dumps(facts, indent=2)}\n```\n\n{table}\n")
+    print(keep(stem, facts, race.results, profile))
     print(f"raw figures: {stem}.json", file=sys.stderr)
 
 

@@ -119,7 +119,7 @@ class Race:
     """The rounds, and what they gave."""
 
     def __init__(self, shop, tools, base_backups):
-        self.shop, self.tools, self.base_backups, self.results = shop, tools, base_backups, []
+        self.shop, self.tools, self.base_backups, self.results, self.sums = shop, tools, base_backups, [], ""
 
     def note(self, number, tool, what, cost, **more):
         self.results.append({"round": number, "tool": tool, "what": what, **cost.figures(), **more})
@@ -152,7 +152,7 @@ class Race:
         shutil.rmtree(to)
 
     def ask(self, restored, tool):
-        """Starts what was restored, and compares it with the original."""
+        """Starts what was restored, and compares it with the original as it was."""
         with open(restored / "postgresql.auto.conf", "a") as settings:
             settings.write(f"\nport = 6155\nunix_socket_directories = '{self.shop.directory}'\narchive_mode = off\n")
         log = self.shop.directory / "restored.log"
@@ -161,13 +161,15 @@ class Race:
             found = self.shop.call("psql", "-XAtq", "-p", "6155", "-c", SUMS)
         finally:
             self.shop.call("pg_ctl", "-D", restored, "-m", "immediate", "-w", "stop")
-        if found != self.shop.call("psql", "-XAtq", "-c", SUMS):
+        if found != self.sums:
             raise RuntimeError(f"what {tool.name} restored is not the original: {found}")
         print(f"  what {tool.name} restored starts, and is the original", flush=True)
 
     def round(self, number, last):
         tools = self.tools if number % 2 else self.tools[::-1]
         print(f"round {number}: {', then '.join(tool.name for tool in tools)}", flush=True)
+        # Reading sets hint bits: now, not between two backups that should find nothing changed.
+        self.sums = self.shop.call("psql", "-XAtq", "-c", SUMS)
         for tool in tools:
             tool.begin()
             self.backup(number, tool, "full backup", "full")
@@ -240,6 +242,16 @@ def summary(results):
     return "\n".join(lines)
 
 
+def keep(stem, facts, results, profile):
+    """Writes what there is so far: every figure, and the tables made of them."""
+    facts = {**facts, "load_after": os.getloadavg()}
+    tables = summary(results) + ("\n\n" + stage_table(profile) if profile else "")
+    raw = json.dumps({"facts": facts, "runs": results, "cpu_seconds": profile}, indent=1)
+    stem.with_suffix(".json").write_text(raw + "\n")
+    stem.with_suffix(".md").write_text(f"```json\n{json.dumps(facts, indent=2)}\n```\n\n{tables}\n")
+    return tables
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lifeboat", default=HERE.parent / "target/release/lifeboat", help="the program to race")
@@ -279,19 +291,16 @@ def main():
         "rounds": options.rounds,
     }
     print(json.dumps(facts, indent=2), flush=True)
+    stem = Path(options.keep_results) / f"full-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"
     shop.start()
     try:
         for number in range(1, options.rounds + 1):
             race.round(number, last=number == options.rounds)
+            keep(stem, facts, race.results, {})
         profile = race.profile(tools[0]) if stages.available() else {}
     finally:
         shop.stop()
-    facts["load_after"] = os.getloadavg()
-    table = summary(race.results) + ("\n\n" + stage_table(profile) if profile else "")
-    print(table)
-    stem = Path(options.keep_results) / f"full-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"
-    stem.with_suffix(".json").write_text(json.dumps({"facts": facts, "runs": race.results, "cpu_seconds": profile}, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(f"```json\n{json.dumps(facts, indent=2)}\n```\n\n{table}\n")
+    print(keep(stem, facts, race.results, profile))
     print(f"raw figures: {stem}.json", file=sys.stderr)
 
 

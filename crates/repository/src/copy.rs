@@ -82,6 +82,21 @@ impl Repository {
         Ok(CopyPlan { from: from.into(), to: to.into(), objects })
     }
 
+    /// Brings every reachable location up to date with the others. Says what was copied, and what is still behind.
+    pub async fn bring_up_to_date(&self) -> Vec<String> {
+        if self.replicas.len() < 2 {
+            return Vec::new();
+        }
+        match heal(self).await {
+            Ok(Healed { reports, behind }) => {
+                let copied = reports.iter().map(|(from, report)| format!("brought up to date from {from}: {report}"));
+                let missed = behind.iter().map(|(name, reason)| format!("location {name} is behind: {reason}"));
+                copied.chain(missed).collect()
+            }
+            Err(error) => vec![describe(&error)],
+        }
+    }
+
     /// Carries a plan out. `copied` is told the size of each object, in bytes.
     pub async fn apply_copy(&self, plan: &CopyPlan, copied: &(dyn Fn(u64) + Sync)) -> Result<CopyReport> {
         let (from, to) = (self.replica(&plan.from)?, self.replica(&plan.to)?);

@@ -132,6 +132,9 @@ pub async fn backup(
         result = ensure(&repository, &needed, request.wal_time_limit) => result?,
         () = cancelled(cancel) => return Err(BackupError::Interrupted),
     }
+    // The archiver leaves a location alone for a while after a failure: what of this backup's log it passed by must be
+    // there too before the point is.
+    notes.extend(repository.bring_up_to_date().await);
     progress.phase("commit", None);
     let finished_at = jiff::Timestamp::now();
     let details = details_of(request, &observed, &start, &stop, &read.captured)?;

@@ -9,9 +9,13 @@
 
 mod builder;
 mod footer;
+mod packing;
+mod pages;
 
-pub use builder::{Builder, Sealed, compressor};
+pub use builder::{Builder, Sealed};
 pub use footer::{FOOTER_BYTES, Layout, parse_footer, parse_header};
+pub use packing::{Packer, Packing, Shape, Unpacker};
+pub use pages::{filter as filter_pages, unfilter as unfilter_pages};
 
 use crate::chunk::{CHUNK_BYTES_MAX, ChunkId};
 use crate::error::{Error, Result};
@@ -69,11 +73,30 @@ pub struct Frame {
     pub stored_bytes: u32,
     /// Plaintext length in bytes.
     pub plain_bytes: u32,
-    /// Whether the plaintext was compressed with zstd before sealing.
-    pub compressed: bool,
+    /// What was done to the plaintext before sealing.
+    pub packing: Packing,
 }
 
 impl Frame {
+    /// The row in a table of contents, and in a fragment of the index.
+    pub fn row(&self) -> [u8; TOC_ROW_BYTES] {
+        let mut row = [0; TOC_ROW_BYTES];
+        row[..32].copy_from_slice(&self.id.0);
+        let words = [self.offset, self.stored_bytes, self.plain_bytes, self.packing as u32];
+        for (place, word) in row[32..].as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+        row
+    }
+
+    /// Reads a row. Whether its numbers make sense is for the caller to ask.
+    pub fn of_row(row: &[u8; TOC_ROW_BYTES]) -> Option<Self> {
+        let word = |at: usize| u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
+        let id = ChunkId(*row.first_chunk()?);
+        let packing = Packing::from_number(word(44))?;
+        Some(Self { id, offset: word(32), stored_bytes: word(36), plain_bytes: word(40), packing })
+    }
+
     /// Whether plaintext and stored length can belong together: what doesn't shrink is stored as it is.
     pub(crate) fn has_sane_sizes(&self) -> bool {
         let (plain, stored) = (self.plain_bytes as usize, self.stored_bytes as usize);
@@ -182,18 +205,15 @@ impl Container {
 pub struct FrameOpener {
     key: LessSafeKey,
     kind: ContainerKind,
-    decompressor: zstd::bulk::Decompressor<'static>,
+    unpacker: Unpacker,
     packed: Vec<u8>,
-    plain: Vec<u8>,
 }
 
 impl FrameOpener {
     /// For the object of `kind` with this salt.
     pub fn new(keys: &Keys, kind: ContainerKind, salt: &[u8; 32]) -> Result<Self> {
-        let decompressor =
-            zstd::bulk::Decompressor::new().map_err(|error| Error::Internal(format!("start zstd: {error}")))?;
         let key = keys.object_key(salt, kind as u8)?;
-        Ok(Self { key, kind, decompressor, packed: Vec::new(), plain: Vec::with_capacity(CHUNK_BYTES_MAX) })
+        Ok(Self { key, kind, unpacker: Unpacker::new()?, packed: Vec::new() })
     }
 
     /// Decrypts, decompresses and checks one frame against its id.
@@ -210,15 +230,7 @@ impl FrameOpener {
             .key
             .open_in_place(nonce(number), place(self.kind, number), &mut self.packed)
             .map_err(|_| damaged("the bytes are not what was sealed"))?;
-        let plain: &[u8] = if frame.compressed {
-            self.plain.clear();
-            self.decompressor
-                .decompress_to_buffer(packed, &mut self.plain)
-                .map_err(|_| damaged("doesn't decompress"))?;
-            &self.plain
-        } else {
-            packed
-        };
+        let plain = self.unpacker.unpack(packed, frame.packing).ok_or_else(|| damaged("doesn't decompress"))?;
         if plain.len() != plain_bytes {
             return Err(damaged("wrong length after decompression"));
         }
@@ -245,21 +257,8 @@ pub fn parse_toc(object: &str, plain: &[u8], layout: &Layout) -> Result<Vec<Fram
     }
     let mut expected_offset = layout.header_bytes;
     let mut frames = Vec::with_capacity(layout.frame_count as usize);
-    for row in plain.chunks_exact(TOC_ROW_BYTES) {
-        let word = |at: usize| u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
-        let mut id = [0; 32];
-        id.copy_from_slice(&row[..32]);
-        let frame = Frame {
-            id: ChunkId(id),
-            offset: word(32),
-            stored_bytes: word(36),
-            plain_bytes: word(40),
-            compressed: match word(44) {
-                0 => false,
-                1 => true,
-                _ => return Err(damaged("unknown compression")),
-            },
-        };
+    for row in plain.as_chunks().0 {
+        let frame = Frame::of_row(row).ok_or_else(|| damaged("unknown compression"))?;
         if frame.offset != expected_offset || !frame.has_sane_sizes() {
             return Err(damaged("frames don't follow one another"));
         }

@@ -4,13 +4,12 @@
 //! The index is a cache of what the packs' own tables say; losing a fragment loses time, not data.
 
 use crate::chunk::ChunkId;
-use crate::container::{FRAMES_MAX, Frame};
+use crate::container::{FRAMES_MAX, Frame, TOC_ROW_BYTES as ROW_BYTES};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
 
 const PACK_HEAD_BYTES: usize = 32 + 8 + 32 + 4;
-const ROW_BYTES: usize = 48;
 /// A fragment is not made larger than this many frames: some 50 MiB.
 const FRAGMENT_FRAMES_MAX: usize = 1 << 20;
 /// Largest fragment accepted, in bytes.
@@ -129,10 +128,7 @@ pub fn encode_fragment(packs: &[PackEntry]) -> Vec<u8> {
         out.extend_from_slice(&pack.salt);
         out.extend_from_slice(&(pack.frames.len() as u32).to_le_bytes());
         for frame in &pack.frames {
-            out.extend_from_slice(&frame.id.0);
-            for word in [frame.offset, frame.stored_bytes, frame.plain_bytes, frame.compressed.into()] {
-                out.extend_from_slice(&word.to_le_bytes());
-            }
+            out.extend_from_slice(&frame.row());
         }
     }
     out
@@ -193,17 +189,7 @@ fn parse_packs(cursor: &mut Cursor<'_>) -> Option<Vec<PackEntry>> {
 
 /// `free` is the part of the pack after the frames so far: frames follow one another.
 fn parse_row(cursor: &mut Cursor<'_>, free: &mut Range<u64>) -> Option<Frame> {
-    let frame = Frame {
-        id: ChunkId(cursor.id()?),
-        offset: cursor.word()?,
-        stored_bytes: cursor.word()?,
-        plain_bytes: cursor.word()?,
-        compressed: match cursor.word()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        },
-    };
+    let frame = Frame::of_row(cursor.take(ROW_BYTES)?.first_chunk()?)?;
     let (start, end) = (u64::from(frame.offset), u64::from(frame.offset) + u64::from(frame.stored_bytes));
     let fits = frame.has_sane_sizes() && free.start <= start && end <= free.end;
     free.start = end;

@@ -28,7 +28,7 @@ mod verification;
 mod verify;
 
 pub use chunk::{CHUNK_BYTES_MAX, ChunkId};
-pub use container::{Container, ContainerKind, Frame};
+pub use container::{Container, ContainerKind, Frame, Packing};
 pub use copy::{CopyPlan, CopyReport};
 pub use error::{Error, Result};
 pub use fanout::LaneReport;
@@ -48,7 +48,7 @@ pub use verify::{Damage, VerifyReport};
 
 /// Decoders of foreign bytes, for the fuzzers and for readers of other languages' tests.
 pub mod decode {
-    pub use crate::container::{parse as container, parse_toc as table_of_contents};
+    pub use crate::container::{filter_pages, parse as container, parse_toc as table_of_contents, unfilter_pages};
     pub use crate::file_map::Leaf;
     pub use crate::index::parse_fragment as index_fragment;
     pub use crate::open::{parse_key_record as key_record, parse_root as root};

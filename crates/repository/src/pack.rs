@@ -4,7 +4,7 @@
 //! little-endian. Only an incremental backup reads it.
 
 use crate::chunk::ChunkId;
-use crate::container::{Builder, ContainerKind, Sealed};
+use crate::container::{Builder, ContainerKind, Packer, Sealed, Shape};
 use crate::error::{Error, Result};
 use crate::index::PackEntry;
 use crate::key::Keys;
@@ -33,13 +33,14 @@ impl OpenPack {
     /// Adds a chunk. Returns its stored size in bytes.
     pub fn push(
         &mut self,
-        compressor: &mut zstd::bulk::Compressor<'_>,
+        packer: &mut Packer,
         id: ChunkId,
         plaintext: &[u8],
+        shape: Shape,
         fingerprints: &[u64],
     ) -> Result<usize> {
         let before = self.builder.len();
-        self.builder.push(compressor, id, plaintext)?;
+        self.builder.push(packer, id, plaintext, shape)?;
         self.annex.extend_from_slice(&(fingerprints.len() as u32).to_le_bytes());
         fingerprints.iter().for_each(|value| self.annex.extend_from_slice(&value.to_le_bytes()));
         Ok(self.builder.len() - before)

@@ -7,7 +7,7 @@
 //! Not here: what to read and how to cut it.
 
 use crate::chunk::ChunkId;
-use crate::container::{Builder, ContainerKind};
+use crate::container::{Builder, ContainerKind, Packer, Shape};
 use crate::copy;
 use crate::error::{Error, Result};
 use crate::fanout::{Fanout, LaneReport};
@@ -112,8 +112,8 @@ impl WriteSession {
 
     /// A writer for one thread.
     pub fn writer(&self) -> Result<ChunkWriter> {
-        let compressor = crate::container::compressor(self.core.repository.level)?;
-        Ok(ChunkWriter { core: self.core.clone(), open: None, compressor, bytes_new: 0 })
+        let packer = Packer::new(self.core.repository.level)?;
+        Ok(ChunkWriter { core: self.core.clone(), open: None, packer, bytes_new: 0 })
     }
 
     /// Whether every location has this chunk already.
@@ -249,15 +249,25 @@ async fn known_everywhere(
 pub struct ChunkWriter {
     core: Arc<Core>,
     open: Option<OpenPack>,
-    compressor: zstd::bulk::Compressor<'static>,
+    packer: Packer,
     bytes_new: u64,
 }
 
 impl ChunkWriter {
-    /// Stores a chunk unless it is stored already. `fingerprints` are those of its blocks, for the next backup.
+    /// Stores a chunk unless it is stored already.
     ///
     /// Returns before the chunk is durable; [`WriteSession::commit`] waits for that.
-    pub fn put(&mut self, plaintext: &[u8], fingerprints: &[u64]) -> Result<ChunkId> {
+    pub fn put(&mut self, plaintext: &[u8]) -> Result<ChunkId> {
+        self.put_as(plaintext, Shape::Bytes, &[])
+    }
+
+    /// Stores a chunk of blocks of 8 KiB, most of them database pages, as [`Self::put`] does. `fingerprints` are those of
+    /// its blocks, for the next backup.
+    pub fn put_pages(&mut self, plaintext: &[u8], fingerprints: &[u64]) -> Result<ChunkId> {
+        self.put_as(plaintext, Shape::Pages, fingerprints)
+    }
+
+    fn put_as(&mut self, plaintext: &[u8], shape: Shape, fingerprints: &[u64]) -> Result<ChunkId> {
         let id = self.core.repository.keys.chunk_id(plaintext);
         if self.core.is_known(&id) || !self.core.lock_fresh().insert(id) {
             return Ok(id);
@@ -270,7 +280,7 @@ impl ChunkWriter {
                 none.insert(OpenPack::new(&self.core.repository.keys)?)
             }
         };
-        pack.push(&mut self.compressor, id, plaintext, fingerprints)?;
+        pack.push(&mut self.packer, id, plaintext, shape, fingerprints)?;
         if pack.is_full() {
             self.flush()?;
         }

@@ -162,7 +162,7 @@ impl TreeWriter {
     fn flush(&mut self, writer: &mut ChunkWriter) -> Result<()> {
         if !self.pending.is_empty() {
             self.pending.push(b']');
-            self.chunks.push(writer.put(&self.pending, &[])?);
+            self.chunks.push(writer.put(&self.pending)?);
             self.pending.clear();
         }
         Ok(())

@@ -1,13 +1,13 @@
 //! Putting an object together in memory.
 
 use super::footer::{HEADER_BYTES, Layout, header_bytes};
-use super::{ANNEX_NUMBER, ContainerKind, FRAMES_MAX, Frame, TOC_NUMBER, TOC_ROW_BYTES, name_of, nonce, place};
+use super::packing::{Packer, Shape};
+use super::{ANNEX_NUMBER, ContainerKind, FRAMES_MAX, Frame, TOC_NUMBER, name_of, nonce, place};
 use crate::chunk::{CHUNK_BYTES_MAX, ChunkId};
 use crate::error::{Error, Result};
 use crate::key::{Keys, random};
 use aws_lc_rs::aead::LessSafeKey;
 use bytes::Bytes;
-use std::io::Cursor;
 
 /// A finished object.
 #[derive(Debug, Clone)]
@@ -52,32 +52,20 @@ impl Builder {
     }
 
     /// Compresses, seals and appends a frame. Text that doesn't shrink is kept as it is.
-    pub fn push(&mut self, compressor: &mut zstd::bulk::Compressor<'_>, id: ChunkId, plaintext: &[u8]) -> Result<()> {
+    pub fn push(&mut self, packer: &mut Packer, id: ChunkId, plaintext: &[u8], shape: Shape) -> Result<()> {
         let number = self.frames.len() as u32;
         if plaintext.len() > CHUNK_BYTES_MAX || number >= FRAMES_MAX {
             return Err(Error::Internal(format!("a frame of {} bytes, number {number}", plaintext.len())));
         }
         let start = self.bytes.len();
-        self.bytes.reserve(zstd::zstd_safe::compress_bound(plaintext.len()));
-        // A cursor lets zstd write behind the end, into memory that nobody had to fill with zeros.
-        let mut end = Cursor::new(std::mem::take(&mut self.bytes));
-        end.set_position(start as u64);
-        let packed = compressor.compress_to_buffer(plaintext, &mut end);
-        self.bytes = end.into_inner();
-        let packed = packed.map_err(|error| Error::Internal(format!("compress: {error}")))?;
-        let compressed = packed < plaintext.len();
-        self.bytes.truncate(start + packed);
-        if !compressed {
-            self.bytes.truncate(start);
-            self.bytes.extend_from_slice(plaintext);
-        }
+        let packing = packer.pack(plaintext, shape, &mut self.bytes)?;
         self.seal_from(start, number.into())?;
         self.frames.push(Frame {
             id,
             offset: start as u32,
             stored_bytes: (self.bytes.len() - start) as u32,
             plain_bytes: plaintext.len() as u32,
-            compressed,
+            packing,
         });
         Ok(())
     }
@@ -94,14 +82,7 @@ impl Builder {
     /// Seals table of contents and annex and closes the object.
     pub fn finish(mut self, annex: &[u8]) -> Result<Sealed> {
         let toc_start = self.bytes.len();
-        let mut toc = Vec::with_capacity(self.frames.len() * TOC_ROW_BYTES);
-        for frame in &self.frames {
-            toc.extend_from_slice(&frame.id.0);
-            for word in [frame.offset, frame.stored_bytes, frame.plain_bytes, frame.compressed.into()] {
-                toc.extend_from_slice(&word.to_le_bytes());
-            }
-        }
-        self.bytes.extend_from_slice(&toc);
+        self.frames.iter().for_each(|frame| self.bytes.extend_from_slice(&frame.row()));
         self.seal_from(toc_start, TOC_NUMBER)?;
         let annex_start = self.bytes.len();
         if !annex.is_empty() {
@@ -125,22 +106,10 @@ impl Builder {
     /// A document cut into frames and sealed.
     pub fn document(keys: &Keys, kind: ContainerKind, level: i32, text: &[u8], annex: &[u8]) -> Result<Sealed> {
         let mut builder = Self::new(keys, kind, text.len() / 4 + 1024)?;
-        let mut compressor = compressor(level)?;
+        let mut packer = Packer::new(level)?;
         for part in text.chunks(CHUNK_BYTES_MAX) {
-            builder.push(&mut compressor, keys.chunk_id(part), part)?;
+            builder.push(&mut packer, keys.chunk_id(part), part, Shape::Bytes)?;
         }
         builder.finish(annex)
     }
-}
-
-/// A zstd context of `level` (1 to 19).
-pub fn compressor(level: i32) -> Result<zstd::bulk::Compressor<'static>> {
-    let failed = |error: std::io::Error| Error::Internal(format!("start zstd: {error}"));
-    let mut compressor = zstd::bulk::Compressor::new(level).map_err(failed)?;
-    if level == 3 {
-        // For inputs as short as a frame, level 3 looks for matches of 4 bytes. On pages those cost more than they
-        // save: 5 is faster, and smaller by 0.1 % (pgbench) to 4 % (text and JSON).
-        compressor.set_parameter(zstd::zstd_safe::CParameter::MinMatch(5)).map_err(failed)?;
-    }
-    Ok(compressor)
 }

@@ -79,7 +79,7 @@ fn extents_of(writer: &mut ChunkWriter, bytes: &[u8]) -> Result<Vec<Extent>> {
         let offset = (number * CHUNK_BYTES_MAX) as u64;
         let source = match chunk.iter().all(|byte| *byte == 0) {
             true => Source::Zero,
-            false => Source::Chunk { id: writer.put(chunk, &[])?, offset: 0 },
+            false => Source::Chunk { id: writer.put(chunk)?, offset: 0 },
         };
         extents.push(Extent { offset, length: chunk.len() as u32, source });
     }
@@ -96,7 +96,7 @@ fn content_of(writer: &mut ChunkWriter, bytes: &[u8]) -> Result<Content> {
         let start = number * LEAF_SPAN_BYTES;
         let mut leaf = Leaf::default();
         extents.iter().filter(|e| e.offset >= start && e.offset < start + LEAF_SPAN_BYTES).for_each(|e| leaf.push(*e));
-        leaves.push(writer.put(&leaf.encode(start), &[])?);
+        leaves.push(writer.put(&leaf.encode(start))?);
     }
     Ok(Content::Leaves(leaves))
 }

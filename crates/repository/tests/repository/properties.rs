@@ -61,14 +61,14 @@ proptest! {
     /// The layout is written out here once more, from docs/format/index.md.
     #[test]
     fn a_changed_fragment_is_refused_or_stays_inside_its_packs(
-        frames in prop::collection::vec((1u32..5000, 0u32..20, any::<bool>()), 0..20),
+        frames in prop::collection::vec((1u32..5000, 0u32..20, 0u32..3), 0..20),
         at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()
     ) {
         let (mut rows, mut offset) = (Vec::new(), 48);
-        for &(plain, shrink, compressed) in &frames {
+        for &(plain, shrink, packing) in &frames {
             let stored = plain - shrink.min(plain) + 16;
             rows.extend(noise(u64::from(offset), 32));
-            [offset, stored, plain, compressed.into()].iter().for_each(|word| rows.extend(word.to_le_bytes()));
+            [offset, stored, plain, packing].iter().for_each(|word| rows.extend(word.to_le_bytes()));
             offset += stored;
         }
         let pack = [&noise(1, 32)[..], &u64::from(offset).to_le_bytes(), &noise(2, 32)].concat();

@@ -98,8 +98,8 @@ async fn fingerprints_come_back_with_their_chunks() {
     let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
     let id = tokio::task::spawn_blocking(move || {
         let mut writer = session.writer().unwrap();
-        let id = writer.put(b"blocks", &[1, 2, u64::MAX]).unwrap();
-        writer.put(b"without", &[]).unwrap();
+        let id = writer.put_pages(b"blocks", &[1, 2, u64::MAX]).unwrap();
+        writer.put(b"without").unwrap();
         writer.finish().unwrap();
         session.settle().unwrap();
         id
@@ -146,7 +146,7 @@ async fn a_map_never_leaves_its_chunk() {
     let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
     let id = tokio::task::spawn_blocking(move || {
         let mut writer = session.writer().unwrap();
-        let id = writer.put(b"ten bytes!", &[]).unwrap();
+        let id = writer.put(b"ten bytes!").unwrap();
         writer.finish().unwrap();
         session.settle().unwrap();
         id

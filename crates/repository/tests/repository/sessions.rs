@@ -154,7 +154,7 @@ async fn memory_is_bounded_while_a_location_hangs() {
                 scope.spawn(move || {
                     let mut writer = session.writer().unwrap();
                     for number in 0..90 {
-                        writer.put(&noise(thread << 32 | number, CHUNK_BYTES_MAX), &[]).unwrap();
+                        writer.put(&noise(thread << 32 | number, CHUNK_BYTES_MAX)).unwrap();
                     }
                     writer.finish().unwrap();
                 });
@@ -199,7 +199,7 @@ async fn a_writer_that_was_not_finished_forbids_the_point() {
     let session = WriteSession::begin(repository, &mut Vec::new()).await.unwrap();
     tokio::task::spawn_blocking(move || {
         let mut writer = session.writer().unwrap();
-        let id = writer.put(b"never handed over", &[]).unwrap();
+        let id = writer.put(b"never handed over").unwrap();
         drop(writer);
         let error = session.commit(point(vec![id], &Files::new(), 0)).unwrap_err();
         assert!(matches!(error, Error::Internal(_)), "{error}");

@@ -93,9 +93,11 @@ fn assert_reads_everything(root: &Path, passphrase: &str, expected: &Value) {
 }
 
 #[test]
-fn a_stranger_reads_the_golden_repository() {
-    let root = golden::directory().join("repository");
-    assert_reads_everything(&root, "golden", &golden::expected());
+fn a_stranger_reads_the_golden_repositories() {
+    for name in golden::GOLDEN {
+        let root = golden::directory(name).join("repository");
+        assert_reads_everything(&root, "golden", &golden::expected(name));
+    }
 }
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn a_stranger_reads_what_this_version_writes() {
 
 #[test]
 fn a_stranger_finds_damage_and_a_wrong_passphrase() {
-    let root = golden::directory().join("repository");
+    let root = golden::directory("golden-v1").join("repository");
     let output = reader("gilded", &["points", root.to_str().unwrap()]);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("wrong passphrase"));
 

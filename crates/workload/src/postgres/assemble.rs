@@ -62,13 +62,13 @@ fn content(writer: &mut ChunkWriter, extents: &[Extent]) -> Result<Content> {
     let mut start = 0;
     for extent in extents.iter().flat_map(|extent| split_at_spans(*extent)) {
         while extent.offset >= start + LEAF_SPAN_BYTES {
-            leaves.push(writer.put(&leaf.encode(start), &[])?);
+            leaves.push(writer.put(&leaf.encode(start))?);
             leaf = Leaf::default();
             start += LEAF_SPAN_BYTES;
         }
         leaf.push(extent);
     }
-    leaves.push(writer.put(&leaf.encode(start), &[])?);
+    leaves.push(writer.put(&leaf.encode(start))?);
     Ok(Content::Leaves(leaves))
 }
 

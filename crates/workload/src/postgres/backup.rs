@@ -297,7 +297,7 @@ impl Work {
     /// consistent.
     fn control(&self, writer: &mut lifeboat_repository::ChunkWriter) -> Result<(Found, Vec<Extent>), BackupError> {
         let bytes = lifeboat_postgres::control::read_bytes(&self.request.data_dir).map_err(BackupError::control)?;
-        let id = writer.put(&bytes, &[self.repository.block_fingerprint(&bytes)])?;
+        let id = writer.put_pages(&bytes, &[self.repository.block_fingerprint(&bytes)])?;
         debug_assert!(bytes.len() as u64 <= BLOCK_BYTES);
         let extent = Extent { offset: 0, length: bytes.len() as u32, source: Source::Chunk { id, offset: 0 } };
         let found = Found {

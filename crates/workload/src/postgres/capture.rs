@@ -249,7 +249,7 @@ impl Worker<'_> {
                 .zip(window.chunks(BLOCK_BYTES as usize))
                 .map(|((print, _), block)| print.unwrap_or_else(|| self.capture.repository.block_fingerprint(block)))
                 .collect();
-            let id = self.writer.put(window, &all)?;
+            let id = self.writer.put_pages(window, &all)?;
             self.result.bytes_changed += window.len() as u64;
             let source = Source::Chunk { id, offset: 0 };
             self.extent(number, Extent { offset: at, length: window.len() as u32, source });
@@ -299,7 +299,7 @@ impl Worker<'_> {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        let id = self.writer.put(&self.gathered, &self.fingerprints)?;
+        let id = self.writer.put_pages(&self.gathered, &self.fingerprints)?;
         for (number, offset, length, place) in std::mem::take(&mut self.waiting) {
             self.extent(number, Extent { offset, length, source: Source::Chunk { id, offset: place } });
         }

@@ -56,6 +56,7 @@ const DECODERS: &[(&str, &str)] = &[
     ("crates/postgres/src/wal_file.rs", "wal_file_name"),
     ("crates/repository/src/container.rs", "container"),
     ("crates/repository/src/container/footer.rs", "container"),
+    ("crates/repository/src/container/pages.rs", "pages"),
     ("crates/repository/src/index.rs", "index_fragment"),
     ("crates/repository/src/file_map.rs", "leaf"),
     ("crates/repository/src/tree.rs", "tree"),

@@ -49,7 +49,7 @@ pub fn filter(chunk: &mut [u8]) -> bool {
             let pointer = word(page, at);
             let offset = pointer.wrapping_add(aligned(pointer >> 17)).wrapping_sub(before) & FIFTEEN;
             before = pointer;
-            set_word(page, at, offset | pointer & !FIFTEEN);
+            set_word(page, at, offset | (pointer & !FIFTEEN));
         }
     }
     any
@@ -64,7 +64,7 @@ pub fn unfilter(chunk: &mut [u8]) {
         for at in line_pointers(items_end) {
             let stored = word(page, at);
             let offset = stored.wrapping_sub(aligned(stored >> 17)).wrapping_add(before) & FIFTEEN;
-            let pointer = offset | stored & !FIFTEEN;
+            let pointer = offset | (stored & !FIFTEEN);
             before = pointer;
             set_word(page, at, pointer);
             let Some(item) = Item::of(pointer, items_end) else { continue };
@@ -200,8 +200,8 @@ mod tests {
     fn pointer() -> impl Strategy<Value = u32> {
         // Items that lie on, across and inside of each other; and any 32 bits.
         prop_oneof![
-            4 => (0u32..40, 0u32..4, 0u32..70).prop_map(|(offset, flags, length)| (600 + offset) | flags << 15 | length << 17),
-            4 => (0u32..1024, 0u32..300).prop_map(|(offset, length)| offset * 8 | 1 << 15 | length << 17),
+            4 => (0u32..40, 0u32..4, 0u32..70).prop_map(|(offset, flags, length)| (600 + offset) | (flags << 15) | (length << 17)),
+            4 => (0u32..1024, 0u32..300).prop_map(|(offset, length)| (offset * 8) | (1 << 15) | (length << 17)),
             1 => any::<u32>(),
         ]
     }
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn counting_becomes_repetition() {
         let length = 40u32;
-        let pointers: Vec<u32> = (1..=100).map(|number| (8192 - number * 40) | 1 << 15 | length << 17).collect();
+        let pointers: Vec<u32> = (1..=100).map(|number| (8192 - number * 40) | (1 << 15) | (length << 17)).collect();
         let mut bytes = page(&pointers, 8192 - 4000, 1);
         for number in 1..=100u32 {
             let item = &mut bytes[8192 - number as usize * 40..][..40];
@@ -241,13 +241,13 @@ mod tests {
             let item = &bytes[8192 - number * 40..][..40];
             assert_eq!(item[..24], [0; 24]);
             assert_eq!(item[24..28], 1u32.to_le_bytes());
-            assert_eq!(word(bytes.first_chunk().unwrap(), HEADER_BYTES + (number - 1) * 4), 1 << 15 | length << 17);
+            assert_eq!(word(bytes.first_chunk().unwrap(), HEADER_BYTES + (number - 1) * 4), (1 << 15) | (length << 17));
         }
     }
 
     #[test]
     fn what_is_no_page_stays_as_it_is() {
-        let mut bytes = page(&[8000 | 1 << 15 | 40 << 17], 8000, 2);
+        let mut bytes = page(&[8000 | (1 << 15) | (40 << 17)], 8000, 2);
         bytes[19] = 0x40; // pages of 16 KiB
         let mut filtered = bytes.clone();
         assert!(!filter(&mut filtered));

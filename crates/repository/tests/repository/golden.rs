@@ -138,7 +138,7 @@ fn counting_pages(edit: u64) -> Vec<u8> {
         }
         for row in 0..100usize {
             let offset = 8192 - (row + 1) * 64;
-            let pointer = offset as u32 | 1 << 15 | 61 << 17;
+            let pointer = offset as u32 | (1 << 15) | (61 << 17);
             page[24 + row * 4..][..4].copy_from_slice(&pointer.to_le_bytes());
             let tuple = [
                 [731, 0, 0, number as u32, row as u32 + 1, 24],

@@ -138,9 +138,13 @@ pub fn workload_name(config: &Config, named: Option<&str>) -> Result<String, Fai
 
 /// User and group of the account `postgres`, if this machine has it.
 pub fn postgres_account() -> Option<(u32, u32)> {
+    account("postgres")
+}
+
+/// User and group of an account of this machine.
+pub fn account(name: &str) -> Option<(u32, u32)> {
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    let fields: Vec<&str> =
-        passwd.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == "postgres")?;
+    let fields: Vec<&str> = passwd.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
     Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
 }
 

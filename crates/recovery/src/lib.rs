@@ -18,6 +18,7 @@ mod target;
 mod window;
 
 // In the world.
+mod aside;
 mod boot;
 mod destination;
 mod error;

@@ -6,6 +6,7 @@
 //!
 //! Not here: choosing, starting the result.
 
+use crate::aside::{KeptWal, keep_unarchived};
 use crate::destination::{Destination, DestinationError};
 use crate::error::{RecoveryError, Result};
 use crate::plan::RestorePlan;
@@ -23,6 +24,7 @@ use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
 
 /// Where to, and how.
 #[derive(Debug, Clone)]
@@ -53,18 +55,29 @@ pub struct RestoreDone {
 }
 
 /// What a restore would do to the place it goes to, for `--dry-run`.
-pub fn steps(plan: &RestorePlan, destination: Destination, to: &Path) -> Vec<String> {
-    let to = to.display();
+pub fn steps(plan: &RestorePlan, point: &Point, destination: Destination, place: &RestoreTo) -> Result<Vec<String>> {
+    let to = place.destination.display();
     let mut steps = vec![match destination {
         Destination::Missing => format!("make the directory {to}"),
         Destination::Empty => format!("use the empty directory {to}"),
         Destination::SameCluster => format!("keep in {to} what is right already, remove what doesn't belong there"),
         Destination::Unfinished => format!("go on with the restore in {to} that was interrupted"),
     }];
+    if destination.has_content() {
+        steps.push(format!("move what pg_wal has and the repository lacks beside {to}"));
+    }
     steps.push(format!("write {} files of {}", plan.files, plan.point));
+    for tablespace in PostgresDetails::of(point)?.tablespaces {
+        let path = place_of(tablespace.oid, &tablespace.path, place);
+        let was = match path == Path::new(&tablespace.path) {
+            true => "where it was".to_owned(),
+            false => format!("was {}", tablespace.path),
+        };
+        steps.push(format!("write tablespace {} to {} ({was})", tablespace.oid, path.display()));
+    }
     steps.push("write backup_label, recovery.signal and the settings".into());
     steps.push("write the control file: from then on it can be started".into());
-    steps
+    Ok(steps)
 }
 
 /// Restores. `destination` is what was seen at [`RestoreTo::destination`]. Call from a thread that may block, within
@@ -91,13 +104,23 @@ pub fn apply(
         tablespaces: to.tablespaces.clone(),
         workers: to.workers,
     };
+    let kept = match destination.has_content() {
+        true => Handle::current().block_on(keep_unarchived(
+            reader.repository(),
+            &point.workload,
+            details.system_id,
+            &to.destination,
+        ))?,
+        false => None,
+    };
     let report = restore_files(reader, point, &options, progress)?;
     label.write(&to.destination)?;
     write_settings(&to.destination, &plan.settings)?;
     write_small(&to.destination.join("recovery.signal"), b"")?;
     if let Some(owner) = to.owner {
         let tablespaces = details.tablespaces.iter().map(|tablespace| place_of(tablespace.oid, &tablespace.path, to));
-        for path in tablespaces.chain([to.destination.clone()]) {
+        let aside = kept.iter().map(|kept| kept.directory.clone());
+        for path in tablespaces.chain([to.destination.clone()]).chain(aside) {
             give_to(owner, &path).map_err(|e| file("give away")(&path, e))?;
         }
     }
@@ -110,6 +133,7 @@ pub fn apply(
     let sync = || std::fs::File::open(&to.destination)?.sync_all();
     sync().map_err(|e| file("sync")(&to.destination, e))?;
     let mut notes = report.notes;
+    notes.extend(kept.iter().map(KeptWal::note));
     notes.extend(notes_on(&details));
     Ok(RestoreDone {
         bytes_written: report.bytes_written,

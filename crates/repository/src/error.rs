@@ -106,6 +106,9 @@ impl Error {
             Self::OtherRepository { .. } => Some("give each repository its own location, or correct the url"),
             Self::WrongPassphrase { .. } => Some("check [encryption] passphrase; without it nothing can be read"),
             Self::NewerFormat { .. } => Some("use the version of lifeboat that wrote it, or a newer one"),
+            Self::Corrupt { object, .. } if object == "lifeboat.json" => {
+                Some("it is the same file in every location of the repository: bring it back from another one")
+            }
             Self::Corrupt { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
             Self::Conflict { .. } => {
                 Some("two clusters write to one archive, or one was promoted twice: look before anything is removed")

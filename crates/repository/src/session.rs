@@ -12,7 +12,6 @@ use crate::copy;
 use crate::error::{Error, Result};
 use crate::fanout::{Fanout, LaneReport};
 use crate::index::{Index, PackEntry, encode_fragment, fragments_of, pack_key};
-use crate::log::LogPut;
 use crate::open::{Replica, Repository, describe};
 use crate::pack::OpenPack;
 use crate::patience::ask_all;
@@ -53,7 +52,6 @@ struct Core {
 #[derive(Debug)]
 pub struct WriteSession {
     core: Arc<Core>,
-    handle: Handle,
 }
 
 impl WriteSession {
@@ -96,8 +94,7 @@ impl WriteSession {
             return Err(Error::AllLocationsFailed { reasons: reasons.collect(), temporary: true });
         }
         let (known, adopted) = known_everywhere(&Arc::new(repository.among(live)), &listings, notes).await?;
-        let handle = Handle::current();
-        let fanout = Fanout::new(lanes, handle.clone(), repository.limits);
+        let fanout = Fanout::new(lanes, Handle::current(), repository.limits);
         let core = Core {
             repository,
             known,
@@ -107,7 +104,7 @@ impl WriteSession {
             bytes_stored: AtomicU64::new(0),
             open_packs: AtomicUsize::new(0),
         };
-        Ok(Self { core: Arc::new(core), handle })
+        Ok(Self { core: Arc::new(core) })
     }
 
     /// A writer for one thread.
@@ -163,11 +160,6 @@ impl WriteSession {
             let _ = self.core.fanout.settle();
         }
         Ok(point)
-    }
-
-    /// Stores a log file in all locations of this session's repository.
-    pub fn put_log(&self, workload: &str, group: &str, name: &str, bytes: &[u8]) -> Result<LogPut> {
-        self.handle.block_on(self.core.repository.put_log(workload, group, name, bytes, &[]))
     }
 }
 

@@ -58,12 +58,27 @@ impl VerifyReport {
     }
 }
 
+/// Whether a location (first) is meant to hold a workload (second).
+pub type IsHome<'a> = &'a (dyn Fn(&str, &str) -> bool + Sync);
+
 impl Repository {
-    /// Checks every location. `data` reads every byte; otherwise only names, sizes, points and trees are followed.
+    /// Checks every location; each is meant to hold everything. `data` reads every byte; otherwise only names, sizes,
+    /// points and trees are followed.
     pub async fn verify(
         self: &Arc<Self>,
         workload: Option<&str>,
         data: bool,
+        progress: &dyn Progress,
+    ) -> Result<VerifyReport> {
+        self.verify_homes(workload, data, &|_, _| true, progress).await
+    }
+
+    /// Like [`Self::verify`], where not every location is meant to hold every workload.
+    pub async fn verify_homes(
+        self: &Arc<Self>,
+        workload: Option<&str>,
+        data: bool,
+        is_home: IsHome<'_>,
         progress: &dyn Progress,
     ) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
@@ -82,7 +97,7 @@ impl Repository {
             .iter()
             .map(|(replica, entries)| (replica.name.as_str(), entries.iter().map(|e| e.key.as_str()).collect()))
             .collect();
-        absent::what_others_have(&sets, &mut report.bad);
+        absent::what_others_have(&sets, is_home, &mut report.bad);
         absent::what_receipts_say(&sets, &mut report.bad);
         for (replica, entries) in &listings {
             let alone = Arc::new(self.only(&replica.name)?);

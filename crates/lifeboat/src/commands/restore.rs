@@ -14,7 +14,8 @@ use lifeboat_recovery::{
     Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply, observe,
     owner_when_root, plan, steps,
 };
-use lifeboat_repository::{ChunkReader, PointId};
+use lifeboat_repository::{ChunkReader, Point, PointId};
+use lifeboat_workload::postgres::PostgresDetails;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,8 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
         action: Action::from(arguments.action),
         archives: arguments.as_primary,
     };
-    rooms::runtime()?.block_on(bring_back(&config, arguments, wanted, output))
+    let tablespaces = tablespaces(&arguments.tablespaces)?;
+    rooms::runtime()?.block_on(bring_back(&config, arguments, wanted, tablespaces, output))
 }
 
 /// How the restored server will call us: by whole paths, because it calls from its data directory.
@@ -57,6 +59,7 @@ async fn bring_back(
     config: &Config,
     arguments: &RestoreArguments,
     wanted: Wanted,
+    tablespaces: BTreeMap<u32, PathBuf>,
     output: &Output,
 ) -> Result<(), Failure> {
     let workload = &arguments.workload;
@@ -69,20 +72,21 @@ async fn bring_back(
     let plan = plan(&known, &wanted)
         .map_err(|refusal| unless_lost(lifeboat_recovery::RecoveryError::from(refusal).into(), &unread))?;
     let destination = Destination::observe(&to, plan.system_id).map_err(lifeboat_recovery::RecoveryError::from)?;
-    if arguments.dry_run {
-        return show_plan(&plan, destination, &to, output);
-    }
-    plan.notes.iter().for_each(|note| output.warn(note));
-    output.hint(&format!("{} from {} in {}", plan.target_spoken, plan.point, plan.location));
     let (point, _) = points
         .get(&plan.point)
         .ok_or_else(|| Failure::new(FailureKind::NotFound, format!("recovery point {} is gone", plan.point)))?;
     let place = RestoreTo {
         destination: to.clone(),
-        tablespaces: tablespaces(&arguments.tablespaces)?,
+        tablespaces,
         workers: rooms::workers(&config.workloads[workload]),
         owner: owner_when_root(&to, rooms::postgres_account()),
     };
+    check_oids(&place.tablespaces, point)?;
+    if arguments.dry_run {
+        return show_plan(&plan, &steps(&plan, point, destination, &place)?, output);
+    }
+    plan.notes.iter().for_each(|note| output.warn(note));
+    output.hint(&format!("{} from {} in {}", plan.target_spoken, plan.point, plan.location));
     let reader = Arc::new(ChunkReader::open(repository).await?);
     let done = tokio::task::block_in_place(|| apply(&reader, point, &plan, destination, &place, &*progress));
     progress.finish();
@@ -130,8 +134,7 @@ fn unless_lost(refused: Failure, unread: &[(PointId, lifeboat_repository::Error)
         .with_hint("bring back, or add to the configuration, a location that holds it whole")
 }
 
-fn show_plan(plan: &RestorePlan, destination: Destination, to: &Path, output: &Output) -> Result<(), Failure> {
-    let steps = steps(plan, destination, to);
+fn show_plan(plan: &RestorePlan, steps: &[String], output: &Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.document(&json!({ "dry_run": true, "plan": plan, "steps": steps }));
     }
@@ -146,6 +149,22 @@ fn show_plan(plan: &RestorePlan, destination: Destination, to: &Path, output: &O
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::from_error(FailureKind::Usage, &error).while_doing("read --to"))
+}
+
+/// A place for a tablespace that isn't there is a mistake in the number: the one that was meant would go to its old place.
+fn check_oids(places: &BTreeMap<u32, PathBuf>, point: &Point) -> Result<(), Failure> {
+    let known = PostgresDetails::of(point)?.tablespaces;
+    let Some(oid) = places.keys().find(|oid| known.iter().all(|tablespace| tablespace.oid != **oid)) else {
+        return Ok(());
+    };
+    let names: Vec<String> =
+        known.iter().map(|tablespace| format!("{} ({})", tablespace.oid, tablespace.path)).collect();
+    let hint = match names.is_empty() {
+        true => "it has no tablespaces: leave out --tablespace".to_owned(),
+        false => format!("it has {}", names.join(", ")),
+    };
+    Err(Failure::new(FailureKind::Usage, format!("recovery point {} has no tablespace {oid}", point.id))
+        .with_hint(hint))
 }
 
 /// `OID=PATH`, each.

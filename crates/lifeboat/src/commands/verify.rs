@@ -83,7 +83,10 @@ async fn check_stored(
     };
     let repository = rooms::open_repository(config, &names, output).await?;
     let progress = progress::for_rooms(output, "verify");
-    let report = repository.verify(arguments.workload.as_deref(), arguments.data, &*progress).await;
+    let is_home = |location: &str, workload: &str| {
+        config.workloads.get(workload).is_none_or(|workload| workload.locations.iter().any(|name| name == location))
+    };
+    let report = repository.verify_homes(arguments.workload.as_deref(), arguments.data, &is_home, &*progress).await;
     progress.finish();
     let mut report = report?;
     report.bad.extend(log::missing(&repository, arguments.workload.as_deref()).await?);

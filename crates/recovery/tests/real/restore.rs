@@ -114,6 +114,17 @@ async fn an_old_copy_is_brought_up_to_date_and_a_running_one_refused() {
     })
     .unwrap();
     assert!(done.bytes_unchanged > 10 * done.bytes_written, "{done:?}");
+    // The copy's own log was archived nowhere: it isn't lost.
+    let note = done.notes.iter().find(|note| note.contains("that the repository lacks")).unwrap();
+    let kept: Vec<String> = std::fs::read_dir(data.parent().unwrap())
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains(".wal-kept-"))
+        .flat_map(|path| std::fs::read_dir(path).unwrap())
+        .map(|item| item.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(kept.contains(&"00000002.history".to_owned()), "{kept:?}: {note}");
+    assert!(kept.iter().any(|name| name.starts_with("00000002000000")), "{kept:?}: {note}");
     let ours = settings.split_once("# of the test").unwrap().1;
     append(&data.join("postgresql.conf"), &format!("\n# of the test{ours}"));
     copy.start().unwrap();

@@ -3,19 +3,35 @@
 //! A location is compared with the others, and its points with their receipts. A location that was out of reach during a
 //! backup lacks things too, until the next session brings it up to date: then it is not whole, and that is said.
 
-use super::Damage;
+use super::{Damage, IsHome};
 use crate::copy::PREFIXES;
 use crate::receipt;
 use std::collections::BTreeSet;
 
-/// For every kind of object one line for what a location lacks of what another has.
-pub(super) fn what_others_have(listings: &[(&str, BTreeSet<&str>)], bad: &mut Vec<Damage>) {
+/// Folders below which the next part of a name is the workload's.
+const OF_WORKLOADS: [&str; 4] = ["points", "receipts", "verifications", "wal"];
+
+fn workload_of(key: &str) -> Option<&str> {
+    let mut parts = key.split('/');
+    parts.next().filter(|folder| OF_WORKLOADS.contains(folder)).and_then(|_| parts.next())
+}
+
+/// For every kind of object one line for what a location lacks of what another has and it should have too.
+///
+/// Whose a pack is can't be told from its name: a location that isn't meant to hold every workload is not blamed for
+/// one. What its own points need is followed anyway.
+pub(super) fn what_others_have(listings: &[(&str, BTreeSet<&str>)], is_home: IsHome<'_>, bad: &mut Vec<Damage>) {
+    let workloads: BTreeSet<&str> =
+        listings.iter().flat_map(|(_, keys)| keys).filter_map(|key| workload_of(key)).collect();
     for (name, here) in listings {
+        let holds_all = workloads.iter().all(|workload| is_home(name, workload));
+        let is_due = |key: &&&str| workload_of(key).map_or(holds_all, |workload| is_home(name, workload));
         for prefix in PREFIXES {
             let mut absent: BTreeSet<&str> = BTreeSet::new();
             let mut holders: BTreeSet<&str> = BTreeSet::new();
             for (other, there) in listings.iter().filter(|(other, _)| other != name) {
-                let missing = there.iter().filter(|key| key.starts_with(prefix) && !here.contains(**key));
+                let missing =
+                    there.iter().filter(|key| key.starts_with(prefix) && !here.contains(**key)).filter(is_due);
                 let before = absent.len();
                 absent.extend(missing);
                 if absent.len() > before {
@@ -37,5 +53,33 @@ pub(super) fn what_receipts_say(listings: &[(&str, BTreeSet<&str>)], bad: &mut V
             let what = "is missing: there is a receipt for it".to_string();
             bad.push(Damage { location: name.to_string(), object: point, what });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [&str; 3] = ["packs/00/aa", "points/shop/1", "wal/shop/7/1"];
+
+    fn missing(is_home: IsHome<'_>) -> Vec<String> {
+        let listings = [("near", BOTH.into()), ("far", BTreeSet::from(["points/desk/1", "packs/00/bb"]))];
+        let mut bad = Vec::new();
+        what_others_have(&listings, is_home, &mut bad);
+        bad.into_iter().map(|damage| format!("{}: {}", damage.location, damage.object)).collect()
+    }
+
+    #[test]
+    fn what_should_be_everywhere_is_missed() {
+        let all =
+            ["near: packs/00/bb", "near: points/desk/1", "far: packs/00/aa", "far: wal/shop/7/1", "far: points/shop/1"];
+        assert_eq!(missing(&|_, _| true), all);
+    }
+
+    #[test]
+    fn a_location_is_not_blamed_for_a_workload_that_it_is_not_meant_to_hold() {
+        assert_eq!(missing(&|location, workload| (location == "near") == (workload == "shop")), [""; 0]);
+        let far_holds_all = |location: &str, workload: &str| location == "far" || workload == "shop";
+        assert_eq!(missing(&far_holds_all), ["far: packs/00/aa", "far: wal/shop/7/1", "far: points/shop/1"]);
     }
 }

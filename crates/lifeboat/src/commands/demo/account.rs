@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
+use crate::rooms;
 use lifeboat_postgres::cluster::Programs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -17,8 +18,8 @@ pub fn become_somebody_else(programs: &Programs, keep: bool, output: &Output) ->
     }
     let failed =
         |what: &str, error: &std::io::Error| Failure::from_error(FailureKind::Unavailable, error).while_doing(what);
-    let passwd = std::fs::read_to_string("/etc/passwd").map_err(|error| failed("read /etc/passwd", &error))?;
-    let (name, uid, gid) = ["postgres", "nobody"].iter().find_map(|name| find(&passwd, name)).ok_or_else(|| {
+    let known = ["postgres", "nobody"].into_iter().find_map(|name| rooms::account(name).map(|ids| (name, ids)));
+    let (name, (uid, gid)) = known.ok_or_else(|| {
         Failure::new(FailureKind::NotFound, "PostgreSQL does not run as root, and there is no user postgres or nobody")
             .with_hint("run the demo as another user")
     })?;
@@ -41,11 +42,6 @@ pub fn remove_copy() {
         // At worst a file is left in the temporary directory.
         let _ = std::fs::remove_dir_all(directory);
     }
-}
-
-fn find(passwd: &str, name: &str) -> Option<(String, u32, u32)> {
-    let fields: Vec<&str> = passwd.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
-    Some((name.to_owned(), fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
 }
 
 fn copy_for(uid: u32, gid: u32) -> std::io::Result<PathBuf> {

@@ -1,0 +1,115 @@
+//! Keeping the log of an older copy: a restore over a data directory must not take the last commits with it.
+//!
+//! What `pg_wal` holds and the repository lacks (the segment that was being written, segments that were waiting to be
+//! archived, histories) is moved beside the data directory. Segments that were made ready for later and still hold
+//! something older are not worth keeping.
+
+use crate::error::{RecoveryError, Result};
+use jiff::Timestamp;
+use lifeboat_postgres::SystemId;
+use lifeboat_postgres::wal::inspect_segment_start;
+use lifeboat_postgres::wal_file::WalFileName;
+use lifeboat_repository::Repository;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Enough for the long header at the begin of a segment.
+const HEADER_BYTES: u64 = 64;
+
+/// Files that were moved, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptWal {
+    /// A new directory beside the data directory.
+    pub directory: PathBuf,
+    /// Names of the files, in order.
+    pub names: Vec<String>,
+}
+
+impl KeptWal {
+    /// For people.
+    pub fn note(&self) -> String {
+        let names = match &self.names[..] {
+            [first, .., last] => format!("{} files of the log ({first} to {last})", self.names.len()),
+            _ => self.names.concat(),
+        };
+        format!(
+            "pg_wal had {names} that the repository lacks: moved to {}. They may hold the last commits; to bring those back, \
+             `lifeboat wal push` each and restore again",
+            self.directory.display()
+        )
+    }
+}
+
+/// Moves what `pg_wal` below `destination` has and the log of `workload` lacks. Nothing is made when there is nothing.
+pub async fn keep_unarchived(
+    repository: &Repository,
+    workload: &str,
+    system_id: SystemId,
+    destination: &Path,
+) -> Result<Option<KeptWal>> {
+    let pg_wal = destination.join("pg_wal");
+    // A link leads elsewhere: a restore removes the link, not what is there.
+    if !std::fs::symlink_metadata(&pg_wal).is_ok_and(|data| data.is_dir()) {
+        return Ok(None);
+    }
+    let entries = repository.list_logs(workload, &format!("{system_id}/")).await?;
+    let archived: BTreeSet<String> = entries.into_iter().map(|entry| entry.name).collect();
+    let names = unarchived(&pg_wal, system_id, &archived).map_err(|source| RecoveryError::File {
+        action: "read",
+        path: pg_wal.clone(),
+        source,
+    })?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let directory = beside(destination);
+    move_all(&pg_wal, &directory, &names).map_err(|source| RecoveryError::File {
+        action: "keep the log of the older copy in",
+        path: directory.clone(),
+        source,
+    })?;
+    Ok(Some(KeptWal { directory, names }))
+}
+
+fn beside(destination: &Path) -> PathBuf {
+    let mut name = destination.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".wal-kept-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+    destination.with_file_name(name)
+}
+
+fn unarchived(pg_wal: &Path, system_id: SystemId, archived: &BTreeSet<String>) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for item in std::fs::read_dir(pg_wal)? {
+        let item = item?;
+        let Ok(name) = item.file_name().into_string() else { continue };
+        let Ok(parsed) = name.parse::<WalFileName>() else { continue };
+        if archived.contains(&name) || !item.file_type()?.is_file() {
+            continue;
+        }
+        if holds_what_it_says(&item.path(), parsed, system_id)? {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// PostgreSQL renames old segments for later use: those still begin with their old position.
+fn holds_what_it_says(path: &Path, name: WalFileName, system_id: SystemId) -> io::Result<bool> {
+    let (WalFileName::Segment(segment) | WalFileName::Partial(segment)) = name else { return Ok(true) };
+    let mut start = Vec::new();
+    File::open(path)?.take(HEADER_BYTES).read_to_end(&mut start)?;
+    Ok(inspect_segment_start(&start).is_ok_and(|header| header.check(segment, system_id).is_ok()))
+}
+
+fn move_all(from: &Path, to: &Path, names: &[String]) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(to)?;
+    for name in names {
+        std::fs::rename(from.join(name), to.join(name))?;
+    }
+    File::open(to)?.sync_all()?;
+    to.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod inventory;
+mod needed;
 mod push;
 mod receive;
 mod world;

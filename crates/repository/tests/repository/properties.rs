@@ -143,3 +143,15 @@ fn feed(bytes: &[u8]) -> std::result::Result<(), TestCaseError> {
     let _ = decode::fingerprints("test", bytes, 3);
     Ok(())
 }
+
+/// Found by the fuzzer: a number in the details came back one digit off.
+#[test]
+fn numbers_in_the_details_of_a_point_come_back_exactly() {
+    let text = r#"{"id":"20260914T132000Z-b494df1a","workload":"golden","kind":"files","type":"full",
+        "started_at":"2026-09-21T14:13:20Z","finished_at":"2026-09-21T14:13:20Z","tree":[],"files":6,"bytes":1,"bytes_read":1,
+        "bytes_new":0,"bytes_stored":1,"locations":[],"details":{"rate":
+        55448888888888888888888888888888888888888888888888888888888888888888888888888.8888888832}}"#;
+    let point = decode::point("test", text.as_bytes()).unwrap();
+    let again = serde_json::to_vec(&point).unwrap();
+    assert_eq!(decode::point("test", &again).unwrap(), point);
+}

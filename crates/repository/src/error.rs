@@ -65,6 +65,12 @@ pub enum Error {
         /// The name in question.
         name: String,
     },
+    /// What a session built on was marked for removal, or removed, while it was under way.
+    #[error("pack {what}, which this backup builds on, was given up by `prune` meanwhile")]
+    Undermined {
+        /// Name of the pack.
+        what: String,
+    },
     /// No location took the data.
     #[error("no location could store the data: {}", .reasons.join("; "))]
     AllLocationsFailed {
@@ -110,6 +116,7 @@ impl Error {
                 Some("it is the same file in every location of the repository: bring it back from another one")
             }
             Self::Corrupt { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
+            Self::Undermined { .. } => Some("run it again: it will store what it needs anew"),
             Self::Conflict { .. } => {
                 Some("two clusters write to one archive, or one was promoted twice: look before anything is removed")
             }

@@ -111,6 +111,11 @@ impl Fanout {
         Self { lanes, shared: Arc::new(Shared { state, changed: Condvar::new() }), handle, limits }
     }
 
+    /// Waits for work in the runtime of the uploads. Call from a thread that may block.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.handle.block_on(work)
+    }
+
     /// Hands an object over. Waits while the budget is used up; returns an error when no location is left.
     pub fn submit(&self, key: &str, bytes: Bytes) -> Result<()> {
         let mut state = self.wait_for_room()?;

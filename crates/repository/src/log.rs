@@ -240,7 +240,7 @@ fn is_temporary(error: &Error) -> bool {
 }
 
 /// `<group>/<name>-<content id>`.
-fn parse_key(rest: &str, stored_bytes: u64) -> Option<LogEntry> {
+pub(crate) fn parse_key(rest: &str, stored_bytes: u64) -> Option<LogEntry> {
     let (group, file) = rest.rsplit_once('/')?;
     let (name, content_id) = file.rsplit_once('-')?;
     is_content_id(content_id).then(|| LogEntry {

@@ -96,7 +96,7 @@ impl ChunkReader {
     /// Loads fragments of the index from one location; returns the keys that were read and the packs they list.
     async fn load_fragments(&self, replica: &Replica, entries: Vec<Entry>) -> (Vec<String>, Vec<PackEntry>) {
         let fetch = |entry: Entry| async move {
-            let packs = self.load_fragment(replica, &entry).await;
+            let packs = load_fragment(&self.repository, replica, &entry).await;
             (entry.key, packs)
         };
         let mut fetched = futures::stream::iter(entries.into_iter().map(fetch)).buffered(REQUESTS_AT_ONCE);
@@ -111,21 +111,6 @@ impl ChunkReader {
             }
         }
         (loaded, listed)
-    }
-
-    async fn load_fragment(&self, replica: &Replica, entry: &Entry) -> Result<Vec<PackEntry>> {
-        let (keys, limits) = (&self.repository.keys, self.repository.limits);
-        let object = format!("{}/{}", replica.location.address(), entry.key);
-        if entry.size > 2 * FRAGMENT_BYTES_MAX as u64 {
-            return Err(Error::corrupt(object, "longer than a fragment of the index may be"));
-        }
-        let get = replica.location.get(&entry.key);
-        let bytes = match self.repository.replicas.len() {
-            1 => get.await?,
-            _ => within(replica, limits.time_for(entry.size * REQUESTS_AT_ONCE as u64), get).await?,
-        };
-        let fragment = Container::open(keys, &object, ContainerKind::Index, &bytes)?;
-        parse_fragment(&object, &fragment.contents(keys, &object, &bytes, FRAGMENT_BYTES_MAX)?)
     }
 
     /// Packs that no fragment lists speak for themselves.
@@ -414,6 +399,22 @@ fn sizes_of(entries: &[Entry]) -> HashMap<String, u64> {
 fn is_whole_somewhere(pack: &PackEntry, listings: &[Option<HashMap<String, u64>>]) -> bool {
     let key = pack.key();
     listings.iter().any(|listing| listing.as_ref().is_none_or(|sizes| sizes.get(&key) == Some(&pack.bytes)))
+}
+
+/// Reads one fragment of the index.
+pub(crate) async fn load_fragment(repository: &Repository, replica: &Replica, entry: &Entry) -> Result<Vec<PackEntry>> {
+    let (keys, limits) = (&repository.keys, repository.limits);
+    let object = format!("{}/{}", replica.location.address(), entry.key);
+    if entry.size > 2 * FRAGMENT_BYTES_MAX as u64 {
+        return Err(Error::corrupt(object, "longer than a fragment of the index may be"));
+    }
+    let get = replica.location.get(&entry.key);
+    let bytes = match repository.replicas.len() {
+        1 => get.await?,
+        _ => within(replica, limits.time_for(entry.size * REQUESTS_AT_ONCE as u64), get).await?,
+    };
+    let fragment = Container::open(keys, &object, ContainerKind::Index, &bytes)?;
+    parse_fragment(&object, &fragment.contents(keys, &object, &bytes, FRAGMENT_BYTES_MAX)?)
 }
 
 /// The id in the key of a pack.

@@ -17,6 +17,7 @@ use crate::pack::OpenPack;
 use crate::patience::ask_all;
 use crate::point::{LocationState, Point};
 use crate::reader::ChunkReader;
+use crate::removal::{Ground, Reliance};
 use lifeboat_location::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -46,6 +47,7 @@ struct Core {
     bytes_stored: AtomicU64,
     /// Packs that were begun and not handed over.
     open_packs: AtomicUsize,
+    reliance: Reliance,
 }
 
 /// A session of writing to a repository.
@@ -93,8 +95,11 @@ impl WriteSession {
             let reasons = lanes.iter().map(|(r, why)| format!("{}: {}", r.name, why.as_deref().unwrap_or_default()));
             return Err(Error::AllLocationsFailed { reasons: reasons.collect(), temporary: true });
         }
-        let (known, adopted) = known_everywhere(&Arc::new(repository.among(live)), &listings, notes).await?;
+        let live = Arc::new(repository.among(live));
+        let ground = Ground::survey(&live, notes).await;
+        let (known, adopted) = known_everywhere(&live, &listings, &ground, notes).await?;
         let fanout = Fanout::new(lanes, Handle::current(), repository.limits);
+        let reliance = Reliance::new(live, ground, &known);
         let core = Core {
             repository,
             known,
@@ -103,6 +108,7 @@ impl WriteSession {
             fanout,
             bytes_stored: AtomicU64::new(0),
             open_packs: AtomicUsize::new(0),
+            reliance,
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -115,7 +121,7 @@ impl WriteSession {
 
     /// Whether every location has this chunk already.
     pub fn is_known(&self, id: &ChunkId) -> bool {
-        self.core.known.find(id).is_some()
+        self.core.is_stored(id)
     }
 
     /// Waits for the packs, then writes the index. Every [`ChunkWriter`] must have been finished.
@@ -134,6 +140,8 @@ impl WriteSession {
     /// Writes the point: the commit. The states of the locations are filled in; those that are out are named.
     pub fn commit(&self, mut point: Point) -> Result<Point> {
         let report = self.settle()?;
+        let core = &self.core;
+        core.fanout.block_on(core.reliance.still_holds(&core.known))?;
         point.bytes_stored = report.bytes_stored;
         point.locations = report
             .lanes
@@ -174,8 +182,17 @@ fn note_failures(point: &mut Point, lanes: Vec<LaneReport>) {
 }
 
 impl Core {
+    /// Whether every location has it; then the session builds on it.
+    fn is_stored(&self, id: &ChunkId) -> bool {
+        let found = self.known.find(id);
+        if let Some(placement) = found {
+            self.reliance.rely_on(placement.pack);
+        }
+        found.is_some()
+    }
+
     fn is_known(&self, id: &ChunkId) -> bool {
-        self.known.find(id).is_some() || self.lock_fresh().contains(id)
+        self.is_stored(id) || self.lock_fresh().contains(id)
     }
 
     fn lock_fresh(&self) -> std::sync::MutexGuard<'_, HashSet<ChunkId>> {
@@ -187,6 +204,7 @@ impl Core {
         self.bytes_stored.fetch_add(sealed.bytes.len() as u64, Ordering::Relaxed);
         self.fanout.submit(&pack_key(&entry.id), sealed.bytes)?;
         self.open_packs.fetch_sub(1, Ordering::SeqCst);
+        self.reliance.wrote(entry.id);
         self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         self.write_fragment(false)
     }
@@ -218,6 +236,7 @@ impl Core {
 async fn known_everywhere(
     repository: &Arc<Repository>,
     listings: &[HashMap<String, u64>],
+    ground: &Ground,
     notes: &mut Vec<String>,
 ) -> Result<(Index, Vec<PackEntry>)> {
     let reader = ChunkReader::open(repository.clone()).await?;
@@ -227,7 +246,7 @@ async fn known_everywhere(
     let mut known = Index::default();
     let mut fresh_fragment = Vec::new();
     for pack in index.packs() {
-        if everywhere(pack) {
+        if everywhere(pack) && ground.carries(&pack.id) {
             if adopted.contains(&pack.id) {
                 fresh_fragment.push(pack.clone());
             }

@@ -15,6 +15,7 @@ use crate::pack::PACK_BYTES_MAX;
 use crate::patience::ask_all;
 use crate::progress::Progress;
 use crate::reader::{ChunkReader, pack_id};
+use crate::removal::{self, Covered};
 use crate::tree::{Content, TreeReader};
 use crate::{ChunkId, point};
 use futures::StreamExt;
@@ -93,9 +94,22 @@ impl Repository {
                 Err(error) => report.add(replica, "location", &error),
             }
         }
+        let covered = match self.marks().await {
+            Ok(marks) => Covered::by(&marks),
+            Err(error) => {
+                let what = describe(&error);
+                report.bad.push(Damage { location: String::new(), object: "removals".into(), what });
+                Covered::default()
+            }
+        };
         let sets: Vec<(&str, BTreeSet<&str>)> = listings
             .iter()
-            .map(|(replica, entries)| (replica.name.as_str(), entries.iter().map(|e| e.key.as_str()).collect()))
+            .map(|(replica, entries)| {
+                // A mark that is lacking costs time, not data.
+                let is_staying = |key: &&str| !covered.has(key) && !key.starts_with(removal::PREFIX);
+                let staying = entries.iter().map(|entry| entry.key.as_str()).filter(is_staying);
+                (replica.name.as_str(), staying.collect())
+            })
             .collect();
         absent::what_others_have(&sets, is_home, &mut report.bad);
         absent::what_receipts_say(&sets, &mut report.bad);
@@ -203,7 +217,8 @@ fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()>
         }
         "receipts" => repository.check_receipt(key, bytes),
         "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
-        "verifications" | "plan" => repository.unseal(ContainerKind::Document, key, bytes).map(|_| ()),
+        "removals" if !name.ends_with("/mark") => Ok(()),
+        "verifications" | "plan" | "removals" => repository.unseal(ContainerKind::Document, key, bytes).map(|_| ()),
         "keys" => crate::open::check_key_record(key, bytes),
         "" if name == "lifeboat.json" => crate::open::check_root(bytes, &repository.id),
         _ => Ok(()),

@@ -7,6 +7,7 @@ mod golden;
 mod logs;
 mod place;
 mod properties;
+mod removal;
 mod round_trip;
 mod sessions;
 mod stranger;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What becomes of the requests whose key begins with a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,12 @@ struct Inner {
     objects: BTreeMap<String, Bytes>,
     reads: Option<(String, Fault)>,
     writes: Option<(String, usize, Fault)>,
+    /// So many more deletions succeed.
+    deletes: Option<usize>,
     forgets_condition: bool,
+    /// The store's own clock, in seconds, and when each object was written by it.
+    clock_seconds: u64,
+    written_at_seconds: BTreeMap<String, u64>,
 }
 
 /// The location.
@@ -61,6 +66,16 @@ impl Place {
         self.lock().writes = Some((prefix.into(), count, fault));
     }
 
+    /// After `count` more deletions, the next ones fail.
+    pub fn break_deletes(&self, count: usize) {
+        self.lock().deletes = Some(count);
+    }
+
+    /// The store's clock goes on.
+    pub fn let_pass(&self, time: Duration) {
+        self.lock().clock_seconds += time.as_secs();
+    }
+
     /// A store without conditional create overwrites.
     pub fn forget_conditions(&self) {
         self.lock().forgets_condition = true;
@@ -70,6 +85,7 @@ impl Place {
         let mut inner = self.lock();
         inner.reads = None;
         inner.writes = None;
+        inner.deletes = None;
     }
 
     pub fn keys(&self, prefix: &str) -> Vec<String> {
@@ -153,6 +169,8 @@ impl Location for Place {
             return Ok(PutOutcome::AlreadyExists);
         }
         self.writes.fetch_add(1, Ordering::SeqCst);
+        let now = inner.clock_seconds;
+        inner.written_at_seconds.insert(key.into(), now);
         inner.objects.insert(key.into(), bytes);
         Ok(PutOutcome::Created)
     }
@@ -177,16 +195,24 @@ impl Location for Place {
 
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         self.before_read(prefix).await?;
+        let inner = self.lock();
         let entry = |(key, bytes): (&String, &Bytes)| Entry {
             key: key.clone(),
             size: bytes.len() as u64,
-            modified: SystemTime::UNIX_EPOCH,
+            modified: SystemTime::UNIX_EPOCH
+                + Duration::from_secs(inner.written_at_seconds.get(key).copied().unwrap_or_default()),
         };
-        Ok(self.lock().objects.iter().filter(|(key, _)| key.starts_with(prefix)).map(entry).collect())
+        Ok(inner.objects.iter().filter(|(key, _)| key.starts_with(prefix)).map(entry).collect())
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.lock().objects.remove(key);
+        let mut inner = self.lock();
+        match &mut inner.deletes {
+            Some(0) => return Err(self.error(ErrorKind::Denied, key)),
+            Some(count) => *count -= 1,
+            None => {}
+        }
+        inner.objects.remove(key);
         Ok(())
     }
 

@@ -1,0 +1,5 @@
+//! What a business decides about recovery, as values: how long recovery points are kept.
+//!
+//! Values in, values out. Nothing here reads a clock, a file or a network; what is decided is carried out elsewhere.
+
+pub mod retention;

@@ -1,0 +1,289 @@
+//! Giving up: recovery points, files of a log, and the packs that nobody needs any more.
+//!
+//! Two phases, and no lock on writers. First a *mark* says what will go (`removals/<name>/mark`, in every location).
+//! From then on no new session builds on a marked pack, and one that began before looks again before it commits. After a
+//! time of grace a *sweep* looks at everything again, spares what is needed after all, and deletes the rest, in the order
+//! receipts, points, verifications, log, index, packs. So a point is never anywhere without its packs, and until the sweep
+//! nothing is lost: a mark can be taken back.
+//!
+//! A sweep needs every location to answer: what was written to one that is away can't be known, and may need a marked pack.
+//! The time of grace is measured by each store's own clock.
+//!
+//! Not here: which points and which part of a log are given up.
+
+mod reach;
+mod reliance;
+mod sweep;
+
+pub(crate) use reliance::{Ground, Reliance};
+pub use sweep::{Going, SweepReport};
+
+use crate::container::ContainerKind;
+use crate::error::{Error, Result};
+use crate::key::random;
+use crate::log::LogEntry;
+use crate::open::{Replica, Repository};
+use crate::patience::ask_all;
+use crate::point::{PointId, key_of};
+use crate::reader::{ChunkReader, pack_id};
+use crate::receipt;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Begins the key of everything about removals.
+pub(crate) const PREFIX: &str = "removals/";
+
+/// Files of one group of a log whose names lie between two names, both included.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogRange {
+    /// The workload.
+    pub workload: String,
+    /// The group in its log.
+    pub group: String,
+    /// The first name.
+    pub first: String,
+    /// The last name.
+    pub last: String,
+}
+
+impl LogRange {
+    fn covers(&self, workload: &str, entry: &LogEntry) -> bool {
+        self.workload == workload && self.group == entry.group && (&self.first..=&self.last).contains(&&entry.name)
+    }
+}
+
+/// A point as a mark names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MarkedPoint {
+    /// Its workload.
+    pub workload: String,
+    /// Its name.
+    pub point: PointId,
+}
+
+/// What will be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Removal {
+    /// Points, with their receipts and verifications.
+    pub points: Vec<MarkedPoint>,
+    /// Parts of logs.
+    pub logs: Vec<LogRange>,
+    /// Packs, by the hexadecimal digits of their names.
+    pub packs: Vec<String>,
+}
+
+impl Removal {
+    /// Whether there is nothing to delete.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty() && self.logs.is_empty() && self.packs.is_empty()
+    }
+}
+
+/// A mark that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Its name: the time at which it was made, and eight digits.
+    pub name: String,
+    /// When it was made, by the clock of whoever made it. For people.
+    pub made_at: Timestamp,
+    /// What will go.
+    pub removal: Removal,
+    /// Whether deleting has begun: then it can't be taken back.
+    pub has_begun: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    made_at: Timestamp,
+    #[serde(flatten)]
+    removal: Removal,
+}
+
+fn mark_key(name: &str) -> String {
+    format!("{PREFIX}{name}/mark")
+}
+
+fn begun_key(name: &str) -> String {
+    format!("{PREFIX}{name}/begun")
+}
+
+/// The packs that nothing may build on any more.
+pub(crate) fn doomed_by(marks: &[Mark]) -> HashSet<[u8; 32]> {
+    let ids = marks.iter().flat_map(|mark| &mark.removal.packs);
+    ids.filter_map(|id| pack_id(id)).collect()
+}
+
+/// What marks cover, to be asked about keys.
+#[derive(Debug, Default)]
+pub(crate) struct Covered {
+    keys: HashSet<String>,
+    prefixes: Vec<String>,
+    logs: Vec<LogRange>,
+    /// Fragments are being rewritten: until that is done everywhere, a location may lack one that another still has.
+    fragments: bool,
+}
+
+impl Covered {
+    pub(crate) fn by(marks: &[Mark]) -> Self {
+        let fragments = marks.iter().any(|mark| mark.has_begun);
+        let mut covered = Self { fragments, ..Self::default() };
+        for removal in marks.iter().map(|mark| &mark.removal) {
+            for marked in &removal.points {
+                let key = key_of(&marked.workload, &marked.point);
+                covered.keys.extend(receipt::key_for(&key));
+                covered.keys.insert(key);
+                covered.prefixes.push(format!("verifications/{}/{}/", marked.workload, marked.point));
+            }
+            covered
+                .keys
+                .extend(removal.packs.iter().map(|id| format!("packs/{}/{id}", id.get(..2).unwrap_or_default())));
+            covered.logs.extend(removal.logs.iter().cloned());
+        }
+        covered
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let in_log = || {
+            let (workload, rest) = key.strip_prefix("wal/").and_then(|rest| rest.split_once('/'))?;
+            let entry = crate::log::parse_key(rest, 0)?;
+            self.logs.iter().any(|range| range.covers(workload, &entry)).then_some(())
+        };
+        let in_index = self.fragments && key.starts_with("index/");
+        in_index
+            || self.keys.contains(key)
+            || self.prefixes.iter().any(|prefix| key.starts_with(prefix))
+            || in_log().is_some()
+    }
+}
+
+impl Repository {
+    /// Every mark that stands, oldest first. A mark that can't be read anywhere is an error: what it covers can't be
+    /// told.
+    pub async fn marks(&self) -> Result<Vec<Mark>> {
+        let ask = async |replica: Replica| Ok(replica.location.list(PREFIX).await?);
+        let mut holders: BTreeMap<String, Vec<&Replica>> = BTreeMap::new();
+        let mut begun = BTreeSet::new();
+        let (mut answered, mut failure) = (false, None);
+        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.patience, ask).await) {
+            match answer {
+                Ok(entries) => {
+                    answered = true;
+                    for entry in entries {
+                        match entry.key.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')) {
+                            Some((name, "mark")) => holders.entry(name.into()).or_default().push(replica),
+                            Some((name, "begun")) => _ = begun.insert(name.to_owned()),
+                            _ => {}
+                        }
+                    }
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure.filter(|_| !answered) {
+            return Err(error);
+        }
+        let mut marks = Vec::new();
+        for (name, holders) in holders {
+            let Document { made_at, removal } = self.read_mark(&name, &holders).await?;
+            let has_begun = begun.contains(&name);
+            marks.push(Mark { name, made_at, removal, has_begun });
+        }
+        Ok(marks)
+    }
+
+    async fn read_mark(&self, name: &str, holders: &[&Replica]) -> Result<Document> {
+        let key = mark_key(name);
+        let mut failure = Error::NotFound { what: key.clone() };
+        for replica in holders {
+            let read = async {
+                let json = self.unseal(ContainerKind::Document, &key, &replica.location.get(&key).await?)?;
+                serde_json::from_slice(&json).map_err(|error| Error::corrupt(&key, error.to_string()))
+            };
+            match read.await {
+                Ok(document) => return Ok(document),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// What could go beside these points and files: the packs that nothing else needs, older than `grace` by their
+    /// store's clock (a younger one may belong to a session that is under way).
+    pub async fn plan_removal(
+        self: &Arc<Self>,
+        points: Vec<MarkedPoint>,
+        logs: Vec<LogRange>,
+        grace: Duration,
+    ) -> Result<Removal> {
+        let reader = ChunkReader::open(self.clone()).await?;
+        let going: BTreeSet<&MarkedPoint> = points.iter().collect();
+        let needed = reach::packs_needed(self, &reader, |marked| !going.contains(marked)).await?;
+        let marked: HashSet<String> = self.marks().await?.into_iter().flat_map(|mark| mark.removal.packs).collect();
+        let mut packs = BTreeSet::new();
+        for replica in &self.replicas {
+            let now = clock_of(replica).await?;
+            for entry in replica.location.list("packs/").await? {
+                let Some(id) = pack_id(&entry.key) else { continue };
+                let is_old = now.duration_since(entry.modified).unwrap_or_default() >= grace;
+                if is_old && !needed.contains(&id) && !marked.contains(&hex::encode(id)) {
+                    packs.insert(hex::encode(id));
+                }
+            }
+        }
+        Ok(Removal { points, logs, packs: packs.into_iter().collect() })
+    }
+
+    /// Marks what is to go, in every location; an error when one doesn't take it. Returns the name of the mark.
+    pub async fn mark(&self, removal: Removal) -> Result<String> {
+        self.all_must_answer()?;
+        let made_at = Timestamp::now();
+        let suffix: [u8; 4] = random()?;
+        let name = format!("{}-{}", made_at.strftime("%Y%m%dT%H%M%SZ"), hex::encode(suffix));
+        let sealed = self.seal(ContainerKind::Document, &Document { made_at, removal })?;
+        for replica in &self.replicas {
+            replica.location.put_new(&mark_key(&name), sealed.clone()).await?;
+        }
+        Ok(name)
+    }
+
+    /// Takes a mark back. Refused once deleting has begun.
+    pub async fn cancel_removal(&self, mark: &Mark) -> Result<()> {
+        if mark.has_begun {
+            return Err(Error::Conflict { name: format!("removal {}: deleting has begun", mark.name) });
+        }
+        for replica in &self.replicas {
+            replica.location.delete(&mark_key(&mark.name)).await?;
+        }
+        Ok(())
+    }
+
+    fn all_must_answer(&self) -> Result<()> {
+        let away: Vec<String> = self.unavailable.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        match away.is_empty() {
+            true => Ok(()),
+            false => Err(Error::AllLocationsFailed { reasons: away, temporary: true }),
+        }
+    }
+
+    async fn put_everywhere(&self, key: &str, bytes: &Bytes) -> Result<()> {
+        for replica in &self.replicas {
+            replica.location.put_new(key, bytes.clone()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The time by the store's own clock: that of an object that was written just now.
+async fn clock_of(replica: &Replica) -> Result<SystemTime> {
+    let suffix: [u8; 8] = random()?;
+    let key = format!("{PREFIX}clock/{}", hex::encode(suffix));
+    replica.location.put_new(&key, Bytes::from_static(b"what time is it")).await?;
+    let entry = replica.location.head(&key).await?;
+    replica.location.delete(&key).await?;
+    let entry = entry.ok_or_else(|| Error::NotFound { what: format!("{}/{key}", replica.location.address()) })?;
+    Ok(entry.modified)
+}

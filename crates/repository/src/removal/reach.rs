@@ -1,0 +1,79 @@
+//! Which packs the points need.
+
+use super::MarkedPoint;
+use crate::error::{Error, Result};
+use crate::file_map::{Leaf, Source};
+use crate::open::Repository;
+use crate::reader::ChunkReader;
+use crate::tree::{Content, TreeReader};
+use crate::{ChunkId, Point};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Leaves read at once.
+const LEAVES_AT_ONCE: usize = 64;
+
+/// The packs that the points of the repository need, those of `stays` only.
+///
+/// A chunk that several packs hold counts for one of them, the one that readers use. A point that can't be read or
+/// followed is an error: what it needs can't be told.
+pub(super) async fn packs_needed(
+    repository: &Arc<Repository>,
+    reader: &ChunkReader,
+    stays: impl Fn(&MarkedPoint) -> bool,
+) -> Result<HashSet<[u8; 32]>> {
+    let mut reach = Reach { reader, packs: HashSet::new(), leaves_seen: HashSet::new() };
+    for header in repository.list_points(None).await? {
+        let marked = MarkedPoint { workload: header.workload, point: header.id };
+        if stays(&marked) {
+            let point = repository.read_point(&marked.workload, &marked.point, &mut Vec::new()).await?;
+            reach.follow(&point).await?;
+        }
+    }
+    Ok(reach.packs)
+}
+
+struct Reach<'a> {
+    reader: &'a ChunkReader,
+    packs: HashSet<[u8; 32]>,
+    leaves_seen: HashSet<ChunkId>,
+}
+
+impl Reach<'_> {
+    async fn follow(&mut self, point: &Point) -> Result<()> {
+        self.need(point.tree.iter())?;
+        let mut leaves = Vec::new();
+        for entry in TreeReader::read(self.reader, &point.tree).await? {
+            match &entry.content {
+                // Most leaves are shared with the point before: each is read once.
+                Some(Content::Leaves(ids)) => leaves.extend(ids.iter().filter(|id| self.leaves_seen.insert(**id))),
+                _ => self.need_extents(&self.reader.extents(&entry).await?)?,
+            }
+        }
+        self.need(leaves.iter())?;
+        for some in leaves.chunks(LEAVES_AT_ONCE) {
+            for bytes in self.reader.read_all(some).await? {
+                self.need_extents(&Leaf::parse(&bytes, 0)?.extents)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn need_extents(&mut self, extents: &[crate::Extent]) -> Result<()> {
+        for extent in extents {
+            if let Source::Chunk { id, .. } = extent.source {
+                self.need([id].iter())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn need<'b>(&mut self, ids: impl Iterator<Item = &'b ChunkId>) -> Result<()> {
+        let index = self.reader.index();
+        for id in ids {
+            let found = index.find(id).ok_or_else(|| Error::corrupt(format!("chunk {id}"), "no pack holds it"))?;
+            self.packs.insert(index.pack(found.pack).id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! What a session builds on, and whether it is still there when the session commits.
+//!
+//! A session takes no lock. It leaves out what was marked when it began, remembers which packs it counts on and which it
+//! wrote, and looks again before its point is written: what was marked meanwhile may be deleted after the time of grace.
+
+use super::{Mark, doomed_by};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::open::{Replica, Repository, describe};
+use crate::patience::ask_all;
+use crate::reader::pack_id;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// A session that took longer asks for every pack by name: a mark may have come, been swept, and gone.
+const LONG: Duration = Duration::from_secs(12 * 3600);
+
+/// What stood when a session began.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    at: SystemTime,
+    marks: HashSet<String>,
+    /// Packs that nothing may build on; `None` when that couldn't be told, and so nothing may be built on at all.
+    doomed: Option<HashSet<[u8; 32]>>,
+}
+
+impl Ground {
+    /// Looks at the marks. Call before anything else is looked at: what is marked later is found by the second look.
+    pub(crate) async fn survey(repository: &Repository, notes: &mut Vec<String>) -> Self {
+        let at = SystemTime::now();
+        match repository.marks().await {
+            Ok(marks) => {
+                let doomed = Some(doomed_by(&marks));
+                Self { at, marks: marks.into_iter().map(|mark: Mark| mark.name).collect(), doomed }
+            }
+            Err(error) => {
+                let why = describe(&error);
+                notes.push(format!("what is marked for removal can't be told, so nothing stored is built on: {why}"));
+                Self { at, marks: HashSet::new(), doomed: None }
+            }
+        }
+    }
+
+    /// Whether a session may build on this pack.
+    pub(crate) fn carries(&self, pack: &[u8; 32]) -> bool {
+        self.doomed.as_ref().is_some_and(|doomed| !doomed.contains(pack))
+    }
+}
+
+/// What one session counts on.
+#[derive(Debug)]
+pub(crate) struct Reliance {
+    /// The locations that answered when the session began.
+    repository: Arc<Repository>,
+    ground: Ground,
+    /// For each known pack, by its number in the index.
+    relied_on: Vec<AtomicBool>,
+    written: Mutex<HashSet<[u8; 32]>>,
+}
+
+impl Reliance {
+    pub(crate) fn new(repository: Arc<Repository>, ground: Ground, known: &Index) -> Self {
+        let relied_on = known.packs().iter().map(|_| AtomicBool::new(false)).collect();
+        Self { repository, ground, relied_on, written: Mutex::default() }
+    }
+
+    /// The session builds on the known pack of this number.
+    pub(crate) fn rely_on(&self, pack: u32) {
+        if let Some(flag) = self.relied_on.get(pack as usize) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The session wrote this pack.
+    pub(crate) fn wrote(&self, pack: [u8; 32]) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(pack);
+    }
+
+    /// The second look. An error when something that the session counts on was marked, or is gone.
+    pub(crate) async fn still_holds(&self, known: &Index) -> Result<()> {
+        let repository = &self.repository;
+        let relied_on = known.packs().iter().zip(&self.relied_on).filter(|(_, flag)| flag.load(Ordering::Relaxed));
+        let mut needed: HashSet<[u8; 32]> = relied_on.map(|(pack, _)| pack.id).collect();
+        needed.extend(self.written.lock().unwrap_or_else(PoisonError::into_inner).iter());
+        let mut marks = repository.marks().await?;
+        marks.retain(|mark| !self.ground.marks.contains(&mark.name));
+        if let Some(pack) = doomed_by(&marks).intersection(&needed).next() {
+            return Err(Error::Undermined { what: hex::encode(pack) });
+        }
+        let age = self.ground.at.elapsed().unwrap_or(LONG);
+        if age < LONG {
+            return Ok(());
+        }
+        let ask = async |replica: Replica| Ok(replica.location.list("packs/").await?);
+        for listing in ask_all(&repository.replicas, repository.limits.listing(), ask).await.into_iter().flatten() {
+            let present: HashSet<[u8; 32]> = listing.iter().filter_map(|entry| pack_id(&entry.key)).collect();
+            // A location that is out for this session lacks what was written since.
+            let is_current = self.written.lock().unwrap_or_else(PoisonError::into_inner).is_subset(&present);
+            if let Some(pack) = needed.difference(&present).next().filter(|_| is_current) {
+                return Err(Error::Undermined { what: hex::encode(pack) });
+            }
+        }
+        Ok(())
+    }
+}

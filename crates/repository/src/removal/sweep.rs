@@ -1,0 +1,213 @@
+//! Deleting what was marked, after another look.
+
+use super::{LogRange, Mark, MarkedPoint, begun_key, clock_of, mark_key, reach};
+use crate::container::{Builder, ContainerKind};
+use crate::error::Result;
+use crate::index::{encode_fragment, fragments_of};
+use crate::log::LogEntry;
+use crate::open::{Replica, Repository, describe};
+use crate::reader::{ChunkReader, pack_id};
+use crate::{point, receipt};
+use bytes::Bytes;
+use futures::StreamExt;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+const DELETES_AT_ONCE: usize = 8;
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Points that are gone.
+    pub points: Vec<MarkedPoint>,
+    /// Points that were marked and are needed after all.
+    pub spared: Vec<MarkedPoint>,
+    /// Number of files of logs that are gone.
+    pub logs: u64,
+    /// Number of packs that are gone.
+    pub packs: u64,
+    /// Bytes of everything that was deleted, in all locations together.
+    pub bytes: u64,
+    /// What could not be deleted, and why. The next sweep tries again.
+    pub failures: Vec<String>,
+}
+
+/// What the caller wants to be gone today: points, and parts of logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Going {
+    /// Points that the policy gives up.
+    pub points: BTreeSet<MarkedPoint>,
+    /// Parts of logs that no kept point needs.
+    pub logs: Vec<LogRange>,
+}
+
+impl Repository {
+    /// Whether a mark has stood for `grace` in every location, by the stores' own clocks.
+    pub async fn is_due(&self, mark: &Mark, grace: Duration) -> Result<bool> {
+        self.all_must_answer()?;
+        if mark.has_begun {
+            return Ok(true);
+        }
+        for replica in &self.replicas {
+            let Some(entry) = replica.location.head(&mark_key(&mark.name)).await? else {
+                // It missed the mark; the next session copies it, and its time begins then.
+                return Ok(false);
+            };
+            if clock_of(replica).await?.duration_since(entry.modified).unwrap_or_default() < grace {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Deletes what `mark` names and `going` still gives up, and what no point needs now. Ask [`Self::is_due`] first.
+    ///
+    /// Interrupted at any moment, the next sweep finishes. What a location refuses to delete is part of the report.
+    pub async fn sweep(self: &Arc<Self>, mark: &Mark, going: &Going) -> Result<SweepReport> {
+        self.all_must_answer()?;
+        let mut report = SweepReport::default();
+        let (gone, spared) = mark.removal.points.iter().cloned().partition(|marked| going.points.contains(marked));
+        (report.points, report.spared) = (gone, spared);
+        let reader = ChunkReader::open(self.clone()).await?;
+        let points: BTreeSet<MarkedPoint> = report.points.iter().cloned().collect();
+        let needed = reach::packs_needed(self, &reader, |marked| !points.contains(marked)).await?;
+        let doomed: HashSet<[u8; 32]> = mark
+            .removal
+            .packs
+            .iter()
+            .filter_map(|id| pack_id(&format!("packs/{}/{id}", id.get(..2)?)))
+            .filter(|id| !needed.contains(id))
+            .collect();
+        let logs = |workload: &str, entry: &LogEntry| {
+            let covers = |ranges: &[LogRange]| ranges.iter().any(|range| range.covers(workload, entry));
+            covers(&mark.removal.logs) && covers(&going.logs)
+        };
+        self.put_everywhere(&begun_key(&mark.name), &Bytes::from_static(b"begun")).await?;
+        for replica in &self.replicas {
+            self.delete_points_and_logs(replica, &points, &logs, &mut report).await?;
+        }
+        // A point must never be left without its packs: these go when all else is gone everywhere.
+        if report.failures.is_empty() {
+            self.rewrite_fragments(&doomed, &mut report).await?;
+            for replica in &self.replicas {
+                self.delete_packs(replica, &needed, &doomed, &mut report).await?;
+            }
+        }
+        if report.failures.is_empty() {
+            for key in [mark_key(&mark.name), begun_key(&mark.name)] {
+                for replica in &self.replicas {
+                    replica.location.delete(&key).await?;
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    async fn delete_points_and_logs(
+        &self,
+        replica: &Replica,
+        points: &BTreeSet<MarkedPoint>,
+        is_going: &(dyn Fn(&str, &LogEntry) -> bool + Sync),
+        report: &mut SweepReport,
+    ) -> Result<()> {
+        let listing = replica.location.list("").await?;
+        let sized = |wanted: &dyn Fn(&str) -> bool| -> Vec<(String, u64)> {
+            listing.iter().filter(|entry| wanted(&entry.key)).map(|entry| (entry.key.clone(), entry.size)).collect()
+        };
+        let point_keys: HashSet<String> =
+            points.iter().map(|marked| point::key_of(&marked.workload, &marked.point)).collect();
+        let of_point = |key: &str| {
+            let id = key.strip_prefix("verifications/").and_then(|rest| rest.rsplit_once('/')).map(|(id, _)| id);
+            id.is_some_and(|id| point_keys.contains(&format!("points/{id}")))
+        };
+        let of_log = |key: &str| {
+            let found = key.strip_prefix("wal/").and_then(|rest| rest.split_once('/'));
+            let parsed = found.and_then(|(workload, rest)| Some((workload, crate::log::parse_key(rest, 0)?)));
+            parsed.is_some_and(|(workload, entry)| is_going(workload, &entry))
+        };
+        let receipts = sized(&|key| receipt::point_of(key).is_some_and(|point| point_keys.contains(&point)));
+        for keys in [receipts, sized(&|key| point_keys.contains(key)), sized(&of_point)] {
+            delete_all(replica, keys, report).await;
+            if !report.failures.is_empty() {
+                return Ok(());
+            }
+        }
+        let logs = delete_all(replica, sized(&of_log), report).await;
+        report.logs = report.logs.max(logs);
+        Ok(())
+    }
+
+    async fn delete_packs(
+        &self,
+        replica: &Replica,
+        needed: &HashSet<[u8; 32]>,
+        doomed: &HashSet<[u8; 32]>,
+        report: &mut SweepReport,
+    ) -> Result<()> {
+        let listing = replica.location.list("packs/").await?;
+        let present: HashSet<[u8; 32]> = listing.iter().filter_map(|entry| pack_id(&entry.key)).collect();
+        if doomed.is_empty() || !needed.is_subset(&present) {
+            if !doomed.is_empty() {
+                // Where a pack is missing that a point needs, another one may still serve.
+                let what = "lacks packs that points need: nothing more goes there before it is whole";
+                report.failures.push(format!("{} {what}", replica.name));
+            }
+            return Ok(());
+        }
+        let is_doomed = |key: &str| pack_id(key).is_some_and(|id| doomed.contains(&id));
+        let keys = listing.into_iter().filter(|entry| is_doomed(&entry.key)).map(|entry| (entry.key, entry.size));
+        let packs = delete_all(replica, keys.collect(), report).await;
+        report.packs = report.packs.max(packs);
+        Ok(())
+    }
+
+    /// Fragments that list packs that go make room for one that doesn't.
+    async fn rewrite_fragments(&self, doomed: &HashSet<[u8; 32]>, report: &mut SweepReport) -> Result<()> {
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        for replica in &self.replicas {
+            let (mut survivors, mut old) = (Vec::new(), Vec::new());
+            for entry in replica.location.list("index/").await? {
+                let packs = match crate::reader::load_fragment(self, replica, &entry).await {
+                    Ok(packs) => packs,
+                    // Another sweep was here, or it is damaged, which is for `verify` to tell.
+                    Err(_) => continue,
+                };
+                if packs.iter().any(|pack| doomed.contains(&pack.id)) {
+                    survivors.extend(packs.into_iter().filter(|pack| !doomed.contains(&pack.id)));
+                    old.push((entry.key, entry.size));
+                }
+            }
+            if old.is_empty() {
+                continue;
+            }
+            // The same text gives another object in each location (its salt is random): so one is made, for all.
+            if !survivors.is_empty() {
+                for part in fragments_of(&survivors) {
+                    let sealed = Builder::document(&self.keys, ContainerKind::Index, 3, &encode_fragment(part), &[])?;
+                    self.put_everywhere(&format!("index/{}", sealed.name), &sealed.bytes).await?;
+                }
+            }
+            for other in &self.replicas {
+                delete_all(other, old.clone(), report).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Deletes what it can. Returns how many that were; bytes and failures go to the report.
+async fn delete_all(replica: &Replica, keys: Vec<(String, u64)>, report: &mut SweepReport) -> u64 {
+    let delete = |(key, size): (String, u64)| async move { (replica.location.delete(&key).await, key, size) };
+    let mut deletes = futures::stream::iter(keys.into_iter().map(delete)).buffer_unordered(DELETES_AT_ONCE);
+    let mut count = 0;
+    while let Some((result, key, size)) = deletes.next().await {
+        match result {
+            Ok(()) => (count, report.bytes) = (count + 1, report.bytes + size),
+            Err(error) => report.failures.push(format!("{}: {key}: {}", replica.name, describe(&error))),
+        }
+    }
+    count
+}

@@ -76,8 +76,7 @@ pub fn install(component: Component) -> Result<PathBuf> {
         }
         // One engine for its metadata is enough, and takes half the time to build.
         Component::Garage => install_once("garage", "garage 2.5.0", |directory| {
-            let options =
-                ["--version", "2.5.0", "--no-default-features", "--features", "bundled-libs,lmdb"];
+            let options = ["--version", "2.5.0", "--no-default-features", "--features", "bundled-libs,lmdb"];
             let mut build = Command::new("cargo");
             build.args(["install", "--quiet", "garage"]).args(options).arg("--root").arg(directory);
             crate::command::run(&mut build)?;

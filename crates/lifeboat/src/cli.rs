@@ -104,6 +104,12 @@ pub enum Command {
     /// Complete one location from another
     Copy(CopyArguments),
 
+    /// Give up recovery points by the policy `keep`, and delete what was given up some days ago
+    #[command(
+        after_help = "What is given up is only marked, and deleted by a later run, `prune_after` (3d) afterwards. Run it daily.\n\nExample:\n  lifeboat prune --dry-run"
+    )]
+    Prune(PruneArguments),
+
     /// Who can open the repositories
     #[command(subcommand)]
     Key(KeyCommand),
@@ -331,6 +337,16 @@ pub struct WorkloadOption {
     /// Whose log; needed when more than one workload is configured
     #[arg(long, value_name = "WORKLOAD")]
     pub workload: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    /// Say what goes, what stays and why; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take back what is marked and not yet being deleted
+    #[arg(long, conflicts_with = "dry_run")]
+    pub cancel: bool,
 }
 
 #[derive(Debug, Args)]

@@ -51,7 +51,8 @@ pub struct LogRange {
 }
 
 impl LogRange {
-    fn covers(&self, workload: &str, entry: &LogEntry) -> bool {
+    /// Whether a file lies in the range.
+    pub fn covers(&self, workload: &str, entry: &LogEntry) -> bool {
         self.workload == workload && self.group == entry.group && (&self.first..=&self.last).contains(&&entry.name)
     }
 }

@@ -9,6 +9,7 @@ mod init;
 mod key;
 mod man;
 mod points;
+mod prune;
 mod restore;
 mod verify;
 mod wal;
@@ -25,6 +26,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Init => init::run(&cli.global, output),
         Command::Backup(arguments) => backup::run(&cli.global, arguments, output),
         Command::Copy(arguments) => copy::run(&cli.global, arguments, output),
+        Command::Prune(arguments) => prune::run(&cli.global, arguments, output),
         Command::Demo(arguments) => demo::run(arguments, output),
         Command::Wal(command) => wal::run(&cli.global, command, output),
         Command::Key(command) => key::run(&cli.global, command, output),

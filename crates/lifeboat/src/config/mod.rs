@@ -16,15 +16,18 @@ pub use location::{Credentials, LocationConfig, LocationUrl, Media, Store};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use values::{nearest, parse_duration, parse_size};
-pub use workload::{Checkpoint, Keep, WorkloadConfig};
+pub use workload::{Checkpoint, WorkloadConfig};
 
 use section::{Findings, Section};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 use toml::de::DeTable;
 
 /// The level of zstd when nothing is said: the knee of its curve.
 const COMPRESSION_LEVEL: i32 = 3;
+const PRUNE_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+const PRUNE_AFTER_BOUNDS: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(366 * 24 * 3600));
 
 /// After this many problems the rest is probably the same one.
 const PROBLEMS_SHOWN_MAX: usize = 50;
@@ -57,6 +60,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// zstd, 1 to 19.
     pub compression_level: i32,
+    /// How long what is given up stays before it is deleted.
+    pub prune_after: Duration,
 }
 
 /// A configuration, and what could be overlooked in it.
@@ -122,12 +127,15 @@ fn read(top: &mut Section, findings: &mut Findings) -> Option<Config> {
         .collect();
     let state_dir = top.absolute_path(findings, "state_dir");
     let level = top.integer(findings, "compression_level", 1..20);
+    let prune_after =
+        top.duration(findings, "prune_after", PRUNE_AFTER_BOUNDS, "a time of 1 hour to 1 year, such as \"3d\"");
     Some(Config {
         locations,
         encryption: encryption?,
         workloads,
         state_dir,
         compression_level: level.and_then(|level| i32::try_from(level).ok()).unwrap_or(COMPRESSION_LEVEL),
+        prune_after: prune_after.unwrap_or(PRUNE_AFTER),
     })
 }
 

@@ -3,6 +3,7 @@
 use super::secret::SecretSource;
 use super::section::{Findings, Section, absolute};
 use super::values::parse_size;
+use lifeboat_plan::retention::Keep;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,17 +18,6 @@ pub enum Checkpoint {
     Fast,
     /// Over the usual interval; the backup begins minutes later.
     Spread,
-}
-
-/// How many recovery points are kept, of each span.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Keep {
-    pub last: u64,
-    pub hourly: u64,
-    pub daily: u64,
-    pub weekly: u64,
-    pub monthly: u64,
-    pub yearly: u64,
 }
 
 /// A PostgreSQL cluster that is protected.
@@ -156,6 +146,9 @@ fn read_locations(section: &mut Section, findings: &mut Findings, known: &[Strin
     Some(named)
 }
 
+/// Least and most for `within` and `window`.
+const KEEP_TIMES: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(100 * 366 * 24 * 3600));
+
 fn read_keep(section: &mut Section, findings: &mut Findings) -> Option<Keep> {
     const EXPECTED: &str = "a table such as { last = 3, daily = 7 }";
     let name = format!("`keep` in {}", section.name());
@@ -167,14 +160,13 @@ fn read_keep(section: &mut Section, findings: &mut Findings) -> Option<Keep> {
     let before = findings.problems.len();
     let mut inner = Section::new(name.clone(), table, value.span());
     let mut count = |key| inner.integer(findings, key, 0..100_001).unwrap_or(0);
-    let keep = Keep {
-        last: count("last"),
-        hourly: count("hourly"),
-        daily: count("daily"),
-        weekly: count("weekly"),
-        monthly: count("monthly"),
-        yearly: count("yearly"),
+    let [last, hourly, daily, weekly, monthly, yearly] =
+        ["last", "hourly", "daily", "weekly", "monthly", "yearly"].map(&mut count);
+    let mut time = |key| {
+        let time = inner.duration(findings, key, KEEP_TIMES, "a time of 1 hour to 100 years, such as \"14d\"")?;
+        jiff::SignedDuration::try_from(time).ok()
     };
+    let keep = Keep { last, hourly, daily, weekly, monthly, yearly, within: time("within"), window: time("window") };
     inner.finish(findings);
     if keep == Keep::default() && findings.problems.len() == before {
         findings.problem(&value.span(), format!("{name} would keep nothing; leave it out to keep everything"));

@@ -3,3 +3,4 @@
 mod arguments;
 mod configuration;
 mod program;
+mod prune;

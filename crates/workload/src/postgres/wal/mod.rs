@@ -19,6 +19,7 @@ mod prefetch;
 mod push;
 mod push_ahead;
 mod receive;
+mod retention;
 mod spool;
 mod tails;
 
@@ -32,4 +33,5 @@ pub use listing::Listing;
 pub use prefetch::{PREFETCH_SEGMENTS, PrefetchOutcome, prefetch, take_prefetched};
 pub use push::{PushOptions, PushOutcome, already_pushed, push};
 pub use receive::{ReceiveOptions, ReceiveProgress, ReceiveReport, ReceiveStatus, receive};
+pub use retention::{LogNeed, unneeded};
 pub use spool::Spool;

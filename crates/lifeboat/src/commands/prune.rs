@@ -1,0 +1,105 @@
+//! `lifeboat prune`: give up what the policy doesn't keep, and delete what was given up before.
+//!
+//! First what was marked some days ago is deleted, after another look; then what goes today is marked.
+
+mod look;
+mod tell;
+
+use super::load_config;
+use crate::cli::{Global, PruneArguments};
+use crate::config::{Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, human};
+use crate::rooms;
+use jiff::Timestamp;
+use lifeboat_repository::{Mark, Removal, Repository, SweepReport};
+use look::Judged;
+use serde_json::json;
+use std::sync::Arc;
+
+/// What a run does, or would do.
+struct Outcome {
+    judged: Vec<Judged>,
+    /// Marked now.
+    going: Removal,
+    /// Stored size of the packs that go and of the log that goes, in bytes.
+    going_bytes: u64,
+    going_logs: u64,
+    /// Marked before, and not yet due.
+    standing: Vec<Mark>,
+    swept: SweepReport,
+}
+
+pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Result<(), Failure> {
+    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    rooms::runtime()?.block_on(async {
+        let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
+        if let Some((name, reason)) = repository.unavailable().first().filter(|_| !arguments.dry_run) {
+            let message = format!("location {name} can't be used, and nothing is given up without it: {reason}");
+            return Err(Failure::new(FailureKind::Unavailable, message).with_hint(
+                "what was written there can't be known; bring it back, or take it out of the configuration",
+            ));
+        }
+        if arguments.cancel {
+            return cancel(&repository, output).await;
+        }
+        let outcome = prune(&config, &repository, arguments.dry_run).await?;
+        tell::tell(&config, &outcome, arguments.dry_run, output)
+    })
+}
+
+async fn prune(config: &Config, repository: &Arc<Repository>, dry_run: bool) -> Result<Outcome, Failure> {
+    let judged = look::judge(config, repository).await?;
+    let mut swept = SweepReport::default();
+    let mut standing = Vec::new();
+    for mark in repository.marks().await? {
+        if dry_run || !repository.is_due(&mark, config.prune_after).await? {
+            standing.push(mark);
+            continue;
+        }
+        let going = look::going(repository, &judged).await?;
+        let report = repository.sweep(&mark, &going).await?;
+        swept.points.extend(report.points);
+        swept.spared.extend(report.spared);
+        swept.failures.extend(report.failures);
+        swept.logs += report.logs;
+        swept.packs += report.packs;
+        swept.bytes += report.bytes;
+    }
+    let going = look::going(repository, &judged).await?;
+    let fresh = look::not_marked_yet(repository, going, &standing).await?;
+    let removal = repository.plan_removal(fresh.points, fresh.logs, config.prune_after).await?;
+    if !dry_run && !removal.is_empty() {
+        repository.mark(removal.clone()).await?;
+    }
+    let (going_logs, going_bytes) = look::size_of(repository, &removal).await?;
+    Ok(Outcome { judged, going: removal, going_bytes, going_logs, standing, swept })
+}
+
+async fn cancel(repository: &Arc<Repository>, output: &Output) -> Result<(), Failure> {
+    let (mut cancelled, mut begun) = (Vec::new(), Vec::new());
+    for mark in repository.marks().await? {
+        if mark.has_begun {
+            begun.push(mark.name);
+            continue;
+        }
+        repository.cancel_removal(&mark).await?;
+        cancelled.push(mark);
+    }
+    if output.is_json() {
+        let names: Vec<&str> = cancelled.iter().map(|mark| mark.name.as_str()).collect();
+        return output.document(&json!({ "cancelled": names, "begun": begun }));
+    }
+    for mark in &cancelled {
+        let made = human::age(mark.made_at, Timestamp::now());
+        output.text(&format!("taken back: {} points, marked {made}", mark.removal.points.len()))?;
+    }
+    for name in &begun {
+        output.warn(&format!("removal {name} is being deleted already and can't be taken back"));
+    }
+    if cancelled.is_empty() && begun.is_empty() {
+        output.text("nothing is marked")?;
+    }
+    output.hint("the next `lifeboat prune` marks the same again unless `keep` in the configuration says otherwise");
+    Ok(())
+}

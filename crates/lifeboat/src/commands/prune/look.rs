@@ -1,0 +1,158 @@
+//! What there is, and what the policy says about it.
+
+use crate::config::Config;
+use crate::failure::{Failure, FailureKind};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_plan::retention::{self, Candidate, Keep, Reason, Verdict};
+use lifeboat_postgres::wal_file::SegmentSize;
+use lifeboat_repository::{Going, LogRange, Mark, MarkedPoint, Point, Removal, Repository};
+use lifeboat_workload::postgres::PostgresDetails;
+use lifeboat_workload::postgres::wal::{LogNeed, unneeded};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A point, and what becomes of it.
+pub struct Judged {
+    pub point: Point,
+    pub verdict: Verdict,
+    pub is_good: bool,
+    need: LogNeed,
+}
+
+/// What today's run gives up beyond what is marked already.
+pub struct Fresh {
+    pub points: Vec<MarkedPoint>,
+    pub logs: Vec<LogRange>,
+}
+
+/// All points of the configured workloads, judged by their policies. A point that can't be read is an error: what it
+/// needs can't be told.
+pub async fn judge(config: &Config, repository: &Arc<Repository>) -> Result<Vec<Judged>, Failure> {
+    let now = Timestamp::now();
+    let mut judged = Vec::new();
+    for (name, workload) in &config.workloads {
+        let arrivals = arrivals(repository, name).await?;
+        let mut points = Vec::new();
+        for header in repository.list_points(Some(name)).await? {
+            let point = repository.read_point(name, &header.id, &mut Vec::new()).await?;
+            let details = PostgresDetails::of(&point)?;
+            let verification = repository.latest_verification(name, &header.id).await?;
+            let failed = verification.as_ref().is_some_and(|verification| !verification.passed);
+            let candidate = Candidate {
+                id: header.id.0.clone(),
+                finished_at: point.finished_at,
+                arrived_at: arrivals.get(&header.id.0).copied(),
+                is_good: details.bad_pages.is_empty() && !failed,
+                is_proven: verification.is_some_and(|verification| verification.passed && verification.level == "boot"),
+            };
+            points.push((point, details, candidate));
+        }
+        let candidates: Vec<Candidate> = points.iter().map(|(_, _, candidate)| candidate.clone()).collect();
+        let verdicts = retention::judge(&candidates, workload.keep.as_ref(), now, &TimeZone::system());
+        let base = continues_from(workload.keep.as_ref(), &candidates, &verdicts);
+        for ((point, details, candidate), verdict) in points.into_iter().zip(verdicts) {
+            let segment_size = SegmentSize::new(details.wal_segment_bytes).map_err(|error| {
+                Failure::from_error(FailureKind::Corrupt, &error).while_doing(format!("read {}", point.id))
+            })?;
+            let need = LogNeed {
+                system_id: details.system_id,
+                segment_size,
+                start: details.lsn_start,
+                stop: details.lsn_stop,
+                is_kept: verdict.is_kept(),
+                continues: base.is_none_or(|base| candidate.finished_at >= base),
+            };
+            judged.push(Judged { point, verdict, is_good: candidate.is_good, need });
+        }
+    }
+    Ok(judged)
+}
+
+/// With a window, the log goes on from the point that it begins with; else from every point.
+fn continues_from(keep: Option<&Keep>, candidates: &[Candidate], verdicts: &[Verdict]) -> Option<Timestamp> {
+    keep?.window?;
+    let begins = |verdict: &&Verdict| verdict.kept.contains(&Reason::Window);
+    let bases: BTreeSet<&str> = verdicts.iter().filter(begins).map(|verdict| verdict.id.as_str()).collect();
+    candidates.iter().filter(|candidate| bases.contains(candidate.id.as_str())).map(|base| base.finished_at).min()
+}
+
+/// When each point arrived, by the earliest clock of a store that has it.
+async fn arrivals(repository: &Repository, workload: &str) -> Result<BTreeMap<String, Timestamp>, Failure> {
+    let mut arrivals: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let prefix = format!("points/{workload}/");
+    for replica in repository.replicas() {
+        let entries = replica.location.list(&prefix).await.map_err(lifeboat_repository::Error::from)?;
+        for entry in entries {
+            // A store that doesn't tell says the beginning of time.
+            let Some(at) = Timestamp::try_from(entry.modified).ok().filter(|_| entry.modified > SystemTime::UNIX_EPOCH)
+            else {
+                continue;
+            };
+            let id = entry.key.trim_start_matches(&prefix).to_owned();
+            let first = arrivals.entry(id).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    Ok(arrivals)
+}
+
+/// Everything that could go today: points by the policy, and the log that no point needs then.
+pub async fn going(repository: &Repository, judged: &[Judged]) -> Result<Going, Failure> {
+    let points = judged
+        .iter()
+        .filter(|judged| !judged.verdict.is_kept())
+        .map(|judged| MarkedPoint { workload: judged.point.workload.clone(), point: judged.point.id.clone() });
+    let mut going = Going { points: points.collect(), logs: Vec::new() };
+    let workloads: BTreeSet<&str> = judged.iter().map(|judged| judged.point.workload.as_str()).collect();
+    for workload in workloads {
+        let needs: Vec<LogNeed> =
+            judged.iter().filter(|judged| judged.point.workload == workload).map(|judged| judged.need).collect();
+        going.logs.extend(unneeded(workload, &repository.list_logs(workload, "").await?, &needs));
+    }
+    Ok(going)
+}
+
+/// What of it no mark names yet.
+pub async fn not_marked_yet(repository: &Repository, going: Going, standing: &[Mark]) -> Result<Fresh, Failure> {
+    let is_marked = |point: &MarkedPoint| standing.iter().any(|mark| mark.removal.points.contains(point));
+    let points = going.points.into_iter().filter(|point| !is_marked(point)).collect();
+    let marked: Vec<&LogRange> = standing.iter().flat_map(|mark| &mark.removal.logs).collect();
+    let mut logs = Vec::new();
+    for range in going.logs {
+        let entries = repository.list_logs(&range.workload, &format!("{}/", range.group)).await?;
+        let is_new = entries
+            .iter()
+            .filter(|entry| range.covers(&range.workload, entry))
+            .any(|entry| !marked.iter().any(|marked| marked.covers(&range.workload, entry)));
+        if is_new {
+            logs.push(range);
+        }
+    }
+    Ok(Fresh { points, logs })
+}
+
+/// Number of log files, and stored bytes of everything but the points themselves, in one location.
+pub async fn size_of(repository: &Repository, removal: &Removal) -> Result<(u64, u64), Failure> {
+    let (mut files, mut bytes) = (0, 0);
+    for range in &removal.logs {
+        for entry in repository.list_logs(&range.workload, &format!("{}/", range.group)).await? {
+            if range.covers(&range.workload, &entry) {
+                files += 1;
+                bytes += entry.stored_bytes;
+            }
+        }
+    }
+    let packs: BTreeSet<String> = removal.packs.iter().map(|id| format!("packs/{}/{id}", &id[..2])).collect();
+    if let Some(replica) = repository.replicas().first() {
+        let entries = replica.location.list("packs/").await.map_err(lifeboat_repository::Error::from)?;
+        bytes += entries.iter().filter(|entry| packs.contains(&entry.key)).map(|entry| entry.size).sum::<u64>();
+    }
+    Ok((files, bytes))
+}
+
+/// When what was marked at `made_at` may be deleted.
+pub fn due_at(made_at: Timestamp, after: std::time::Duration) -> Timestamp {
+    SignedDuration::try_from(after).ok().and_then(|after| made_at.checked_add(after).ok()).unwrap_or(Timestamp::MAX)
+}

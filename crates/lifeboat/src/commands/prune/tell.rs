@@ -1,0 +1,151 @@
+//! What went, what goes and what stays, for people and for programs.
+
+use super::Outcome;
+use super::look::{Judged, due_at};
+use crate::config::Config;
+use crate::failure::{Failure, FailureKind};
+use crate::output::table::{Column, render, terminal_width};
+use crate::output::{Output, Tone, human};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub fn tell(config: &Config, outcome: &Outcome, dry_run: bool, output: &Output) -> Result<(), Failure> {
+    if output.is_json() {
+        output.document(&document(config, outcome, dry_run))?;
+    } else {
+        table(outcome, output)?;
+        sentences(config, outcome, dry_run, output)?;
+    }
+    if outcome.swept.failures.is_empty() {
+        return Ok(());
+    }
+    let failures = &outcome.swept.failures;
+    let message = format!("{} objects could not be deleted, the first: {}", failures.len(), failures[0]);
+    Err(Failure::new(FailureKind::Unavailable, message)
+        .with_hint("nothing that is needed was touched; the next `lifeboat prune` goes on")
+        .after_its_document())
+}
+
+fn document(config: &Config, outcome: &Outcome, dry_run: bool) -> Value {
+    let points: Vec<Value> = outcome
+        .judged
+        .iter()
+        .map(|judged| {
+            let reasons: Vec<String> = judged.verdict.kept.iter().map(ToString::to_string).collect();
+            json!({
+                "workload": judged.point.workload,
+                "point": judged.point.id,
+                "time": judged.point.finished_at,
+                "good": judged.is_good,
+                "kept": judged.verdict.is_kept(),
+                "reasons": reasons,
+            })
+        })
+        .collect();
+    let standing: Vec<Value> = outcome
+        .standing
+        .iter()
+        .map(|mark| {
+            json!({
+                "name": mark.name,
+                "points": mark.removal.points,
+                "packs": mark.removal.packs.len(),
+                "due_at": due_at(mark.made_at, config.prune_after),
+                "begun": mark.has_begun,
+            })
+        })
+        .collect();
+    json!({
+        "dry_run": dry_run,
+        "points": points,
+        "marked": {
+            "points": outcome.going.points,
+            "log_files": outcome.going_logs,
+            "packs": outcome.going.packs.len(),
+            "bytes": outcome.going_bytes,
+            "due_at": due_at(Timestamp::now(), config.prune_after),
+        },
+        "standing": standing,
+        "deleted": {
+            "points": outcome.swept.points,
+            "spared": outcome.swept.spared,
+            "log_files": outcome.swept.logs,
+            "packs": outcome.swept.packs,
+            "bytes": outcome.swept.bytes,
+            "failures": outcome.swept.failures,
+        },
+    })
+}
+
+fn table(outcome: &Outcome, output: &Output) -> Result<(), Failure> {
+    if outcome.judged.is_empty() {
+        return output.text("no recovery points");
+    }
+    let now = Timestamp::now();
+    let row = |judged: &Judged| {
+        let reasons: Vec<String> = judged.verdict.kept.iter().map(ToString::to_string).collect();
+        let fate = match judged.verdict.is_kept() {
+            true => output.paint("stays", Tone::Good),
+            false => output.paint("goes", Tone::Bad),
+        };
+        vec![
+            judged.point.workload.clone(),
+            judged.point.id.to_string(),
+            human::age(judged.point.finished_at, now),
+            fate,
+            reasons.join(", "),
+        ]
+    };
+    let columns = [
+        Column::Left("workload"),
+        Column::Left("point"),
+        Column::Left("finished"),
+        Column::Left(""),
+        Column::Left("because"),
+    ];
+    output.text(&render(&columns, &outcome.judged.iter().map(row).collect::<Vec<_>>(), terminal_width()))
+}
+
+fn sentences(config: &Config, outcome: &Outcome, dry_run: bool, output: &Output) -> Result<(), Failure> {
+    let swept = &outcome.swept;
+    if swept.points.len() as u64 + swept.logs + swept.packs > 0 {
+        output.text(&format!(
+            "deleted: {} points, {} files of the log, {} packs: {} in all locations together",
+            swept.points.len(),
+            swept.logs,
+            swept.packs,
+            human::size(swept.bytes)
+        ))?;
+    }
+    for spared in &swept.spared {
+        output.text(&format!("spared, because it is kept now: {} of {}", spared.point, spared.workload))?;
+    }
+    let now = Timestamp::now();
+    for mark in &outcome.standing {
+        let due = due_at(mark.made_at, config.prune_after);
+        let when = if due > now { human::age(due, now) } else { "by the next run".into() };
+        output.text(&format!(
+            "marked {}: {} points, {} packs; deleted {when}",
+            human::age(mark.made_at, now),
+            mark.removal.points.len(),
+            mark.removal.packs.len(),
+        ))?;
+    }
+    if outcome.going.is_empty() {
+        return output.text("nothing more to give up");
+    }
+    output.text(&format!(
+        "{}: {} points, {} files of the log, {} packs: {} in each location, deleted by the first run after {}",
+        if dry_run { "would be marked" } else { "marked" },
+        outcome.going.points.len(),
+        outcome.going_logs,
+        outcome.going.packs.len(),
+        human::size(outcome.going_bytes),
+        human::duration(config.prune_after),
+    ))?;
+    match dry_run {
+        true => output.hint("nothing was done; leave out --dry-run to do it"),
+        false => output.hint("until then `lifeboat prune --cancel` takes it back, and the points can be restored"),
+    }
+    Ok(())
+}

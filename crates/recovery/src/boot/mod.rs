@@ -242,6 +242,8 @@ fn write_configuration(room: &Room, plan: &RestorePlan, major: MajorVersion) -> 
 }
 
 /// Recovery needs at least as much of these as the original had, and says how much that was in the control file.
+///
+/// Shared memory is taken from files in the directory: in a container `/dev/shm` is small, or isn't there.
 fn configuration(settings: &ControlSettings, major: MajorVersion) -> String {
     let ControlSettings { max_connections, max_worker_processes, max_wal_senders, .. } = settings;
     let ControlSettings { max_prepared_transactions, max_locks_per_transaction, .. } = settings;
@@ -252,7 +254,7 @@ fn configuration(settings: &ControlSettings, major: MajorVersion) -> String {
          max_locks_per_transaction = {max_locks_per_transaction}\ntrack_commit_timestamp = {commit_timestamps}\n\
          wal_level = replica\nhot_standby = on\nunix_socket_permissions = 0700\nautovacuum = off\n\
          max_logical_replication_workers = 0\nlogging_collector = off\nlog_destination = 'stderr'\n\
-         restart_after_crash = off\nhuge_pages = off\nssl = off\n"
+         restart_after_crash = off\nhuge_pages = off\nssl = off\ndynamic_shared_memory_type = mmap\n"
     );
     if major >= MajorVersion::V17 {
         lines.push_str("summarize_wal = off\nsync_replication_slots = off\n");

@@ -126,6 +126,7 @@ impl From<RecoveryError> for Failure {
             other => match other.kind() {
                 RecoveryErrorKind::NotFound => FailureKind::NotFound,
                 RecoveryErrorKind::Usage => FailureKind::Usage,
+                RecoveryErrorKind::Busy => FailureKind::Locked,
                 RecoveryErrorKind::Cause | RecoveryErrorKind::Internal => FailureKind::Internal,
             },
         };

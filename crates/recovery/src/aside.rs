@@ -10,7 +10,7 @@ use lifeboat_postgres::SystemId;
 use lifeboat_postgres::wal::inspect_segment_start;
 use lifeboat_postgres::wal_file::WalFileName;
 use lifeboat_repository::Repository;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ pub struct KeptWal {
     pub directory: PathBuf,
     /// Names of the files, in order.
     pub names: Vec<String>,
+    /// The copy had begun a timeline of its own that the repository doesn't know: a rehearsal that was started, mostly.
+    pub is_branch: bool,
 }
 
 impl KeptWal {
@@ -34,11 +36,17 @@ impl KeptWal {
             [first, .., last] => format!("{} files of the log ({first} to {last})", self.names.len()),
             _ => self.names.concat(),
         };
-        format!(
-            "pg_wal had {names} that the repository lacks: moved to {}. They may hold the last commits; to bring those back, \
-             `lifeboat wal push` each and restore again",
-            self.directory.display()
-        )
+        let kept = format!("pg_wal had {names} that the repository lacks: moved to {}", self.directory.display());
+        match self.is_branch {
+            true => format!(
+                "{kept}. They are a branch of their own, as a copy has that was started: don't push them, they would stand in for \
+                 the real log; remove them when nobody misses what was done there"
+            ),
+            false => format!(
+                "{kept}. They may hold the last commits. If the server that wrote them will never run again, bring those back: \
+                 `lifeboat wal push` each, and restore again"
+            ),
+        }
     }
 }
 
@@ -49,14 +57,20 @@ pub async fn keep_unarchived(
     system_id: SystemId,
     destination: &Path,
 ) -> Result<Option<KeptWal>> {
-    let pg_wal = destination.join("pg_wal");
-    // A link leads elsewhere: a restore removes the link, not what is there.
-    if !std::fs::symlink_metadata(&pg_wal).is_ok_and(|data| data.is_dir()) {
-        return Ok(None);
+    // Often a link to a disk of its own: what is kept stays on that disk.
+    let pg_wal = match destination.join("pg_wal").canonicalize() {
+        Ok(path) if path.is_dir() => path,
+        _ => return Ok(None),
+    };
+    let mut archived: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in repository.list_logs(workload, &format!("{system_id}/")).await? {
+        archived.entry(entry.name).or_default().push(entry.content_id);
     }
-    let entries = repository.list_logs(workload, &format!("{system_id}/")).await?;
-    let archived: BTreeSet<String> = entries.into_iter().map(|entry| entry.name).collect();
-    let names = unarchived(&pg_wal, system_id, &archived).map_err(|source| RecoveryError::File {
+    let is_stored = |name: &str, path: &Path| -> io::Result<bool> {
+        let Some(ids) = archived.get(name) else { return Ok(false) };
+        Ok(ids.contains(&repository.content_id(&std::fs::read(path)?)))
+    };
+    let names = unarchived(&pg_wal, system_id, &is_stored).map_err(|source| RecoveryError::File {
         action: "read",
         path: pg_wal.clone(),
         source,
@@ -64,13 +78,16 @@ pub async fn keep_unarchived(
     if names.is_empty() {
         return Ok(None);
     }
-    let directory = beside(destination);
+    let is_linked = std::fs::symlink_metadata(destination.join("pg_wal")).is_ok_and(|data| data.is_symlink());
+    let directory = beside(if is_linked { &pg_wal } else { destination });
     move_all(&pg_wal, &directory, &names).map_err(|source| RecoveryError::File {
         action: "keep the log of the older copy in",
         path: directory.clone(),
         source,
     })?;
-    Ok(Some(KeptWal { directory, names }))
+    // A history that nobody archived: this copy became a primary by itself.
+    let is_branch = names.iter().any(|name| name.ends_with(".history"));
+    Ok(Some(KeptWal { directory, names, is_branch }))
 }
 
 fn beside(destination: &Path) -> PathBuf {
@@ -79,16 +96,18 @@ fn beside(destination: &Path) -> PathBuf {
     destination.with_file_name(name)
 }
 
-fn unarchived(pg_wal: &Path, system_id: SystemId, archived: &BTreeSet<String>) -> io::Result<Vec<String>> {
+fn unarchived(
+    pg_wal: &Path,
+    system_id: SystemId,
+    is_stored: &dyn Fn(&str, &Path) -> io::Result<bool>,
+) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for item in std::fs::read_dir(pg_wal)? {
         let item = item?;
         let Ok(name) = item.file_name().into_string() else { continue };
         let Ok(parsed) = name.parse::<WalFileName>() else { continue };
-        if archived.contains(&name) || !item.file_type()?.is_file() {
-            continue;
-        }
-        if holds_what_it_says(&item.path(), parsed, system_id)? {
+        let is_file = item.file_type()?.is_file();
+        if is_file && holds_what_it_says(&item.path(), parsed, system_id)? && !is_stored(&name, &item.path())? {
             names.push(name);
         }
     }

@@ -50,6 +50,28 @@ pub enum DestinationError {
         /// Its process.
         process_id: u32,
     },
+    /// Another restore writes there, or something else holds it.
+    #[error("another restore into {} is under way", .path.display())]
+    Busy {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It changed between the look and the start.
+    #[error("{} changed meanwhile: another restore may have just ended there", .path.display())]
+    Changed {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It lies where something else lives.
+    #[error("{} lies inside of {}, which is {what}", .path.display(), .outer.display())]
+    Inside {
+        /// Where.
+        path: PathBuf,
+        /// In what.
+        outer: PathBuf,
+        /// What that is.
+        what: &'static str,
+    },
     /// A path that depends on where we are would mean another place to PostgreSQL.
     #[error("{} is not an absolute path", .path.display())]
     Relative {
@@ -76,7 +98,11 @@ impl DestinationError {
         match self {
             Self::Running { path, .. } => format!("stop it first: pg_ctl stop -D {}", path.display()),
             Self::Read { .. } | Self::State(_) => "run as the user that shall own it (usually postgres)".into(),
-            Self::NotADirectory { .. } | Self::Taken { .. } | Self::Relative { .. } => {
+            Self::Busy { .. } => {
+                "wait for it to end, or stop it; then run this again: it goes on where that one stopped".into()
+            }
+            Self::Changed { .. } => "look at what is there now, and run this again".into(),
+            Self::NotADirectory { .. } | Self::Taken { .. } | Self::Relative { .. } | Self::Inside { .. } => {
                 "give an empty or new directory, by its whole path".into()
             }
         }
@@ -90,6 +116,7 @@ impl Destination {
         if !path.is_absolute() {
             return Err(DestinationError::Relative { path: at() });
         }
+        not_inside(path)?;
         match std::fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Missing),
             Err(source) => return Err(DestinationError::Read { path: at(), source }),
@@ -129,9 +156,93 @@ impl Destination {
     }
 }
 
+/// Nothing is restored into a data directory or a repository: there it would be swept away, backed up, or taken for damage.
+pub fn not_inside(path: &Path) -> Result<(), DestinationError> {
+    let what = |outer: &Path| match () {
+        () if outer.join("PG_VERSION").is_file() && outer.join("global").is_dir() => Some("a data directory"),
+        () if outer.join("lifeboat.json").is_file() => Some("a repository"),
+        () => None,
+    };
+    let real = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let (above, real) = real.unwrap_or((path, path.to_path_buf()));
+    // The place itself may be a data directory: whose, is asked later.
+    let outside = if above == path { real.parent() } else { Some(real.as_path()) };
+    for outer in
+        outside.into_iter().flat_map(Path::ancestors).chain([path]).filter(|outer| !outer.as_os_str().is_empty())
+    {
+        match what(outer) {
+            Some("a data directory") if outer == path => {}
+            Some(what) => {
+                return Err(DestinationError::Inside { path: path.to_path_buf(), outer: outer.to_path_buf(), what });
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// A place that is being written to. Given up when dropped, also by the end of the process.
+#[derive(Debug)]
+pub struct Held {
+    _directory: std::fs::File,
+}
+
+impl Held {
+    /// Takes the place, which is there, for ourselves; `seen` is what [`Destination::observe`] said before. Two restores into one
+    /// directory would each believe the other's files to be their own.
+    pub fn take(path: &Path, seen: Destination, system_id: SystemId) -> Result<Self, DestinationError> {
+        let at = || path.to_path_buf();
+        let read = |source: io::Error| DestinationError::Read { path: at(), source };
+        let directory = std::fs::File::open(path).map_err(read)?;
+        if rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(DestinationError::Busy { path: at() });
+        }
+        let now = Destination::observe(path, system_id)?;
+        let expected = if seen == Destination::Missing { Destination::Empty } else { seen };
+        match now == expected {
+            true => Ok(Self { _directory: directory }),
+            false => Err(DestinationError::Changed { path: at() }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_held_by_one() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("data");
+        std::fs::create_dir(&path).unwrap();
+        let held = Held::take(&path, Destination::Missing, SystemId(7)).unwrap();
+        let second = Held::take(&path, Destination::Empty, SystemId(7));
+        assert!(matches!(second, Err(DestinationError::Busy { .. })), "{second:?}");
+        drop(held);
+        // The first one is done; what the second saw is no longer so.
+        std::fs::write(path.join(UNFINISHED_MARK), "7\n").unwrap();
+        let second = Held::take(&path, Destination::Empty, SystemId(7));
+        assert!(matches!(second, Err(DestinationError::Changed { .. })), "{second:?}");
+        Held::take(&path, Destination::Unfinished, SystemId(7)).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_restored_into_a_data_directory_or_a_repository() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, repository) = (home.path().join("data"), home.path().join("repository"));
+        std::fs::create_dir_all(data.join("global")).unwrap();
+        std::fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        std::fs::create_dir_all(repository.join("packs")).unwrap();
+        std::fs::write(repository.join("lifeboat.json"), "{}").unwrap();
+        std::os::unix::fs::symlink(&data, home.path().join("link")).unwrap();
+        for inside in ["data/base/x", "data/base", "link/y", "repository/packs/z", "repository"] {
+            let found = not_inside(&home.path().join(inside));
+            assert!(matches!(found, Err(DestinationError::Inside { .. })), "{inside}: {found:?}");
+        }
+        for fine in ["data", "other", "other/deeper", "repositories"] {
+            not_inside(&home.path().join(fine)).unwrap();
+        }
+    }
 
     #[test]
     fn only_what_is_empty_or_ours_is_taken() {

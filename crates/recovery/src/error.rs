@@ -61,6 +61,8 @@ pub enum RecoveryErrorKind {
     NotFound,
     /// Ask differently.
     Usage,
+    /// Somebody else is at it.
+    Busy,
     /// Look at the cause's own kind.
     Cause,
     /// Look at this machine.
@@ -76,6 +78,7 @@ impl RecoveryError {
     pub fn kind(&self) -> RecoveryErrorKind {
         match self {
             Self::Refused(refusal) if refusal.kind() == RefusalKind::NotFound => RecoveryErrorKind::NotFound,
+            Self::Destination(DestinationError::Busy { .. }) => RecoveryErrorKind::Busy,
             Self::Refused(_) | Self::Destination(_) => RecoveryErrorKind::Usage,
             Self::Repository(_) | Self::Wal(_) | Self::Files(_) | Self::Session(_) => RecoveryErrorKind::Cause,
             Self::Cluster(_) | Self::Label(_) | Self::File { .. } => RecoveryErrorKind::Internal,

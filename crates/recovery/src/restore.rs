@@ -7,7 +7,7 @@
 //! Not here: choosing, starting the result.
 
 use crate::aside::{KeptWal, keep_unarchived};
-use crate::destination::{Destination, DestinationError};
+use crate::destination::{Destination, DestinationError, Held, not_inside};
 use crate::error::{RecoveryError, Result};
 use crate::plan::RestorePlan;
 use crate::settings::{Setting, edit_settings_file};
@@ -96,6 +96,7 @@ pub fn apply(
     check_tablespaces(&details, destination, to)?;
     let file = |action: &'static str| move |path: &Path, source| RecoveryError::file(action, path, source);
     std::fs::create_dir_all(&to.destination).map_err(|e| file("make directory")(&to.destination, e))?;
+    let _held = Held::take(&to.destination, destination, details.system_id)?;
     let mark = to.destination.join(UNFINISHED_MARK);
     write_small(&mark, format!("{}\n", details.system_id).as_bytes())?;
     let options = RestoreOptions {
@@ -211,7 +212,16 @@ impl Label {
 
 /// Over an older copy, tablespaces are written over too: only into a place that is this copy's own, or empty. The place
 /// where a tablespace was may be in use by the original.
+///
+/// A place that is asked for must not lie in the new data directory, in another one, or in a repository.
 fn check_tablespaces(details: &PostgresDetails, destination: Destination, to: &RestoreTo) -> Result<()> {
+    for path in to.tablespaces.values() {
+        not_inside(path)?;
+        if path.starts_with(&to.destination) {
+            let (path, outer) = (path.clone(), to.destination.clone());
+            return Err(DestinationError::Inside { path, outer, what: "the data directory itself" }.into());
+        }
+    }
     for tablespace in details.tablespaces.iter().filter(|_| destination.has_content()) {
         let path = place_of(tablespace.oid, &tablespace.path, to);
         let link = std::fs::read_link(to.destination.join("pg_tblspc").join(tablespace.oid.to_string()));

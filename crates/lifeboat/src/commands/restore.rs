@@ -82,6 +82,9 @@ async fn bring_back(
         owner: owner_when_root(&to, rooms::postgres_account()),
     };
     check_oids(&place.tablespaces, point)?;
+    if matches!(destination, Destination::Missing | Destination::Empty) {
+        space_note(&to, point.bytes).into_iter().for_each(|note| output.warn(&note));
+    }
     if arguments.dry_run {
         return show_plan(&plan, &steps(&plan, point, destination, &place)?, output);
     }
@@ -149,6 +152,17 @@ fn show_plan(plan: &RestorePlan, steps: &[String], output: &Output) -> Result<()
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::from_error(FailureKind::Usage, &error).while_doing("read --to"))
+}
+
+/// A warning when what is free is less than what is written. Only that: zeros, and a file system that compresses, take less.
+fn space_note(to: &Path, bytes: u64) -> Option<String> {
+    let there = to.ancestors().find(|path| path.exists())?;
+    let answer = rustix::fs::statvfs(there).ok()?;
+    let free = answer.f_bavail.saturating_mul(answer.f_frsize);
+    (free < bytes).then(|| {
+        let (free, bytes) = (human::size(free), human::size(bytes));
+        format!("{} has {free} free, and the restore writes {bytes}, and then replays the log", there.display())
+    })
 }
 
 /// A place for a tablespace that isn't there is a mistake in the number: the one that was meant would go to its old place.

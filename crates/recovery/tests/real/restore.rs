@@ -96,6 +96,10 @@ async fn an_old_copy_is_brought_up_to_date_and_a_running_one_refused() {
     copy.sql("create table mine (n int); insert into orders values (7)").await.unwrap();
     copy.stop(Shutdown::Fast).unwrap();
     let data = copy.data_dir();
+    // The log on a disk of its own, as many have it.
+    let volume = data.with_file_name("volume");
+    std::fs::rename(data.join("pg_wal"), &volume).unwrap();
+    std::os::unix::fs::symlink(&volume, data.join("pg_wal")).unwrap();
     assert_eq!(Destination::observe(&data, plan.system_id).unwrap(), Destination::SameCluster);
     let other = lifeboat_postgres::SystemId(plan.system_id.0 + 1);
     assert!(matches!(Destination::observe(&data, other), Err(DestinationError::Taken { .. })));
@@ -116,6 +120,8 @@ async fn an_old_copy_is_brought_up_to_date_and_a_running_one_refused() {
     assert!(done.bytes_unchanged > 10 * done.bytes_written, "{done:?}");
     // The copy's own log was archived nowhere: it isn't lost.
     let note = done.notes.iter().find(|note| note.contains("that the repository lacks")).unwrap();
+    assert!(note.contains("volume.wal-kept-") && note.contains("don't push them"), "{note}");
+    assert_eq!(std::fs::read_link(data.join("pg_wal")).unwrap(), volume);
     let kept: Vec<String> = std::fs::read_dir(data.parent().unwrap())
         .unwrap()
         .map(|item| item.unwrap().path())

@@ -87,8 +87,12 @@ fn sweep(root: &Path, relative: &str, wanted: &BTreeMap<&str, EntryKind>) -> Res
                 sweep(root, name.as_deref().unwrap_or_default(), wanted)?;
                 Ok(())
             }
-            // A tablespace: its files are under the link.
+            // A tablespace, or the log on a disk of its own: the files are under the link.
             Some(EntryKind::Link) if kind.is_symlink() => {
+                sweep(root, name.as_deref().unwrap_or_default(), wanted)?;
+                Ok(())
+            }
+            Some(EntryKind::Directory) if kind.is_symlink() && name.as_deref() == Some("pg_wal") && path.is_dir() => {
                 sweep(root, name.as_deref().unwrap_or_default(), wanted)?;
                 Ok(())
             }

@@ -86,3 +86,21 @@ async fn somebody_elses_directory_is_refused() -> Result<()> {
     let other = TestCluster::builder(15).create()?;
     untouched(&world, &other.data_dir())
 }
+
+/// Guards: after a new `initdb` under an old name every backup is refused and the log piles up; `check` says so before.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_that_the_name_belongs_to_another_cluster() -> Result<()> {
+    let world = Plan::new(15).start()?;
+    world.backup("full")?;
+    let program = format!("{0}/lifeboat --config {0}/other.toml wal push %p", world.path("").display());
+    let other = TestCluster::builder(15).archive_command(&program).start()?;
+    world.configure("other.toml", |text| {
+        text.replace(&world.cluster.data_dir().display().to_string(), &other.data_dir().display().to_string())
+            .replace(&world.cluster.connection_string(), &other.connection_string())
+    })?;
+    let output = world.command("other.toml").args(["check", "--json"]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(4) && said.contains("holds what cluster"), "{output:?}");
+    // The first cluster is well.
+    world.done(&["check"]).map(drop)
+}

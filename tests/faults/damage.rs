@@ -145,7 +145,7 @@ fn alone_it_is_refused_and_what_is_lost_is_named() {
             assert_eq!(content_when_started(&world, to), expected, "{what}");
         } else {
             // What is not there at all can't be told from what never was.
-            let never_was = *harm == Harm::Remove && ["lifeboat.json", "points"].contains(kind);
+            let never_was = *harm == Harm::Remove && *kind == "points";
             assert_eq!(ran.code, if never_was { 3 } else { 6 }, "{what}: {}", ran.screen());
             assert!(!to.join("global/pg_control").exists(), "{what}: what was left could be started");
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();

@@ -103,8 +103,14 @@ fn steady_words(text: &str) -> String {
         } else {
             // A full stop or colon behind a word is not a part of it.
             let bare = word.trim_end_matches([':', '.', '/', '-']);
-            let after_process = before == "process" && bare.chars().all(|c| c.is_ascii_digit());
-            match if after_process { Some("PID") } else { name_of(bare) } {
+            // How far into a cut file: its times have more or fewer digits.
+            let counted = bare.chars().all(|c| c.is_ascii_digit()) && !bare.is_empty();
+            let named = match before.as_str() {
+                "process" if counted => Some("PID"),
+                "column" if counted => Some("NUMBER"),
+                _ => name_of(bare),
+            };
+            match named {
                 Some(name) => steady.push_str(name),
                 None => bare.split_inclusive(['/', '-']).for_each(|piece| {
                     let inner = piece.trim_end_matches(['/', '-']);

@@ -78,7 +78,7 @@ pub enum Command {
     /// Show recovery points, and the windows in which every moment can be reached
     Points(PointsArguments),
 
-    /// Bring one moment of a workload back, into an empty directory
+    /// Bring one moment of a workload back, into an empty directory or over an older copy
     ///
     /// Without a target: the latest moment that can be reached. What can't be reached is refused before the first
     /// byte is written.
@@ -186,7 +186,7 @@ pub struct PointsArguments {
 pub struct RestoreArguments {
     /// What to bring back
     pub workload: String,
-    /// Where to; empty or not there yet
+    /// Where to: empty, not there yet, or an older copy of the same cluster
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub to: PathBuf,
     /// Begin from this recovery point [default: the best for the target]

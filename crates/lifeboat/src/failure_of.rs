@@ -27,7 +27,7 @@ fn repository_kind(error: &RepositoryError) -> FailureKind {
         RepositoryError::NotARepository { .. } | RepositoryError::NotFound { .. } => FailureKind::NotFound,
         RepositoryError::OtherRepository { .. } | RepositoryError::NewerFormat { .. } => FailureKind::Usage,
         RepositoryError::WrongPassphrase { .. } | RepositoryError::Conflict { .. } => FailureKind::Locked,
-        RepositoryError::Corrupt { .. } => FailureKind::Corrupt,
+        RepositoryError::Corrupt { .. } | RepositoryError::RootLost { .. } => FailureKind::Corrupt,
         RepositoryError::AllLocationsFailed { .. } | RepositoryError::Undermined { .. } => FailureKind::Unavailable,
         RepositoryError::Internal(_) => FailureKind::Internal,
     }

@@ -24,7 +24,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -125,9 +125,23 @@ impl Inner {
     fn private(&self) -> io::Result<PathBuf> {
         let path = self.root.join(PRIVATE);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(path),
+            Ok(()) => self.give_to_owner(&path).map(|()| path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
+            Err(error) => Err(error),
         }
+    }
+
+    /// What root makes belongs to whom the root directory belongs: one command run as root must not lock out the user whose
+    /// repository it is.
+    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let owner = fs::metadata(&self.root)?;
+        if owner.uid() != 0 {
+            std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        Ok(())
     }
 
     fn get_range(&self, key: &str, range: Range<u64>) -> io::Result<Bytes> {

@@ -144,3 +144,29 @@ async fn a_killed_writer_leaves_nothing_visible() {
     }
     assert!(interrupted > 0, "at least one writer was killed in the middle");
 }
+
+/// One command run as root must not lock out the user whose repository it is.
+#[tokio::test]
+async fn what_root_writes_belongs_to_whom_the_place_belongs() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("root");
+    let location = Directory::create(&root).unwrap();
+    std::os::unix::fs::chown(&root, Some(12345), Some(54321)).expect("giving away needs root");
+    location.put_new("packs/ab/cd", Bytes::from_static(b"x")).await.unwrap();
+    location.compare_and_swap("registers/lease", None, Bytes::from_static(b"y")).await.unwrap();
+    for path in ["packs", "packs/ab", "packs/ab/cd"] {
+        let found = fs::metadata(root.join(path)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (12345, 54321), "{path}");
+    }
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for item in fs::read_dir(directory).unwrap() {
+            let item = item.unwrap();
+            let is_ours = item.metadata().unwrap().uid() == 12345 || item.file_name() == ".private";
+            assert!(is_ours, "{:?}", item.path());
+            if item.file_type().unwrap().is_dir() && item.file_name() != ".private" {
+                directories.push(item.path());
+            }
+        }
+    }
+}

@@ -17,6 +17,12 @@ pub enum Error {
         /// Where we looked.
         address: String,
     },
+    /// The file that makes a place a repository is gone, and what it held is there.
+    #[error("{address} holds the data of a repository, but its lifeboat.json is missing")]
+    RootLost {
+        /// Where we looked.
+        address: String,
+    },
     /// Two locations of one configuration hold different repositories.
     #[error("{address} holds another repository ({found}) than {other} ({expected})")]
     OtherRepository {
@@ -109,12 +115,16 @@ impl Error {
         match self {
             Self::Location(error) => error.hint(),
             Self::NotARepository { .. } => Some("`lifeboat init` creates it; check the url if it should exist"),
+            Self::RootLost { .. } => Some(
+                "`lifeboat init` writes it again, from another location or from the key record, and touches nothing else",
+            ),
             Self::OtherRepository { .. } => Some("give each repository its own location, or correct the url"),
             Self::WrongPassphrase { .. } => Some("check [encryption] passphrase; without it nothing can be read"),
             Self::NewerFormat { .. } => Some("use the version of lifeboat that wrote it, or a newer one"),
-            Self::Corrupt { object, .. } if object == "lifeboat.json" => {
-                Some("it is the same file in every location of the repository: bring it back from another one")
-            }
+            Self::Corrupt { object, .. } if object.ends_with("lifeboat.json") => Some(
+                "bring it back from another location, where it is the same; or move it away and let `lifeboat init` write it \
+                     again from the key record",
+            ),
             Self::Corrupt { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
             Self::Undermined { .. } => Some("run it again: it will store what it needs anew"),
             Self::Conflict { .. } => {

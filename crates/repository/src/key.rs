@@ -6,6 +6,7 @@
 
 use crate::chunk::ChunkId;
 use crate::error::{Error, Result};
+use crate::open::Root;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,9 @@ pub struct KeyRecord {
     pub salt: String,
     /// The 32 bytes of the repository key and a tag of 16, AES-256-GCM, nonce zero (each wrapping key is used once).
     pub wrapped: String,
+    /// A copy of `lifeboat.json`, which is needed to open this record: so that losing that file loses nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<Root>,
 }
 
 /// All keys of an open repository.
@@ -149,6 +153,7 @@ impl Keys {
             argon2id: costs,
             salt: hex::encode(salt),
             wrapped: hex::encode(bytes),
+            root: None,
         })
     }
 

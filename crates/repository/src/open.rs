@@ -38,8 +38,9 @@ impl RepositoryId {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Root {
+/// `lifeboat.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Root {
     format: u16,
     repository: RepositoryId,
     created_at: jiff::Timestamp,
@@ -128,10 +129,34 @@ pub struct Repository {
     pub(crate) limits: Limits,
 }
 
+/// Whether something of a repository is stored there.
+async fn has_data(replica: &Replica) -> Result<bool> {
+    for prefix in ["points/", "wal/", "packs/"] {
+        if !replica.location.list(prefix).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What the key records of a place say about its lost `lifeboat.json`.
+async fn root_in_keys(replica: &Replica) -> Result<Option<Root>> {
+    for (key, bytes) in copy_of_keys(replica).await? {
+        let Ok(record) = check_key_record(&key, &bytes).and_then(|()| parse_key_record(&key, &bytes)) else { continue };
+        if let Some(root) = record.root.filter(|root| root.checksum == root.sum()) {
+            return Ok(Some(root));
+        }
+    }
+    Ok(None)
+}
+
 async fn read_root(replica: &Replica) -> Result<Root> {
     let address = replica.location.address();
     let bytes = match replica.location.get(ROOT_KEY).await {
         Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound && has_data(replica).await? => {
+            return Err(Error::RootLost { address });
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::NotARepository { address }),
         Err(error) => return Err(error.into()),
     };
@@ -187,6 +212,18 @@ impl Repository {
                     None => present = Some((number, root)),
                 },
                 Err(Error::NotARepository { .. }) => missing.push(number),
+                Err(error @ Error::RootLost { .. }) => {
+                    let root = root_in_keys(replica).await?;
+                    match (&root, &present) {
+                        (Some(root), Some((other, first))) => same_repository(replica, root, &replicas[*other], first)?,
+                        (None, None) => return Err(error),
+                        _ => {}
+                    }
+                    if let Some(root) = root.filter(|_| present.is_none()) {
+                        present = Some((number, root));
+                    }
+                    missing.push(number);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -370,8 +407,7 @@ type KeyObjects = Vec<(String, Bytes)>;
 fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, KeyObjects)> {
     let id: [u8; 16] = random()?;
     let keys = Keys::generate(id)?;
-    let record = keys.wrap(passphrase, "init", Derivation::default())?;
-    let json = serde_json::to_vec_pretty(&record).map_err(|error| Error::Internal(error.to_string()))?;
+    let mut record = keys.wrap(passphrase, "init", Derivation::default())?;
     let mut root = Root {
         checksum: String::new(),
         format: FORMAT,
@@ -380,6 +416,8 @@ fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, KeyObjects)> {
         about: "a Lifeboat repository; docs/format/ of the project says how to read it without Lifeboat".into(),
     };
     root.checksum = root.sum();
+    record.root = Some(root.clone());
+    let json = serde_json::to_vec_pretty(&record).map_err(|error| Error::Internal(error.to_string()))?;
     Ok((root, keys, vec![(format!("keys/{}", key_name(&json)), json.into())]))
 }
 

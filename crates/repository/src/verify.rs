@@ -48,6 +48,8 @@ pub struct VerifyReport {
     pub points: u64,
     /// Everything that is wrong.
     pub bad: Vec<Damage>,
+    /// What a location lacks and another one has: it was away, or lost it. A copy completes it.
+    pub behind: Vec<Damage>,
 }
 
 impl VerifyReport {
@@ -111,7 +113,7 @@ impl Repository {
                 (replica.name.as_str(), staying.collect())
             })
             .collect();
-        absent::what_others_have(&sets, is_home, &mut report.bad);
+        absent::what_others_have(&sets, is_home, &mut report.behind);
         absent::what_receipts_say(&sets, &mut report.bad);
         for (replica, entries) in &listings {
             let alone = Arc::new(self.only(&replica.name)?);

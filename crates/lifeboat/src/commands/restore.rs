@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_postgres::TimelineId;
 use lifeboat_recovery::{
-    Action, Destination, Observed, RestoreCommand, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply, observe,
-    owner_when_root, plan, steps,
+    Action, Destination, Observed, RestoreCommand, RestoreDone, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply,
+    observe, owner_when_root, plan, steps,
 };
 use lifeboat_repository::{ChunkReader, Point, PointId};
 use lifeboat_workload::postgres::PostgresDetails;
@@ -95,9 +95,20 @@ async fn bring_back(
     progress.finish();
     let done = done?;
     done.notes.iter().for_each(|note| output.warn(note));
+    tell(&done, &plan, point, arguments, &to, output)
+}
+
+fn tell(
+    done: &RestoreDone,
+    plan: &RestorePlan,
+    point: &Point,
+    arguments: &RestoreArguments,
+    to: &Path,
+    output: &Output,
+) -> Result<(), Failure> {
     if output.is_json() {
         return output.document(&json!({
-            "workload": workload,
+            "workload": arguments.workload,
             "point": plan.point,
             "target": plan.target_spoken,
             "timeline": plan.timeline,
@@ -120,9 +131,16 @@ async fn bring_back(
         human::size(done.bytes_unchanged),
         done.seconds
     ))?;
+    let then = match Action::from(arguments.action) {
+        Action::Promote => "opens",
+        Action::Pause => "waits: look, then `select pg_wal_replay_resume()`",
+        Action::Shutdown => "stops",
+    };
+    let path = to.display().to_string();
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    let quoted = if is_plain { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
     output.hint(&format!(
-        "start it with `pg_ctl start -D {}`: it replays the log to {} and then opens",
-        to.display(),
+        "start it with `pg_ctl start -D {quoted}`: it replays the log to {} and then {then}",
         plan.target_spoken
     ));
     Ok(())

@@ -30,6 +30,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         "bytes": report.bytes,
         "points": report.points,
         "bad": report.bad,
+        "behind": report.behind,
         "left_out": left_out,
     });
     let mut booted = Vec::new();
@@ -50,12 +51,26 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         .after_its_document());
     }
     if report.bad.is_empty() {
-        return all_looked_at(&left_out);
+        all_looked_at(&left_out)?;
+        return nobody_behind(&report);
     }
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
         .with_hint(
             "if another location has them whole, `lifeboat copy` after removing the damaged ones repairs this one",
         )
+        .after_its_document())
+}
+
+/// What is there is whole, but not everywhere.
+fn nobody_behind(report: &VerifyReport) -> Result<(), Failure> {
+    let mut names: Vec<&str> = report.behind.iter().map(|damage| damage.location.as_str()).collect();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let message = format!("what is there is whole, but {} lacks some of what another location has", names.join(", "));
+    Err(Failure::new(FailureKind::CheckFailed, message)
+        .with_hint("the next backup brings it up to date, or now: `lifeboat copy --from LOCATION --to LOCATION`")
         .after_its_document())
 }
 
@@ -91,7 +106,10 @@ async fn check_stored(
     let mut report = report?;
     report.bad.extend(log::missing(&repository, arguments.workload.as_deref()).await?);
     let level = if arguments.data { "data" } else { "structure" };
-    record(&repository, arguments, &report, level).await?;
+    if let Err(failure) = record(&repository, arguments, &report, level).await {
+        // Looking at a copy with the right to read only is a good habit.
+        output.warn(&format!("the result can't be kept with the points: {}", failure.message));
+    }
     Ok((report, repository.unavailable().to_vec()))
 }
 
@@ -138,6 +156,10 @@ fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
         let line =
             format!("{}  {} {}: {}", output.paint("bad", Tone::Bad), damage.location, damage.object, damage.what);
         output.text(&line)?;
+    }
+    for damage in &report.behind {
+        let word = output.paint("behind", Tone::Warning);
+        output.text(&format!("{word}  {} {}: {}", damage.location, damage.object, damage.what))?;
     }
     output.text(&format!(
         "{} objects looked at, {} read, {} points followed to the end, {} bad",

@@ -1,6 +1,6 @@
 //! Tables that fit the terminal: no frames, columns two spaces apart, so that `awk` can read them too.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 /// Which way a column leans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub fn render(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> S
     for (index, kind) in columns.iter().enumerate() {
         if let Some(column) = table.column_mut(index) {
             column.set_padding((0, 2));
+            // Names are for copying: a broken one can't be.
+            if matches!(kind, Column::Left("point")) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
             if matches!(kind, Column::Right(_)) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

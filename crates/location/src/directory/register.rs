@@ -57,7 +57,8 @@ impl Inner {
 
     fn lock_registers(&self) -> io::Result<File> {
         let path = self.private()?.join(LOCK);
-        let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+        let file = File::options().create(true).append(true).mode(0o600).open(&path)?;
+        self.give_to_owner(&path)?;
         let deadline = Instant::now() + LOCK_TIME_MAX;
         loop {
             match file.try_lock() {

@@ -62,6 +62,7 @@ impl Inner {
         let name = format!("{}-{:016x}", rustix::process::getpid().as_raw_nonzero(), rand::random::<u64>());
         let temporary = Temporary { path: private.join(name) };
         write_synced(&temporary.path, bytes)?;
+        self.give_to_owner(&temporary.path)?;
         Ok(temporary)
     }
 
@@ -75,9 +76,11 @@ impl Inner {
         levels.reverse();
         for level in levels {
             match fs::DirBuilder::new().mode(0o700).create(level) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(blocked(level, error)),
-                _ => sync_directory(level.parent().unwrap_or(&self.root))?,
+                Ok(()) => self.give_to_owner(level)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(blocked(level, error)),
             }
+            sync_directory(level.parent().unwrap_or(&self.root))?;
         }
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.to_path_buf());
         Ok(())

@@ -235,5 +235,6 @@ pub async fn assert_reads_back(repository: &Arc<Repository>, id: &PointId, files
 }
 
 pub async fn verify(repository: &Arc<Repository>, data: bool) -> Vec<Damage> {
-    repository.verify(None, data, &Silent).await.unwrap().bad
+    let report = repository.verify(None, data, &Silent).await.unwrap();
+    [report.bad, report.behind].concat()
 }

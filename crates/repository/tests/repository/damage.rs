@@ -59,7 +59,7 @@ async fn a_missing_root_makes_one_location_unavailable_and_says_why() {
     let (places, _, point, files) = small(2).await;
     places[0].remove("lifeboat.json");
     let repository = open(&places).await;
-    assert!(repository.unavailable()[0].1.contains("no repository"), "{:?}", repository.unavailable());
+    assert!(repository.unavailable()[0].1.contains("lifeboat.json is missing"), "{:?}", repository.unavailable());
     assert_eq!(read_back(&repository, &point.id).await.unwrap().0, files);
     assert!(!verify(&repository, false).await.is_empty());
 }
@@ -167,4 +167,35 @@ async fn exchanged_objects_are_found_and_never_believed() {
     );
     let error = repository.read_point(WORKLOAD, &second.id, &mut Vec::new()).await.unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
+
+/// `lifeboat.json` is a small file, and nothing opens without it: it is in the key records too.
+#[tokio::test]
+async fn a_lost_root_comes_back_from_a_key_record_byte_for_byte() {
+    let (places, repository) = create(1).await;
+    let files = few_files(1);
+    let (point, _) = backup(&repository, &files).await;
+    let root = places[0].remove("lifeboat.json");
+    let all = replicas(&places.iter().collect::<Vec<_>>());
+    let lost = Repository::open(all.clone(), &passphrase(), 3).await;
+    assert!(matches!(lost, Err(Error::RootLost { .. })), "{lost:?}");
+    // Not with another passphrase.
+    let other = Passphrase::new("another".into());
+    assert!(matches!(Repository::init(&all, &other).await, Err(Error::WrongPassphrase { .. })));
+    assert_eq!(places[0].keys("lifeboat.json"), Vec::<String>::new());
+    Repository::init(&all, &passphrase()).await.unwrap();
+    assert_eq!(places[0].objects()["lifeboat.json"], root);
+    assert_eq!(places[0].keys("keys/").len(), 1);
+    assert_reads_back(&open(&places).await, &point.id, &files).await;
+
+    // An early record has no copy: then nothing new is made over what is there.
+    places[0].remove("lifeboat.json");
+    let key = places[0].keys("keys/").remove(0);
+    let mut record: serde_json::Value = serde_json::from_slice(&places[0].remove(&key)).unwrap();
+    record.as_object_mut().unwrap().remove("root");
+    let early = serde_json::to_vec(&record).unwrap();
+    places[0].set(&format!("keys/{}", &blake3::hash(&early).to_hex()[..16]), early);
+    let before = places[0].objects();
+    assert!(matches!(Repository::init(&all, &passphrase()).await, Err(Error::RootLost { .. })));
+    assert_eq!(places[0].objects(), before);
 }

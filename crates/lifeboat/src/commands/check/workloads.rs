@@ -10,6 +10,8 @@ use lifeboat_postgres::control::{self, ControlFile};
 use lifeboat_postgres::inspection::{self, ServerFacts, Severity};
 use lifeboat_recovery::{Target, observe, windows};
 use lifeboat_repository::{Repository, Silent};
+use lifeboat_workload::postgres::PostgresDetails;
+use lifeboat_workload::postgres::wal::WalArchive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +39,10 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
     findings.push(programs(&subject, workload, &facts));
     match rooms::open_repository(config, &workload.locations, output).await {
         Ok(repository) => {
+            if let Some(finding) = whose(&subject, &facts, &repository, name).await {
+                findings.push(finding);
+                return findings;
+            }
             findings.push(log_arrives(&subject, workload, &facts, &repository, name).await);
             findings.push(reachable(&subject, &repository, name).await);
         }
@@ -121,7 +127,9 @@ async fn log_arrives(
         let segment: String = row.get(0);
         let begun = Instant::now();
         while begun.elapsed() < ARCHIVE_TIME_LIMIT {
-            if repository.list_logs(name, "").await?.iter().any(|entry| entry.name == segment) {
+            // Of this cluster: another one under the same name has segments of the same names.
+            let prefix = format!("{}/", facts.system_id);
+            if repository.list_logs(name, &prefix).await?.iter().any(|entry| entry.name == segment) {
                 return Ok(format!("segment {segment} arrived after {:.1} s", begun.elapsed().as_secs_f64()));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -132,6 +140,32 @@ async fn log_arrives(
         )))
     };
     Finding::new(subject, attempt.await)
+}
+
+/// Whether what is stored under this name is of this cluster. After a new initdb or an upgrade it isn't: then every backup is
+/// refused, and the server's log piles up.
+async fn whose(subject: &str, facts: &ServerFacts, repository: &Arc<Repository>, name: &str) -> Option<Finding> {
+    let stored = async {
+        let identity = WalArchive::of_workload(repository.clone(), name).await?.map(|archive| archive.system_id);
+        let newest = repository.list_points(Some(name)).await?.pop();
+        let of_point = match newest {
+            Some(header) => {
+                let point = repository.read_point(name, &header.id, &mut Vec::new()).await?;
+                Some(PostgresDetails::of(&point)?.system_id)
+            }
+            None => None,
+        };
+        Ok::<_, Failure>([of_point, identity])
+    };
+    let subject = format!("{subject} cluster");
+    let ids = match stored.await {
+        Ok(ids) => ids,
+        Err(failure) => return Some(Finding::new(subject, Err(failure))),
+    };
+    let other = ids.into_iter().flatten().find(|id| *id != facts.system_id)?;
+    let message = format!("{name} holds what cluster {other} stored, but this server is cluster {}", facts.system_id);
+    let hint = "give the new cluster a workload name of its own; the old points stay restorable";
+    Some(Finding::new(subject, Err(Failure::new(FailureKind::Usage, message).with_hint(hint))))
 }
 
 /// What could be brought back now.

@@ -105,7 +105,9 @@ async fn run_one(
     let report = tokio::task::block_in_place(|| boot(&reader, point, &plan, &request, &*progress));
     progress.finish();
     let report = report?;
-    repository.put_verification(&report.verification(point, Timestamp::now())).await?;
+    if let Err(error) = repository.put_verification(&report.verification(point, Timestamp::now())).await {
+        output.warn(&format!("the result can't be kept with the point: {error}"));
+    }
     Ok(Booted { workload: name.to_owned(), point: plan.point.clone(), report })
 }
 

@@ -1,7 +1,7 @@
 //! Restoring to a place where something is already.
 
 use crate::contents::{Contents, must_be_sound};
-use crate::world::{Plan, World, start_to_the_end};
+use crate::world::{Plan, World, start_to_the_end, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::Shutdown;
@@ -103,4 +103,30 @@ async fn check_tells_that_the_name_belongs_to_another_cluster() -> Result<()> {
     ensure!(output.status.code() == Some(4) && said.contains("holds what cluster"), "{output:?}");
     // The first cluster is well.
     world.done(&["check"]).map(drop)
+}
+
+/// Guards: whoever interrupts a rehearsal leaves no server and no copy of the data behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_rehearsal_leaves_nothing() -> Result<()> {
+    let world = Plan::new(15).workload("check = [\"select pg_sleep(60) is null\"]").start()?;
+    world.backup("full")?;
+    let scratch = world.make_directory("scratch")?;
+    let mut command = world.command("lifeboat.toml");
+    command.args(["verify", "shop", "--boot", "--json", "--quiet"]).env("TMPDIR", &scratch);
+    let mut running = command.stdout(std::process::Stdio::piped()).spawn()?;
+    until("its server runs", || async {
+        let rooms: Vec<PathBuf> = fs::read_dir(&scratch)?.map(|item| Ok(item?.path())).collect::<Result<_>>()?;
+        Ok(rooms.iter().any(|room| room.join("data/postmaster.pid").exists()))
+    })
+    .await?;
+    let id = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+    let status = running.wait()?;
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut running.stdout.take().context("stdout")?, &mut said)?;
+    ensure!(status.code() == Some(5), "{status}: {said}");
+    let document: serde_json::Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+    ensure!(document.to_string().contains("interrupted"), "{document}");
+    ensure!(fs::read_dir(&scratch)?.next().is_none(), "something is left in {}", scratch.display());
+    Ok(())
 }

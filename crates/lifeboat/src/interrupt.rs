@@ -1,6 +1,23 @@
 //! Ctrl-C and `kill`: the first asks the work to end cleanly, the second ends the process.
 
+use crate::failure::{Failure, FailureKind};
+use crate::output::Output;
 use tokio::sync::watch;
+
+/// For commands that can't stop in the middle but may end anywhere: when somebody asks for the end, cleans up, says so
+/// as every failure is said, and ends the process. Call within the runtime.
+pub fn ends(output: &Output, hint: &'static str, clean_up: impl FnOnce() + Send + 'static) {
+    let (mut asked, as_json) = (signal(), output.is_json());
+    tokio::spawn(async move {
+        if asked.wait_for(|asked| *asked).await.is_err() {
+            return;
+        }
+        let _ = tokio::task::spawn_blocking(clean_up).await;
+        let failure = Failure::new(FailureKind::Unavailable, "interrupted").with_hint(hint);
+        failure.tell(as_json);
+        std::process::exit(failure.kind.exit_code().into());
+    });
+}
 
 /// Becomes true when somebody asks for the end. Call within the runtime.
 pub fn signal() -> watch::Receiver<bool> {

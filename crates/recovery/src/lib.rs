@@ -25,7 +25,7 @@ mod error;
 mod observe;
 mod restore;
 
-pub use boot::{Amcheck, BootReport, BootRequest, CheckResult, PagesReport, boot};
+pub use boot::{Amcheck, BootReport, BootRequest, CheckResult, PagesReport, boot, remove_own};
 pub use destination::{Destination, DestinationError};
 pub use error::{RecoveryError, RecoveryErrorKind, Result};
 pub use observe::{Observed, observe};

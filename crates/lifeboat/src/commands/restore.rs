@@ -5,8 +5,8 @@ use crate::cli::{Global, RestoreArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
-use crate::rooms;
 use crate::target;
+use crate::{interrupt, rooms};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_postgres::TimelineId;
@@ -41,7 +41,10 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
         archives: arguments.as_primary,
     };
     let tablespaces = tablespaces(&arguments.tablespaces)?;
-    rooms::runtime()?.block_on(bring_back(&config, arguments, wanted, tablespaces, output))
+    rooms::runtime()?.block_on(async {
+        interrupt::ends(output, "run it again: it goes on where it stopped", || {});
+        bring_back(&config, arguments, wanted, tablespaces, output).await
+    })
 }
 
 /// How the restored server will call us: by whole paths, because it calls from its data directory.

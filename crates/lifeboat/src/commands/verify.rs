@@ -8,7 +8,7 @@ use crate::cli::{Global, VerifyArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
-use crate::rooms;
+use crate::{interrupt, rooms};
 use jiff::Timestamp;
 use lifeboat_repository::{PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
@@ -23,6 +23,9 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         find_named("workload", name, &config.workloads)?;
     }
     let runtime = rooms::runtime()?;
+    // A copy of production, and its server, must not outlive the one who looks at it.
+    let clean_up = || lifeboat_recovery::remove_own(&std::env::temp_dir());
+    runtime.block_on(async { interrupt::ends(output, "nothing was left behind; run it again", clean_up) });
     let (report, left_out) = runtime.block_on(check_stored(&config, arguments, output))?;
     tell(&report, output)?;
     let mut document = json!({

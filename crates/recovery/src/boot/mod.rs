@@ -27,6 +27,7 @@ use lifeboat_postgres::{Lsn, MajorVersion};
 use lifeboat_repository::{ChunkReader, Point, Progress, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use room::Room;
+pub use room::remove_own;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -15,6 +15,7 @@ pub fn ends(output: &Output, hint: &'static str, clean_up: impl FnOnce() + Send 
         let _ = tokio::task::spawn_blocking(clean_up).await;
         let failure = Failure::new(FailureKind::Unavailable, "interrupted").with_hint(hint);
         failure.tell(as_json);
+        #[expect(clippy::disallowed_methods, reason = "what can't be stopped has no way back to main")]
         std::process::exit(failure.kind.exit_code().into());
     });
 }

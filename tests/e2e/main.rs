@@ -18,6 +18,7 @@ mod program;
 mod random;
 mod relations;
 mod segments;
+mod skipping;
 mod standby;
 mod streaming;
 mod tablespaces;

@@ -42,6 +42,8 @@ pub struct WorkloadConfig {
     /// Threads that read and compress, 1 to 64. One for each processor when nothing is said.
     pub workers: Option<usize>,
     pub checkpoint: Checkpoint,
+    /// Whether files that look as they did at the parent point are left unread.
+    pub skips_unchanged_files: bool,
     /// How often the unfinished end of the log is sent.
     pub wal_tail_interval: Duration,
 }
@@ -77,6 +79,12 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         "spread" => Some(Checkpoint::Spread),
         _ => None,
     });
+    let unchanged =
+        section.read(findings, "unchanged_files", "\"read\" or \"skip\"", |value| match value.as_str()? {
+            "read" => Some(false),
+            "skip" => Some(true),
+            _ => None,
+        });
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
@@ -96,6 +104,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         max_rate_bytes_per_second: max_rate,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         checkpoint: checkpoint.unwrap_or_default(),
+        skips_unchanged_files: unchanged.unwrap_or(false),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
     })
 }

@@ -69,6 +69,7 @@ impl Site {
             state_dir: self.state.path().to_path_buf(),
             spool: self.spool(),
             wal_time_limit: Duration::from_secs(60),
+            skips_unchanged_files: false,
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
         backup(self.repository.clone(), &request, Arc::new(Silent), cancel).await.unwrap().point

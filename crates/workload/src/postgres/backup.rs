@@ -5,32 +5,24 @@
 
 mod observe;
 mod previous;
+mod reading;
 
-use crate::postgres::assemble::{Assembled, assemble};
-use crate::postgres::baseline::Baseline;
-use crate::postgres::capture::{Capture, Captured};
+use crate::postgres::BackupError;
+use crate::postgres::appearance::Album;
+use crate::postgres::capture::Captured;
 use crate::postgres::details::{DETAILS_VERSION, PostgresDetails, TablespaceDetails};
 use crate::postgres::lock::WorkloadLock;
-use crate::postgres::page_check::PageChecker;
-use crate::postgres::restore::CONTROL_FILE;
-use crate::postgres::scan::{Found, Scan, scan};
-use crate::postgres::throttle::Throttle;
 use crate::postgres::wal::Spool;
 use crate::postgres::wal::needed::{NeededWal, ensure};
-use crate::postgres::{BLOCK_BYTES, BackupError};
 use lifeboat_postgres::backup_session::{BackupSession, BackupStop, Request};
 use lifeboat_postgres::connection::Target;
-use lifeboat_postgres::layout::Layout;
-use lifeboat_repository::{ChunkReader, EntryKind, Extent, Point, PointId, Progress, Repository, Source, WriteSession};
+use lifeboat_repository::{Point, PointId, Progress, Repository, WriteSession};
 use observe::Observed;
+use reading::Reading;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// How often the backup session is asked whether it still lives.
-const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What to compare with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +69,8 @@ pub struct BackupRequest {
     pub spool: Spool,
     /// How long to wait at the end until the WAL of the backup is stored.
     pub wal_time_limit: Duration,
+    /// Don't read files that look as they did at the parent point. See `appearance`.
+    pub skips_unchanged_files: bool,
 }
 
 /// A finished backup.
@@ -156,9 +150,19 @@ pub async fn backup(
         details: serde_json::to_value(&details).map_err(|e| lifeboat_repository::Error::Internal(e.to_string()))?,
     };
     let point = tokio::task::block_in_place(|| write.commit(point))?;
+    if request.skips_unchanged_files {
+        let album = Album::new(point.id.clone(), read.looked_at_ns, read.seen);
+        if let Err(error) = album.save(&request.state_dir, &request.workload) {
+            notes.push(format!("the next backup will read every file: {error}"));
+        }
+    }
     let failed = point.locations.iter().filter(|location| !location.is_complete());
     notes.extend(failed.map(|location| format!("location {} is not complete: {}", location.name, location.state)));
     Ok(BackupOutcome { point, details, notes })
+}
+
+fn now_ns() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default()
 }
 
 async fn cancelled(mut cancel: watch::Receiver<bool>) {
@@ -166,175 +170,6 @@ async fn cancelled(mut cancel: watch::Receiver<bool>) {
         // Nobody is left who could cancel.
         std::future::pending().await
     }
-}
-
-/// Everything the reading needs.
-struct Reading<'a> {
-    repository: &'a Arc<Repository>,
-    request: &'a BackupRequest,
-    observed: &'a Observed,
-    progress: &'a Arc<dyn Progress>,
-}
-
-/// What was read.
-struct Read {
-    captured: Captured,
-    assembled: Assembled,
-}
-
-impl Reading<'_> {
-    /// Reads and stores all files; the control file last. Watches the session meanwhile: without it the copy is worth
-    /// nothing, and the sooner that is known the better.
-    async fn read(
-        &self,
-        session: &BackupSession,
-        write: &Arc<WriteSession>,
-        cancel: watch::Receiver<bool>,
-    ) -> Result<Read, BackupError> {
-        let baseline = match &self.observed.previous {
-            Some(point) => {
-                let reader = Arc::new(ChunkReader::open(self.repository.clone()).await?);
-                Some(Baseline::load(reader, point).await?)
-            }
-            None => None,
-        };
-        let stop = Arc::new(AtomicBool::new(false));
-        let work = Work {
-            repository: self.repository.clone(),
-            layout: self.observed.layout(),
-            checker: self.observed.control.has_page_checksums().then(|| PageChecker {
-                started_at: session.started().start_lsn,
-                blocks_per_segment: self.observed.control.blocks_per_relation_segment,
-            }),
-            request: self.request.clone(),
-            baseline,
-            write: write.clone(),
-            progress: self.progress.clone(),
-            stop: stop.clone(),
-        };
-        let mut reading = tokio::task::spawn_blocking(move || work.run());
-        let mut failure = None;
-        loop {
-            tokio::select! {
-                done = &mut reading => {
-                    let read = done.map_err(lifeboat_repository::Error::from)?;
-                    return match failure {
-                        Some(failure) => Err(failure),
-                        None => read,
-                    };
-                }
-                () = cancelled(cancel.clone()), if failure.is_none() => failure = Some(BackupError::Interrupted),
-                () = tokio::time::sleep(SESSION_CHECK_INTERVAL), if failure.is_none() => {
-                    failure = session.check().await.map_err(BackupError::server).err();
-                }
-            }
-            if failure.is_some() {
-                stop.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-/// The part that runs on threads of its own.
-struct Work {
-    repository: Arc<Repository>,
-    layout: Layout,
-    checker: Option<PageChecker>,
-    request: BackupRequest,
-    baseline: Option<Baseline>,
-    write: Arc<WriteSession>,
-    progress: Arc<dyn Progress>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Work {
-    fn run(self) -> Result<Read, BackupError> {
-        let Scan { entries, refused } = scan(&self.request.data_dir, &self.layout).map_err(BackupError::read)?;
-        if let Some(first) = refused.first() {
-            return Err(BackupError::refused(
-                first.clone(),
-                "move files that aren't PostgreSQL's out of the data directory",
-            ));
-        }
-        let files: Vec<&Found> = entries.iter().filter(|entry| entry.kind == EntryKind::File).collect();
-        self.progress.phase("back up", Some(files.iter().map(|file| file.size).sum()));
-        let throttle = Throttle::new(self.request.max_rate_bytes_per_second);
-        let capture = Capture {
-            files: &files,
-            baseline: self.baseline.as_ref(),
-            session: &self.write,
-            repository: &self.repository,
-            checker: self.checker,
-            throttle: &throttle,
-            progress: &*self.progress,
-            cancelled: &|| self.stop.load(Ordering::Relaxed),
-        };
-        let mut captured = capture.run(self.request.workers)?;
-        let mut writer = self.write.writer()?;
-        let (control, control_extents) = self.control(&mut writer)?;
-        let extents = by_file(&mut captured, files.len());
-        let mut file_number = 0;
-        let mut listed: Vec<(&Found, Option<Vec<Extent>>)> = Vec::with_capacity(entries.len() + 1);
-        let mut extents = extents.into_iter();
-        for entry in &entries {
-            if entry.kind != EntryKind::File {
-                listed.push((entry, Some(Vec::new())));
-                continue;
-            }
-            let vanished = captured.vanished.binary_search(&file_number).is_ok();
-            let own = extents.next().unwrap_or_default();
-            listed.push((entry, (!vanished).then_some(own)));
-            file_number += 1;
-        }
-        let place = listed.partition_point(|(found, _)| found.path.as_str() < CONTROL_FILE);
-        listed.insert(place, (&control, Some(control_extents)));
-        let assembled = assemble(&mut writer, listed.into_iter())?;
-        captured.bytes_new += writer.finish()?;
-        Ok(Read { captured, assembled })
-    }
-
-    /// The control file, read with care and after everything else: on a standby that order is what makes the copy
-    /// consistent.
-    fn control(&self, writer: &mut lifeboat_repository::ChunkWriter) -> Result<(Found, Vec<Extent>), BackupError> {
-        let bytes = lifeboat_postgres::control::read_bytes(&self.request.data_dir).map_err(BackupError::control)?;
-        let id = writer.put_pages(&bytes, &[self.repository.block_fingerprint(&bytes)])?;
-        debug_assert!(bytes.len() as u64 <= BLOCK_BYTES);
-        let extent = Extent { offset: 0, length: bytes.len() as u32, source: Source::Chunk { id, offset: 0 } };
-        let found = Found {
-            path: CONTROL_FILE.into(),
-            absolute: self.request.data_dir.join(CONTROL_FILE),
-            kind: EntryKind::File,
-            file_kind: None,
-            size: bytes.len() as u64,
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
-            modified_ns: 0,
-            target: None,
-        };
-        Ok((found, vec![extent]))
-    }
-}
-
-/// The extents of each file, in order of file.
-fn by_file(captured: &mut Captured, files: usize) -> Vec<Vec<Extent>> {
-    let mut all = vec![Vec::new(); files];
-    for (number, extent) in std::mem::take(&mut captured.extents) {
-        all[number as usize].push(extent);
-    }
-    all.into_iter().map(up_to_first_hole).collect()
-}
-
-/// A file that became shorter while several workers read it has a hole; what lies behind is from before the cut, and
-/// replay makes it anew.
-fn up_to_first_hole(extents: Vec<Extent>) -> Vec<Extent> {
-    let mut end = 0;
-    let whole = |extent: &Extent| {
-        let follows = extent.offset == end;
-        end = extent.offset + u64::from(extent.length);
-        follows
-    };
-    extents.into_iter().take_while(whole).collect()
 }
 
 fn details_of(

@@ -1,6 +1,7 @@
 //! What an earlier point says about a file, block by block: where the block is and the fingerprint it had.
 //!
-//! Change is found by content and nothing else: neither times nor positions are trusted. Fingerprints lie in the packs
+//! Change is found by content and nothing else: neither times nor positions are trusted (unless the user asked to leave
+//! files unread that look unchanged: see `appearance`). Fingerprints lie in the packs
 //! beside the chunks they belong to, so an unchanged block costs nothing to remember.
 
 use crate::postgres::BLOCK_BYTES;
@@ -73,6 +74,12 @@ impl Baseline {
         }
         maps.push((entry.path.clone(), map.clone()));
         Ok(map)
+    }
+
+    /// Where all bytes of `path` are, when it was a file of that size.
+    pub fn whole(&self, path: &str, size: u64) -> Result<Option<Vec<Extent>>> {
+        let Some(entry) = self.entries.get(path).filter(|entry| entry.size == size) else { return Ok(None) };
+        Ok(Some(self.handle.block_on(self.reader.extents(entry))?))
     }
 
     /// The stored blocks of `path` from `start` (a multiple of the block size) on, at most `length` bytes; fewer when the

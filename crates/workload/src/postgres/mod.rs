@@ -1,5 +1,6 @@
 //! A PostgreSQL cluster: backing it up while it runs, keeping its write-ahead log, writing it back.
 
+mod appearance;
 mod assemble;
 pub mod backup;
 mod baseline;

@@ -5,6 +5,7 @@
 //!
 //! Not here: reading the files, deciding what changed.
 
+use crate::postgres::appearance::Appearance;
 use lifeboat_postgres::layout::{FileKind, Layout, Treatment, unlogged};
 use lifeboat_repository::EntryKind;
 use std::ffi::OsString;
@@ -38,6 +39,8 @@ pub struct Found {
     pub modified_ns: i64,
     /// Where a tablespace link leads.
     pub target: Option<PathBuf>,
+    /// How it looked.
+    pub appearance: Appearance,
 }
 
 /// Everything that belongs in a backup, in order of path.
@@ -104,6 +107,7 @@ fn walk(root: &Path, relative: &Path, layout: &Layout, depth: usize, scan: &mut 
             gid: metadata.gid(),
             modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
             target,
+            appearance: Appearance::from(&metadata),
         });
         if treatment == Treatment::Descend {
             if depth == DEPTH_MAX {

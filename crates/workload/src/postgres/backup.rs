@@ -8,7 +8,7 @@ mod previous;
 mod reading;
 
 use crate::postgres::BackupError;
-use crate::postgres::appearance::Album;
+use crate::postgres::appearance::{Album, Seen};
 use crate::postgres::capture::Captured;
 use crate::postgres::details::{DETAILS_VERSION, PostgresDetails, TablespaceDetails};
 use crate::postgres::lock::WorkloadLock;
@@ -19,6 +19,7 @@ use lifeboat_postgres::connection::Target;
 use lifeboat_repository::{Point, PointId, Progress, Repository, WriteSession};
 use observe::Observed;
 use reading::Reading;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,15 +151,17 @@ pub async fn backup(
         details: serde_json::to_value(&details).map_err(|e| lifeboat_repository::Error::Internal(e.to_string()))?,
     };
     let point = tokio::task::block_in_place(|| write.commit(point))?;
-    if request.skips_unchanged_files {
-        let album = Album::new(point.id.clone(), read.looked_at_ns, read.seen);
-        if let Err(error) = album.save(&request.state_dir, &request.workload) {
-            notes.push(format!("the next backup will read every file: {error}"));
-        }
-    }
+    notes.extend(remember(request, &point, read.looked_at_ns, read.seen));
     let failed = point.locations.iter().filter(|location| !location.is_complete());
     notes.extend(failed.map(|location| format!("location {} is not complete: {}", location.name, location.state)));
     Ok(BackupOutcome { point, details, notes })
+}
+
+/// Keeps how the files looked, for the next backup. What went wrong only costs it time.
+fn remember(request: &BackupRequest, point: &Point, looked_at_ns: i64, seen: BTreeMap<String, Seen>) -> Option<String> {
+    let album = request.skips_unchanged_files.then(|| Album::new(point.id.clone(), looked_at_ns, seen))?;
+    let error = album.save(&request.state_dir, &request.workload).err()?;
+    Some(format!("the next backup will read every file: {error}"))
 }
 
 fn now_ns() -> i64 {

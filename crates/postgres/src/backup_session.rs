@@ -13,10 +13,14 @@
 use crate::connection::{Error, ErrorKind, Result};
 use crate::{Lsn, MajorVersion, TimelineId};
 use jiff::Timestamp;
+use std::time::Duration;
 use tokio_postgres::{Client, Row};
 
 /// The first half of the advisory lock's key: "LIFE". The second half is a checksum of the workload's name.
 const LOCK_CLASS: i32 = 0x4C49_4645;
+/// How long a session that has ended may keep its lock, and how often we ask.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A backup label may be as long as a path (`MAXPGPATH`).
 const LABEL_BYTES_MAX: usize = 1024;
@@ -210,9 +214,18 @@ async fn take_lock(client: &Client, workload: &str) -> Result<()> {
     let name = crc32c::crc32c(workload.as_bytes()).cast_signed();
     let action = format!("lock workload {workload}");
     let failed = |error| Error::from_driver(action.clone(), error);
-    let taken = client.query_one("select pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &name]).await.map_err(failed)?;
-    if taken.try_get(0).map_err(failed)? {
-        return Ok(());
+    // The server lets go of a session's lock a moment after its client has gone.
+    let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        let ask = "select pg_try_advisory_lock($1, $2)";
+        let taken = client.query_one(ask, &[&LOCK_CLASS, &name]).await.map_err(failed)?;
+        if taken.try_get(0).map_err(failed)? {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            break;
+        }
+        tokio::time::sleep(LOCK_POLL_INTERVAL).await;
     }
     let query = "select l.pid, coalesce(nullif(a.application_name, ''), 'an unnamed program') as program, \
                  coalesce(host(a.client_addr), 'this host') as address \

@@ -37,7 +37,7 @@ class Lifeboat:
 
     name = "lifeboat"
 
-    def __init__(self, shop, program):
+    def __init__(self, shop, program, unchanged_files):
         self.shop = shop
         self.repository, self.state = shop.directory / "lifeboat-repo", shop.directory / "lifeboat-state"
         # A copy that the user of the server can reach.
@@ -52,6 +52,7 @@ class Lifeboat:
             f'[location.local]\nurl = "file://{self.repository}"\n'
             f'[encryption]\npassphrase = {{ file = "{passphrase}" }}\n'
             f'[workload.shop]\nkind = "postgres"\ndata_dir = "{shop.data}"\nworkers = {WORKERS}\n'
+            f'unchanged_files = "{unchanged_files}"\n'
             f'connection = "host={shop.directory} port=6154 user=postgres"\n'
         )
         for path in (self.config, passphrase):
@@ -260,6 +261,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=int, default=300, help="of pgbench")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the table of text and JSON")
+    parser.add_argument(
+        "--unchanged-files", choices=["read", "skip"], default="read", help="as in Lifeboat's configuration"
+    )
     parser.add_argument("--without-base-backup", action="store_true", help="leave pg_basebackup out")
     parser.add_argument("--keep-results", default=HERE / "results", help="directory for the raw figures")
     options = parser.parse_args()
@@ -269,7 +273,7 @@ def main():
     give_to_postgres(directory)
     shop = Shop(directory, options.programs, options.scale, options.rows)
     shop.build()
-    tools = [Lifeboat(shop, options.lifeboat), PgBackRest(shop)]
+    tools = [Lifeboat(shop, options.lifeboat, options.unchanged_files), PgBackRest(shop)]
     base_backups = {
         "pg_basebackup": ["-Fp", "-X", "fetch"],
         "… server-zstd": ["-Ft", "-X", "fetch", "--compress", f"server-zstd:level=3,workers={WORKERS}"],
@@ -289,6 +293,7 @@ def main():
         "documents": options.rows,
         "data_bytes": bytes_below(shop.data / "base"),
         "rounds": options.rounds,
+        "unchanged_files": options.unchanged_files,
     }
     print(json.dumps(facts, indent=2), flush=True)
     stem = Path(options.keep_results) / f"full-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"

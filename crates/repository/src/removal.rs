@@ -212,6 +212,18 @@ impl Repository {
         Err(failure)
     }
 
+    /// Every point, as every location lists it: an error when one doesn't answer. A point that is in one location only would
+    /// be overlooked without it, and what it needs given up.
+    pub async fn points_everywhere(&self, workload: Option<&str>) -> Result<Vec<MarkedPoint>> {
+        self.all_must_answer()?;
+        let mut points = BTreeSet::new();
+        for replica in &self.replicas {
+            let listed = self.only(&replica.name)?.list_points(workload).await?;
+            points.extend(listed.into_iter().map(|header| MarkedPoint { workload: header.workload, point: header.id }));
+        }
+        Ok(points.into_iter().collect())
+    }
+
     /// What could go beside these points and files: the packs that nothing else needs, older than `grace` by their
     /// store's clock (a younger one may belong to a session that is under way).
     pub async fn plan_removal(

@@ -34,7 +34,7 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
     rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
-        if let Some((name, reason)) = repository.unavailable().first().filter(|_| !arguments.dry_run) {
+        if let Some((name, reason)) = repository.unavailable().first() {
             let message = format!("location {name} can't be used, and nothing is given up without it: {reason}");
             return Err(Failure::new(FailureKind::Unavailable, message).with_hint(
                 "what was written there can't be known; bring it back, or take it out of the configuration",

@@ -23,8 +23,7 @@ pub(super) async fn packs_needed(
     stays: impl Fn(&MarkedPoint) -> bool,
 ) -> Result<HashSet<[u8; 32]>> {
     let mut reach = Reach { reader, packs: HashSet::new(), leaves_seen: HashSet::new() };
-    for header in repository.list_points(None).await? {
-        let marked = MarkedPoint { workload: header.workload, point: header.id };
+    for marked in repository.points_everywhere(None).await? {
         if stays(&marked) {
             let point = repository.read_point(&marked.workload, &marked.point, &mut Vec::new()).await?;
             reach.follow(&point).await?;

@@ -200,6 +200,11 @@ async fn nothing_is_marked_or_swept_while_a_location_is_away() {
     let_pass(&places, GRACE);
     let mark = mark(&repository, &[&first]).await;
     let_pass(&places, GRACE);
+    // It goes away after the repository was opened: a point that only it has would be overlooked.
+    places[1].break_reads("points/", Fault::Fail(ErrorKind::Unavailable));
+    assert!(repository.plan_removal(Vec::new(), Vec::new(), GRACE).await.is_err());
+    assert!(repository.sweep(&mark, &going(&[&first])).await.is_err());
+    assert!(repository.points_everywhere(None).await.is_err());
     places[1].break_reads("", Fault::Fail(ErrorKind::Unavailable));
     let without = open(&places).await;
     assert!(without.mark(mark.removal.clone()).await.is_err());

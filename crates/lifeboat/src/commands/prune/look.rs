@@ -35,15 +35,15 @@ pub async fn judge(config: &Config, repository: &Arc<Repository>) -> Result<Vec<
     for (name, workload) in &config.workloads {
         let arrivals = arrivals(repository, name).await?;
         let mut points = Vec::new();
-        for header in repository.list_points(Some(name)).await? {
-            let point = repository.read_point(name, &header.id, &mut Vec::new()).await?;
+        for marked in repository.points_everywhere(Some(name)).await? {
+            let point = repository.read_point(name, &marked.point, &mut Vec::new()).await?;
             let details = PostgresDetails::of(&point)?;
-            let verification = repository.latest_verification(name, &header.id).await?;
+            let verification = repository.latest_verification(name, &marked.point).await?;
             let failed = verification.as_ref().is_some_and(|verification| !verification.passed);
             let candidate = Candidate {
-                id: header.id.0.clone(),
+                id: marked.point.0.clone(),
                 finished_at: point.finished_at,
-                arrived_at: arrivals.get(&header.id.0).copied(),
+                arrived_at: arrivals.get(&marked.point.0).copied(),
                 is_good: details.bad_pages.is_empty() && !failed,
                 is_proven: verification.is_some_and(|verification| verification.passed && verification.level == "boot"),
             };

@@ -9,7 +9,7 @@
 //! - a point whose time nobody else can confirm (a store says that it arrived much later than it claims, or it claims to come
 //!   from the future) is judged among its like. It can't take the place of one that is confirmed.
 //!
-//! A damaged point doesn't take the place of a good one either.
+//! A damaged point doesn't take the place of a good one either; where all are damaged, they are kept as if they weren't.
 
 use jiff::civil::ISOWeekDate;
 use jiff::tz::TimeZone;
@@ -132,16 +132,20 @@ pub fn judge(points: &[Candidate], keep: Option<&Keep>, now: Timestamp, zone: &T
     let Some(keep) = keep else {
         return verdicts(points, vec![BTreeSet::from([Reason::NoPolicy]); points.len()]);
     };
+    // Where none is good, a damaged one is what there is: it must not go because it is damaged.
+    let none_is_good = !points.iter().any(|point| point.is_good);
+    let points: Vec<Candidate> =
+        points.iter().map(|point| Candidate { is_good: point.is_good || none_is_good, ..point.clone() }).collect();
     let mut newest_first: Vec<usize> = (0..points.len()).collect();
     newest_first
         .sort_by(|a, b| (points[*b].finished_at, &points[*b].id).cmp(&(points[*a].finished_at, &points[*a].id)));
     let (believed, others): (Vec<usize>, Vec<usize>) =
         newest_first.iter().partition(|number| is_believed(&points[**number], now));
     for among in [&believed, &others] {
-        by_policy(points, among, keep, now, zone, &mut kept);
-        protect(points, among, &mut kept);
+        by_policy(&points, among, keep, now, zone, &mut kept);
+        protect(&points, among, &mut kept);
     }
-    verdicts(points, kept)
+    verdicts(&points, kept)
 }
 
 fn verdicts(points: &[Candidate], kept: Vec<BTreeSet<Reason>>) -> Vec<Verdict> {
@@ -319,6 +323,14 @@ mod tests {
         assert!(kept(&points, Keep { daily: 1, ..Keep::default() }).contains(&points[3].id), "the newest good one");
     }
 
+    #[test]
+    fn where_all_are_damaged_the_policy_holds_all_the_same() {
+        let damaged: Vec<Candidate> =
+            nightly(30).into_iter().map(|point| Candidate { is_good: false, ..point }).collect();
+        let keep = Keep { last: 3, monthly: 2, ..Keep::default() };
+        assert_eq!(kept(&damaged, keep), kept(&nightly(30), keep));
+    }
+
     /// Somebody with the right to write makes points that look new, old, or come from the future.
     #[test]
     fn a_flood_pushes_nothing_out() {
@@ -374,6 +386,7 @@ mod tests {
                 let wanted: Vec<usize> = (0..points.len()).filter(|number| is(&points[*number])).collect();
                 wanted.is_empty() || wanted.iter().any(|number| verdicts[*number].is_kept())
             };
+            prop_assert!(stays(|_| true), "nothing is left");
             prop_assert!(stays(|point| point.is_good));
             prop_assert!(stays(|point| point.is_good && point.is_proven));
             for (point, verdict) in points.iter().zip(&verdicts) {

@@ -79,12 +79,20 @@ pub async fn keep_unarchived(
         return Ok(None);
     }
     let is_linked = std::fs::symlink_metadata(destination.join("pg_wal")).is_ok_and(|data| data.is_symlink());
-    let directory = beside(if is_linked { &pg_wal } else { destination });
-    move_all(&pg_wal, &directory, &names).map_err(|source| RecoveryError::File {
-        action: "keep the log of the older copy in",
-        path: directory.clone(),
-        source,
-    })?;
+    // Beside the root of a disk is another disk, or a place where we may not write: then beside the data directory.
+    let own_disk = is_linked.then(|| beside(&pg_wal)).filter(|directory| move_all(&pg_wal, directory, &names).is_ok());
+    let directory = match own_disk {
+        Some(directory) => directory,
+        None => {
+            let directory = beside(destination);
+            copy_all(&pg_wal, &directory, &names).map_err(|source| RecoveryError::File {
+                action: "keep the log of the older copy in",
+                path: directory.clone(),
+                source,
+            })?;
+            directory
+        }
+    };
     // A history that nobody archived: this copy became a primary by itself.
     let is_branch = names.iter().any(|name| name.ends_with(".history"));
     Ok(Some(KeptWal { directory, names, is_branch }))
@@ -123,12 +131,60 @@ fn holds_what_it_says(path: &Path, name: WalFileName, system_id: SystemId) -> io
     Ok(inspect_segment_start(&start).is_ok_and(|header| header.check(segment, system_id).is_ok()))
 }
 
+/// Moves by name only; what can't be is left where it is, and nothing else of it remains.
 fn move_all(from: &Path, to: &Path, names: &[String]) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().mode(0o700).create(to)?;
-    for name in names {
-        std::fs::rename(from.join(name), to.join(name))?;
+    make(to)?;
+    for (number, name) in names.iter().enumerate() {
+        if let Err(error) = std::fs::rename(from.join(name), to.join(name)) {
+            names[..number].iter().try_for_each(|name| std::fs::rename(to.join(name), from.join(name)))?;
+            std::fs::remove_dir(to)?;
+            return Err(error);
+        }
     }
-    File::open(to)?.sync_all()?;
-    to.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    settle(to)
+}
+
+/// Moves, by copying where a disk ends. The originals are removed with everything else that doesn't belong.
+fn copy_all(from: &Path, to: &Path, names: &[String]) -> io::Result<()> {
+    make(to)?;
+    for name in names {
+        if std::fs::rename(from.join(name), to.join(name)).is_err() {
+            std::fs::copy(from.join(name), to.join(name))?;
+            File::open(to.join(name))?.sync_all()?;
+        }
+    }
+    settle(to)
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(directory)
+}
+
+fn settle(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()?;
+    directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/dev/shm` is another file system than the place of temporary files, as the disk of a log is another than the data's.
+    #[test]
+    fn what_is_kept_survives_the_end_of_a_disk() {
+        let here = tempfile::tempdir().unwrap();
+        let Ok(there) = tempfile::tempdir_in("/dev/shm") else { return };
+        let names = ["1".to_owned(), "2".to_owned()];
+        names.iter().for_each(|name| std::fs::write(there.path().join(name), name).unwrap());
+        let to = here.path().join("kept");
+        let same_disk = std::fs::rename(there.path().join("1"), here.path().join("1")).is_ok();
+        assert!(!same_disk, "the test needs two file systems");
+        assert!(move_all(there.path(), &to, &names).is_err() && !to.exists());
+        assert_eq!(std::fs::read(there.path().join("1")).unwrap(), b"1");
+        copy_all(there.path(), &to, &names).unwrap();
+        for name in &names {
+            assert_eq!(std::fs::read(to.join(name)).unwrap(), name.as_bytes());
+        }
+    }
 }

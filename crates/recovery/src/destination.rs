@@ -194,7 +194,9 @@ impl Held {
         let at = || path.to_path_buf();
         let read = |source: io::Error| DestinationError::Read { path: at(), source };
         let directory = std::fs::File::open(path).map_err(read)?;
-        if rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        // A file system that knows no locks on directories, such as NFS, must not keep anybody from restoring to it.
+        let lock = rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        if lock == Err(rustix::io::Errno::WOULDBLOCK) {
             return Err(DestinationError::Busy { path: at() });
         }
         let now = Destination::observe(path, system_id)?;

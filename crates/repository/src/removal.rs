@@ -20,6 +20,7 @@ pub use sweep::{Going, SweepReport};
 
 use crate::container::ContainerKind;
 use crate::error::{Error, Result};
+use crate::index::pack_key;
 use crate::key::random;
 use crate::log::LogEntry;
 use crate::open::{Replica, Repository};
@@ -82,6 +83,15 @@ impl Removal {
     pub fn is_empty(&self) -> bool {
         self.points.is_empty() && self.logs.is_empty() && self.packs.is_empty()
     }
+
+    fn pack_ids(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.packs.iter().filter_map(|id| pack_id(id))
+    }
+
+    /// The keys of its packs.
+    pub fn pack_keys(&self) -> impl Iterator<Item = String> {
+        self.pack_ids().map(|id| pack_key(&id))
+    }
 }
 
 /// A mark that stands.
@@ -114,8 +124,7 @@ fn begun_key(name: &str) -> String {
 
 /// The packs that nothing may build on any more.
 pub(crate) fn doomed_by(marks: &[Mark]) -> HashSet<[u8; 32]> {
-    let ids = marks.iter().flat_map(|mark| &mark.removal.packs);
-    ids.filter_map(|id| pack_id(id)).collect()
+    marks.iter().flat_map(|mark| mark.removal.pack_ids()).collect()
 }
 
 /// What marks cover, to be asked about keys.
@@ -139,9 +148,7 @@ impl Covered {
                 covered.keys.insert(key);
                 covered.prefixes.push(format!("verifications/{}/{}/", marked.workload, marked.point));
             }
-            covered
-                .keys
-                .extend(removal.packs.iter().map(|id| format!("packs/{}/{id}", id.get(..2).unwrap_or_default())));
+            covered.keys.extend(removal.pack_keys());
             covered.logs.extend(removal.logs.iter().cloned());
         }
         covered
@@ -257,9 +264,7 @@ impl Repository {
         let suffix: [u8; 4] = random()?;
         let name = format!("{}-{}", made_at.strftime("%Y%m%dT%H%M%SZ"), hex::encode(suffix));
         let sealed = self.seal(ContainerKind::Document, &Document { made_at, removal })?;
-        for replica in &self.replicas {
-            replica.location.put_new(&mark_key(&name), sealed.clone()).await?;
-        }
+        self.put_everywhere(&mark_key(&name), &sealed).await?;
         Ok(name)
     }
 

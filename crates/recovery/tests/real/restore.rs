@@ -100,6 +100,7 @@ async fn an_old_copy_is_brought_up_to_date_and_a_running_one_refused() {
     let volume = data.with_file_name("volume");
     std::fs::rename(data.join("pg_wal"), &volume).unwrap();
     std::os::unix::fs::symlink(&volume, data.join("pg_wal")).unwrap();
+    std::fs::create_dir(volume.join("lost+found")).unwrap();
     assert_eq!(Destination::observe(&data, plan.system_id).unwrap(), Destination::SameCluster);
     let other = lifeboat_postgres::SystemId(plan.system_id.0 + 1);
     assert!(matches!(Destination::observe(&data, other), Err(DestinationError::Taken { .. })));
@@ -122,6 +123,7 @@ async fn an_old_copy_is_brought_up_to_date_and_a_running_one_refused() {
     let note = done.notes.iter().find(|note| note.contains("that the repository lacks")).unwrap();
     assert!(note.contains("volume.wal-kept-") && note.contains("don't push them"), "{note}");
     assert_eq!(std::fs::read_link(data.join("pg_wal")).unwrap(), volume);
+    assert!(volume.join("lost+found").is_dir(), "the file system's own directory is not ours to remove");
     let kept: Vec<String> = std::fs::read_dir(data.parent().unwrap())
         .unwrap()
         .map(|item| item.unwrap().path())

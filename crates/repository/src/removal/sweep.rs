@@ -72,13 +72,7 @@ impl Repository {
         let reader = ChunkReader::open(self.clone()).await?;
         let points: BTreeSet<MarkedPoint> = report.points.iter().cloned().collect();
         let needed = reach::packs_needed(self, &reader, |marked| !points.contains(marked)).await?;
-        let doomed: HashSet<[u8; 32]> = mark
-            .removal
-            .packs
-            .iter()
-            .filter_map(|id| pack_id(&format!("packs/{}/{id}", id.get(..2)?)))
-            .filter(|id| !needed.contains(id))
-            .collect();
+        let doomed: HashSet<[u8; 32]> = mark.removal.pack_ids().filter(|id| !needed.contains(id)).collect();
         let logs = |workload: &str, entry: &LogEntry| {
             let covers = |ranges: &[LogRange]| ranges.iter().any(|range| range.covers(workload, entry));
             covers(&mark.removal.logs) && covers(&going.logs)

@@ -144,7 +144,7 @@ pub async fn size_of(repository: &Repository, removal: &Removal) -> Result<(u64,
             }
         }
     }
-    let packs: BTreeSet<String> = removal.packs.iter().map(|id| format!("packs/{}/{id}", &id[..2])).collect();
+    let packs: BTreeSet<String> = removal.pack_keys().collect();
     if let Some(replica) = repository.replicas().first() {
         let entries = replica.location.list("packs/").await.map_err(lifeboat_repository::Error::from)?;
         bytes += entries.iter().filter(|entry| packs.contains(&entry.key)).map(|entry| entry.size).sum::<u64>();

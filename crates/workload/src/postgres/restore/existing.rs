@@ -78,7 +78,8 @@ fn sweep(root: &Path, relative: &str, wanted: &BTreeMap<&str, EntryKind>) -> Res
         let path = item.path();
         let kind = item.file_type().map_err(|error| failed(error, &path))?;
         let name = item.file_name().to_str().map(|name| join(relative, name));
-        if name.as_deref() == Some(UNFINISHED_MARK) {
+        // The second is the file system's own: a tablespace or the log is often the root of a disk.
+        if name.as_deref() == Some(UNFINISHED_MARK) || item.file_name() == "lost+found" {
             continue;
         }
         let known = name.as_deref().and_then(|name| wanted.get(name));

@@ -83,8 +83,14 @@ impl Reliance {
         let repository = &self.repository;
         let relied_on = known.packs().iter().zip(&self.relied_on).filter(|(_, flag)| flag.load(Ordering::Relaxed));
         let mut needed: HashSet<[u8; 32]> = relied_on.map(|(pack, _)| pack.id).collect();
+        let builds_on_nothing = needed.is_empty();
         needed.extend(self.written.lock().unwrap_or_else(PoisonError::into_inner).iter());
-        let mut marks = repository.marks().await?;
+        let mut marks = match repository.marks().await {
+            Ok(marks) => marks,
+            // A session that builds on nothing needs no marks: a damaged one must not end all backups.
+            Err(_) if builds_on_nothing => Vec::new(),
+            Err(error) => return Err(error),
+        };
         marks.retain(|mark| !self.ground.marks.contains(&mark.name));
         if let Some(pack) = doomed_by(&marks).intersection(&needed).next() {
             return Err(Error::Undermined { what: hex::encode(pack) });

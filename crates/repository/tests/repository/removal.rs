@@ -291,9 +291,10 @@ async fn a_mark_that_cannot_be_read_costs_space_and_nothing_else() {
     mark(&repository, &[&first]).await;
     let key = places[0].keys("removals/").remove(0);
     places[0].set(&key, b"not a mark".to_vec());
-    let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
-    let (_, bytes_new) = tokio::task::spawn_blocking(move || write_files(&session, &files)).await.unwrap().unwrap();
-    assert!(bytes_new > 1_000_000, "{bytes_new}");
+    let (second, notes) = backup(&repository, &files).await;
+    assert!(second.bytes_new > 1_000_000, "{}", second.bytes_new);
+    assert!(notes.iter().any(|note| note.contains("can't be told")), "{notes:?}");
+    assert_reads_back(&repository, &second.id, &files).await;
     assert!(verify(&repository, false).await.iter().any(|damage| damage.object == "removals"));
 }
 

@@ -17,7 +17,7 @@ async fn same_at_point(world: &World, point: &Value) -> Result<TestCluster> {
     let id = point["point"].as_str().context("id of the point")?;
     let mut copy = world.restore(&["--immediate", "--point", id]).await?;
     Contents::of(&copy).await?.must_be(&expected)?;
-    must_be_sound(&mut copy)?;
+    must_be_sound(&mut copy).await?;
     Ok(copy)
 }
 

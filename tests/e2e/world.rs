@@ -144,6 +144,11 @@ impl World {
         Ok(path)
     }
 
+    /// The same world, protecting another cluster.
+    pub fn with_cluster(self, cluster: TestCluster) -> Self {
+        Self { cluster, ..self }
+    }
+
     /// The program, ready to be run with more arguments.
     pub fn command(&self, configuration: &str) -> Command {
         let mut command = Account::command(self.cluster.account(), &self.path("lifeboat"));

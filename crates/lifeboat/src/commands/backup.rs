@@ -73,6 +73,7 @@ async fn back_up_one(config: &Config, name: &str, kind: BackupKind, output: &Out
         spool: rooms::spool(config, name)?,
         wal_time_limit: WAL_TIME_LIMIT,
         skips_unchanged_files: workload.skips_unchanged_files,
+        trusts_log: workload.trusts_log,
     };
     let repository = rooms::open_repository(config, &workload.locations, output).await?;
     let progress = progress::for_rooms(output, name);

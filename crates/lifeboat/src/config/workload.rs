@@ -44,6 +44,8 @@ pub struct WorkloadConfig {
     pub checkpoint: Checkpoint,
     /// Whether files that look as they did at the parent point are left unread.
     pub skips_unchanged_files: bool,
+    /// Whether the log is asked what changed since the parent point.
+    pub trusts_log: bool,
     /// How often the unfinished end of the log is sent.
     pub wal_tail_interval: Duration,
 }
@@ -85,6 +87,11 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
             "skip" => Some(true),
             _ => None,
         });
+    let changed = section.read(findings, "changed_blocks", "\"read\" or \"wal\"", |value| match value.as_str()? {
+        "read" => Some(false),
+        "wal" => Some(true),
+        _ => None,
+    });
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
@@ -105,6 +112,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         checkpoint: checkpoint.unwrap_or_default(),
         skips_unchanged_files: unchanged.unwrap_or(false),
+        trusts_log: changed.unwrap_or(true),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
     })
 }

@@ -70,6 +70,7 @@ impl Site {
             spool: self.spool(),
             wal_time_limit: Duration::from_secs(60),
             skips_unchanged_files: false,
+            trusts_log: false,
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
         backup(self.repository.clone(), &request, Arc::new(Silent), cancel).await.unwrap().point

@@ -3,13 +3,13 @@
 //! Observe (server, data directory, what is stored already) → refuse or go on → read and store → stop the backup → make
 //! sure that its WAL is stored → write the point. Until the last step there is nothing that looks like a backup.
 
+mod changes;
 mod observe;
 mod previous;
 mod reading;
 
 use crate::postgres::BackupError;
 use crate::postgres::appearance::{Album, Seen};
-use crate::postgres::capture::Captured;
 use crate::postgres::details::{DETAILS_VERSION, PostgresDetails, TablespaceDetails};
 use crate::postgres::lock::WorkloadLock;
 use crate::postgres::wal::Spool;
@@ -18,7 +18,7 @@ use lifeboat_postgres::backup_session::{BackupSession, BackupStop, Request};
 use lifeboat_postgres::connection::Target;
 use lifeboat_repository::{Point, PointId, Progress, Repository, WriteSession};
 use observe::Observed;
-use reading::Reading;
+use reading::{Read, Reading};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub struct BackupRequest {
     pub wal_time_limit: Duration,
     /// Don't read files that look as they did at the parent point. See `appearance`.
     pub skips_unchanged_files: bool,
+    /// Ask the log what changed since the parent point, and read that. See `backup/changes.rs`.
+    pub trusts_log: bool,
 }
 
 /// A finished backup.
@@ -108,7 +110,7 @@ pub async fn backup(
     };
     let write = Arc::new(WriteSession::begin(repository.clone(), &mut notes).await?);
     let reading = Reading { repository: &repository, request, observed: &observed, progress: &progress };
-    let read = reading.read(&session, &write, cancel.clone()).await?;
+    let read = reading.read(&session, &write, cancel.clone(), &mut notes).await?;
     let start = session.started().clone();
     let stop = session.stop().await.map_err(BackupError::server)?;
     let needed = NeededWal {
@@ -132,7 +134,7 @@ pub async fn backup(
     notes.extend(repository.bring_up_to_date().await);
     progress.phase("commit", None);
     let finished_at = jiff::Timestamp::now();
-    let details = details_of(request, &observed, &start, &stop, &read.captured)?;
+    let details = details_of(request, &observed, &start, &stop, &read)?;
     let point = Point {
         id: PointId::new(finished_at)?,
         workload: request.workload.clone(),
@@ -180,7 +182,7 @@ fn details_of(
     observed: &Observed,
     start: &lifeboat_postgres::backup_session::BackupStart,
     stop: &BackupStop,
-    captured: &Captured,
+    read: &Read,
 ) -> Result<PostgresDetails, BackupError> {
     let facts = &observed.facts;
     let outside = [&facts.config_file, &facts.hba_file, &facts.ident_file];
@@ -207,8 +209,23 @@ fn details_of(
             .collect(),
         data_dir: request.data_dir.display().to_string(),
         outside_files: outside.map(|path| path.display().to_string()).collect(),
-        bad_pages: captured.bad_pages.clone(),
+        bad_pages: read.captured.bad_pages.clone(),
+        read_whole_at: read_whole_at(observed, read, start.started_at)?,
     })
+}
+
+/// When every page was last read: now, or when it was before the parent.
+fn read_whole_at(
+    observed: &Observed,
+    read: &Read,
+    now: jiff::Timestamp,
+) -> Result<Option<jiff::Timestamp>, BackupError> {
+    match &observed.previous {
+        Some(parent) if !read.is_whole => {
+            Ok(Some(PostgresDetails::of(parent)?.read_whole_at.unwrap_or(parent.started_at)))
+        }
+        _ => Ok(Some(now)),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

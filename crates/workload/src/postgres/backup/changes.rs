@@ -16,9 +16,11 @@ use super::observe::Observed;
 use crate::postgres::PostgresDetails;
 use crate::postgres::appearance::SCRUB_AFTER_NS;
 use crate::postgres::wal::{ClusterIdentity, Inventory, Span, WalArchive, observe_span};
+use jiff::Timestamp;
 use lifeboat_postgres::backup_session::BackupStart;
 use lifeboat_postgres::wal::{ChangedBlocks, DecoderSettings, Keep, RecordDecoder};
 use lifeboat_postgres::wal_file::Segment;
+use lifeboat_postgres::{Lsn, MajorVersion, TimelineId};
 use lifeboat_repository::{Point, Repository};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -40,7 +42,14 @@ pub(super) async fn observe(
     started: &BackupStart,
 ) -> Result<ChangedBlocks, String> {
     let details = PostgresDetails::of(parent).map_err(|error| error.to_string())?;
-    let span = stretch(parent, &details, observed, started, jiff::Timestamp::now())?;
+    let begun = Begun {
+        timeline: started.timeline,
+        start_lsn: started.start_lsn,
+        major: observed.major,
+        has_page_checksums: observed.control.has_page_checksums(),
+        at: Timestamp::now(),
+    };
+    let span = stretch(parent, &details, &begun)?;
     let segment_size = observed.control.wal_segment_size;
     let cluster = ClusterIdentity { system_id: observed.control.system_id, segment_size };
     let archive = WalArchive::new(repository.clone(), request.workload.clone(), cluster);
@@ -49,32 +58,32 @@ pub(super) async fn observe(
     source.changes(observed, started).await
 }
 
+/// The cluster as this backup found it.
+struct Begun {
+    timeline: TimelineId,
+    start_lsn: Lsn,
+    major: MajorVersion,
+    has_page_checksums: bool,
+    at: Timestamp,
+}
+
 /// The stretch of log to read, if it can tell.
-fn stretch(
-    parent: &Point,
-    details: &PostgresDetails,
-    observed: &Observed,
-    started: &BackupStart,
-    now: jiff::Timestamp,
-) -> Result<Span, String> {
-    if details.timeline != started.timeline {
-        return Err(format!("the parent is of timeline {}, the cluster now of {}", details.timeline, started.timeline));
+fn stretch(parent: &Point, details: &PostgresDetails, begun: &Begun) -> Result<Span, String> {
+    if details.timeline != begun.timeline {
+        return Err(format!("the parent is of timeline {}, the cluster now of {}", details.timeline, begun.timeline));
     }
-    if details.major != observed.major || details.data_checksums != observed.control.has_page_checksums() {
+    if details.major != begun.major || details.data_checksums != begun.has_page_checksums {
         return Err("page checksums were turned on or off since the parent".into());
     }
-    if started.start_lsn < details.lsn_stop {
-        return Err(format!(
-            "the backup starts at {}, before the parent's end {}",
-            started.start_lsn, details.lsn_stop
-        ));
+    if begun.start_lsn < details.lsn_stop {
+        return Err(format!("the backup starts at {}, before the parent's end {}", begun.start_lsn, details.lsn_stop));
     }
     let read_at = details.read_whole_at.unwrap_or(parent.started_at);
-    let age_ns = now.as_nanosecond() - read_at.as_nanosecond();
+    let age_ns = begun.at.as_nanosecond() - read_at.as_nanosecond();
     if !(0..i128::from(SCRUB_AFTER_NS)).contains(&age_ns) {
         return Err("it is time to read every page again".into());
     }
-    let span = Span { from: details.lsn_start, to: started.start_lsn };
+    let span = Span { from: details.lsn_start, to: begun.start_lsn };
     let log_bytes = span.to.bytes_since(span.from);
     if log_bytes > LOG_BYTES_ALWAYS.max(parent.bytes / 2) {
         return Err("there is more log since the parent than reading it would save".into());
@@ -178,5 +187,107 @@ async fn read_local(path: &Path) -> Result<Option<Vec<u8>>, String> {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_postgres::SystemId;
+    use lifeboat_repository::PointId;
+
+    const DAY_SECONDS: i64 = 24 * 3600;
+    const GIB: u64 = 1 << 30;
+
+    fn seconds(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn details() -> PostgresDetails {
+        PostgresDetails {
+            version: 1,
+            system_id: SystemId(7),
+            major: MajorVersion::V15,
+            server_version_num: 150_000,
+            catalog_version: 1,
+            timeline: TimelineId(3),
+            lsn_start: Lsn(GIB),
+            lsn_stop: Lsn(GIB + 100),
+            stopped_at: seconds(10),
+            wal_segment_bytes: 16 << 20,
+            data_checksums: true,
+            from_standby: false,
+            backup_label: String::new(),
+            tablespace_map: String::new(),
+            tablespaces: Vec::new(),
+            data_dir: "/".into(),
+            outside_files: Vec::new(),
+            bad_pages: Vec::new(),
+            read_whole_at: None,
+        }
+    }
+
+    fn parent() -> Point {
+        Point {
+            id: PointId("p".into()),
+            workload: "shop".into(),
+            kind: "postgres".into(),
+            backup_type: "full".into(),
+            parent: None,
+            started_at: seconds(0),
+            finished_at: seconds(10),
+            tree: Vec::new(),
+            files: 1,
+            bytes: 10 * GIB,
+            bytes_read: 0,
+            bytes_new: 0,
+            bytes_stored: 0,
+            locations: Vec::new(),
+            details: serde_json::Value::Null,
+        }
+    }
+
+    fn begun() -> Begun {
+        Begun {
+            timeline: TimelineId(3),
+            start_lsn: Lsn(2 * GIB),
+            major: MajorVersion::V15,
+            has_page_checksums: true,
+            at: seconds(DAY_SECONDS),
+        }
+    }
+
+    #[test]
+    fn the_log_from_start_to_start_is_asked() {
+        let span = stretch(&parent(), &details(), &begun()).unwrap();
+        assert_eq!((span.from, span.to), (Lsn(GIB), Lsn(2 * GIB)));
+        assert!(stretch(&parent(), &details(), &Begun { start_lsn: Lsn(GIB + 100), ..begun() }).is_ok());
+        assert!(stretch(&parent(), &details(), &Begun { start_lsn: Lsn(6 * GIB), ..begun() }).is_ok());
+    }
+
+    #[test]
+    fn in_doubt_everything_is_read() {
+        for (change, why) in [
+            (Begun { timeline: TimelineId(4), ..begun() }, "of timeline 3, the cluster now of 4"),
+            (Begun { has_page_checksums: false, ..begun() }, "checksums"),
+            (Begun { start_lsn: Lsn(GIB + 99), ..begun() }, "before the parent's end"),
+            (Begun { start_lsn: Lsn(6 * GIB + 1), ..begun() }, "more log"),
+            (Begun { at: seconds(7 * DAY_SECONDS), ..begun() }, "time to read every page"),
+            (Begun { at: seconds(-1), ..begun() }, "time to read every page"),
+        ] {
+            let reason = stretch(&parent(), &details(), &change).unwrap_err();
+            assert!(reason.contains(why), "{reason}");
+        }
+    }
+
+    /// A chain of points that left pages unread doesn't put the scrub off.
+    #[test]
+    fn the_scrub_counts_from_when_every_page_was_read() {
+        let read_at = |days: i64| PostgresDetails { read_whole_at: Some(seconds(days * DAY_SECONDS)), ..details() };
+        let now = Begun { at: seconds(9 * DAY_SECONDS), ..begun() };
+        let young = Point { started_at: seconds(8 * DAY_SECONDS), ..parent() };
+        assert!(stretch(&young, &read_at(1), &now).is_err());
+        assert!(stretch(&young, &read_at(3), &now).is_ok());
+        assert!(stretch(&young, &details(), &now).is_ok());
     }
 }

@@ -151,7 +151,7 @@ impl ChangedBlocks {
     /// The blocks of a file that may have changed, in order, without overlap, none empty: numbers within the file, of
     /// its `blocks` blocks. All of them for a fork that the log doesn't tell about.
     pub fn of_file(&self, file: &RelationFile, blocks_per_file: u32, blocks: u32) -> Vec<Range<u32>> {
-        let everything = || if blocks == 0 { Vec::new() } else { vec![0..blocks] };
+        let everything = || std::iter::once(0..blocks).filter(|range| !range.is_empty()).collect();
         let database = match file.place {
             Place::Global => 0,
             Place::Database { database } | Place::Tablespace { database, .. } => database,

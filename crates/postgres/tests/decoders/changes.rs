@@ -1,5 +1,8 @@
 //! Which pages the log changes, against what PostgreSQL's own `pg_waldump` prints, and the rules for what it can't say.
 
+// Lists of ranges with one range are meant.
+#![allow(clippy::single_range_in_vec_init)]
+
 use crate::wal::{log, records, settings, waldump};
 use lifeboat_postgres::layout::{Fork, Place, RelationFile};
 use lifeboat_postgres::wal::{BlockReference, ChangedBlocks, DecoderSettings, Distrust, Keep, Record, RecordDecoder};
@@ -110,13 +113,15 @@ fn changes(records: &[Record]) -> ChangedBlocks {
     changed
 }
 
+/// Records, number of the file, its blocks, and what of it changed.
+type Case<'a> = (&'a [Record], u32, u32, &'a [Range<u32>]);
+
 #[test]
 fn named_pages_and_everything_behind_a_cut_changed() {
     let cut = |to: u32| record(2, 0x20, &main_data(&[to, TABLE[0], TABLE[1], TABLE[2], 7]));
     let named = |block| record(10, 0, &page(TABLE, block));
     let none: [Range<u32>; 0] = [];
-    // Records, number of the file, its blocks, and what of it changed.
-    let cases: [(&[Record], u32, u32, &[Range<u32>]); 11] = [
+    let cases: [Case; 11] = [
         (&[], 0, 100, &none),
         (&[named(3), named(4), named(9)], 0, 100, &[3..5, 9..10]),
         (&[named(3), named(99), named(100)], 0, 100, &[3..4, 99..100]),

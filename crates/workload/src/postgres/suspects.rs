@@ -50,7 +50,7 @@ impl Suspects {
         }
         let stored_blocks = u32::try_from(stored_bytes / BLOCK_BYTES).ok()?;
         let blocks = self.changed.of_file(relation, self.blocks_per_file, stored_blocks);
-        if blocks == [0..stored_blocks] {
+        if blocks.first().is_some_and(|first| first.start == 0 && first.end == stored_blocks) {
             return None;
         }
         let bytes = |block: u32| u64::from(block) * BLOCK_BYTES;
@@ -118,6 +118,7 @@ fn read(from: u64, to: u64, steps: &mut Vec<Step>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, clippy::type_complexity)] // Tables of lists of ranges.
 mod tests {
     use super::*;
     use lifeboat_postgres::layout::{Fork, Place, RelationFile};

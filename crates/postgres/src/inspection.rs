@@ -7,6 +7,7 @@
 
 mod judgement;
 mod observation;
+pub mod synchronous;
 
 pub use judgement::{Finding, Severity, findings, refusals, role_statements};
 pub use observation::observe;

@@ -18,6 +18,7 @@ mod page;
 mod program;
 mod random;
 mod relations;
+mod rpo_zero;
 mod segments;
 mod skipping;
 mod standby;

@@ -2,6 +2,7 @@
 
 use super::secret::SecretSource;
 use super::section::{Findings, Section, absolute};
+use super::synchronous::{self, SynchronousConfig};
 use super::values::parse_size;
 use lifeboat_plan::retention::Keep;
 use std::path::PathBuf;
@@ -48,6 +49,10 @@ pub struct WorkloadConfig {
     pub trusts_log: bool,
     /// How often the unfinished end of the log is sent.
     pub wal_tail_interval: Duration,
+    /// What a commit waits for under `wal receive --sync`.
+    pub synchronous: Option<SynchronousConfig>,
+    /// Program and arguments, run when somebody must look.
+    pub alarm: Option<Vec<String>>,
 }
 
 /// Reads one section. `None` when there were problems; they are in the findings.
@@ -93,6 +98,8 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         _ => None,
     });
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
+    let synchronous = synchronous::read(&mut section, findings, chosen.as_deref().unwrap_or(locations));
+    let alarm = synchronous::read_alarm(&mut section, findings);
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
     section.finish(findings);
@@ -114,6 +121,8 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         skips_unchanged_files: unchanged.unwrap_or(false),
         trusts_log: changed.unwrap_or(true),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
+        synchronous,
+        alarm,
     })
 }
 

@@ -100,7 +100,9 @@ async fn bring_back(
     progress.finish();
     let done = done?;
     done.notes.iter().for_each(|note| output.warn(note));
-    tell(&done, &plan, point, arguments, &to, output)
+    let settings = &config.workloads[workload];
+    let receiver = settings.synchronous.as_ref().map(|_| wal::slot_of(workload, settings));
+    tell(&done, &plan, point, arguments, &to, receiver, output)
 }
 
 /// What a receiver on this machine acknowledged and no location has yet. Lost with it would be what somebody was promised.
@@ -131,6 +133,7 @@ fn tell(
     point: &Point,
     arguments: &RestoreArguments,
     to: &Path,
+    receiver: Option<String>,
     output: &Output,
 ) -> Result<(), Failure> {
     if output.is_json() {
@@ -170,6 +173,14 @@ fn tell(
         "start it with `pg_ctl start -D {quoted}`: it replays the log to {} and then {then}",
         plan.target_spoken
     ));
+    if arguments.as_primary
+        && let Some(slot) = receiver
+    {
+        output.hint(&format!(
+            "its commits wait for {slot} if synchronous_standby_names still says so: start `lifeboat wal receive {} --sync`",
+            arguments.workload
+        ));
+    }
     Ok(())
 }
 

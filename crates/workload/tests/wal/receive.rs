@@ -7,19 +7,23 @@ use lifeboat_location::{ErrorKind, Fault, Operation};
 use lifeboat_postgres::connection::{Secret, Target};
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_workload::postgres::wal::{
-    FetchOptions, FetchOutcome, Inventory, ReceiveOptions, ReceiveProgress, ReceiveReport, ReceiveStatus, WalArchive,
-    WalError, WalErrorKind, fetch, observe, push, receive,
+    Alarm, AlarmKind, FetchOptions, FetchOutcome, Inventory, ReceiveOptions, ReceiveProgress, ReceiveReport,
+    ReceiveStatus, WalArchive, WalError, WalErrorKind, fetch, observe, push, receive,
 };
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     status: Mutex<Option<ReceiveStatus>>,
     problems: Mutex<Vec<String>>,
+    is_connected: AtomicBool,
+    alarms: Mutex<Vec<String>>,
+    raised: Mutex<Vec<AlarmKind>>,
 }
 
 impl ReceiveProgress for Seen {
@@ -30,21 +34,34 @@ impl ReceiveProgress for Seen {
     fn problem(&self, what: &str) {
         self.problems.lock().unwrap().push(what.to_owned());
     }
+
+    fn connected(&self, _: TimelineId, _: Lsn) {
+        self.is_connected.store(true, Ordering::SeqCst);
+    }
+
+    fn alarm(&self, alarm: &Alarm) {
+        self.alarms.lock().unwrap().push(alarm.what.clone());
+        self.raised.lock().unwrap().push(alarm.kind);
+    }
+
+    fn alarm_over(&self, kind: AlarmKind) {
+        self.raised.lock().unwrap().retain(|raised| *raised != kind);
+    }
 }
 
 /// A receiver at work.
-struct Receiver {
+pub struct Receiver {
     seen: Arc<Seen>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<Result<ReceiveReport, WalError>>,
+    pub task: JoinHandle<Result<ReceiveReport, WalError>>,
 }
 
 impl Receiver {
-    fn of(world: &World, cluster: &TestCluster) -> Self {
+    pub fn of(world: &World, cluster: &TestCluster) -> Self {
         Self::with(world, cluster, ReceiveOptions::default())
     }
 
-    fn with(world: &World, cluster: &TestCluster, options: ReceiveOptions) -> Self {
+    pub fn with(world: &World, cluster: &TestCluster, options: ReceiveOptions) -> Self {
         let target = Target::parse(&cluster.connection_string(), &Secret::None).unwrap();
         let (repository, spool) = (world.repository.clone(), world.spool.clone());
         let (stop, stopped) = watch::channel(false);
@@ -57,8 +74,27 @@ impl Receiver {
         Self { seen, stop, task }
     }
 
+    /// Waits until it streams.
+    pub async fn connected(&self) {
+        until("it streams", || async {
+            assert!(!self.task.is_finished(), "the receiver ended: {:?}", self.seen.problems.lock().unwrap());
+            self.seen.is_connected.load(Ordering::SeqCst)
+        })
+        .await;
+    }
+
+    /// What was ever raised.
+    pub fn alarms(&self) -> Vec<String> {
+        self.seen.alarms.lock().unwrap().clone()
+    }
+
+    /// What is raised now.
+    pub fn raised(&self) -> Vec<AlarmKind> {
+        self.seen.raised.lock().unwrap().clone()
+    }
+
     /// Waits until everything that the server has flushed is stored, and gives that position.
-    async fn caught_up(&self, cluster: &TestCluster) -> Lsn {
+    pub async fn caught_up(&self, cluster: &TestCluster) -> Lsn {
         let end = flushed(cluster).await;
         until("everything is stored", || async {
             assert!(!self.task.is_finished(), "the receiver ended: {:?}", self.seen.problems.lock().unwrap());
@@ -68,45 +104,45 @@ impl Receiver {
         end
     }
 
-    async fn stop(self) -> ReceiveReport {
+    pub async fn stop(self) -> ReceiveReport {
         self.stop.send(true).unwrap();
         self.task.await.unwrap().unwrap()
     }
 
     /// As kill -9 would.
-    async fn kill(self) {
+    pub async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
 }
 
-fn cluster(major: u16, segment_mib: u32) -> Builder {
+pub fn cluster(major: u16, segment_mib: u32) -> Builder {
     TestCluster::builder(major)
         .wal_segment_size_mib(segment_mib)
         .setting("min_wal_size", format!("{}MB", 2 * segment_mib))
         .setting("wal_keep_size", "0")
 }
 
-async fn flushed(cluster: &TestCluster) -> Lsn {
+pub async fn flushed(cluster: &TestCluster) -> Lsn {
     let query =
         "select case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end";
     cluster.sql(query).await.unwrap().unwrap().parse().unwrap()
 }
 
 /// Several segments of one MiB, in many commits.
-async fn load(cluster: &TestCluster, commits: usize) {
+pub async fn load(cluster: &TestCluster, commits: usize) {
     cluster.sql("create table if not exists load (n bigserial, text text)").await.unwrap();
     for _ in 0..commits {
         cluster.sql("insert into load (text) select repeat('x', 500) from generate_series(1, 300)").await.unwrap();
     }
 }
 
-async fn inventory(world: &World) -> Inventory {
+pub async fn inventory(world: &World) -> Inventory {
     observe(&world.archive().await).await.unwrap()
 }
 
 /// The archived log of a timeline from its first stored byte up to `end` is what the server has in its own files.
-async fn same_as_the_server(world: &World, cluster: &TestCluster, timeline: u32, end: Lsn) {
+pub async fn same_as_the_server(world: &World, cluster: &TestCluster, timeline: u32, end: Lsn) {
     let archive: WalArchive = world.archive().await;
     let inventory = inventory(world).await;
     assert!(inventory.conflicts.is_empty() && inventory.strangers.is_empty());

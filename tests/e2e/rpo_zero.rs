@@ -177,3 +177,50 @@ async fn acknowledged_commits_survive_the_loss_of_the_host() -> Result<()> {
 async fn long_rpo_zero_50_kills() -> Result<()> {
     kills(50).await
 }
+
+/// Guards: a receiver that is gone blocks commits and can't say so; one that can't store says so, by the command too.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_hears_when_commits_wait() -> Result<()> {
+    let world = Plan::new(15)
+        .without_archiving()
+        .workload("synchronous = { locations = 1, patience = \"1s\" }")
+        .workload_in(|root| {
+            let script =
+                format!("echo \\\"$LIFEBOAT_ALARM $LIFEBOAT_ALARM_KIND $LIFEBOAT_WORKLOAD: $0\\\" >> {root}/alarms");
+            format!("alarm = {{ command = [\"sh\", \"-c\", \"{script}\"] }}")
+        })
+        .start()?;
+    let early = world.lifeboat(&["check"])?;
+    ensure!(early.code == Some(4) && early.stdout.contains("synchronous_standby_names is empty"), "{early:?}");
+    let mut receiver = receiving(&world).await?;
+    let good = world.lifeboat(&["check"])?;
+    ensure!(good.stdout.contains("they wait for lifeboat_shop, which is connected (sync)"), "{good:?}");
+    let second = world.lifeboat(&["wal", "receive", "shop", "--sync"])?;
+    ensure!(second.code == Some(7) && second.stderr.contains("another receiver streams on slot"), "{second:?}");
+    ensure!(!second.stderr.contains("streaming shop"), "it claims to stream: {second:?}");
+
+    world.cluster.sql("create table promised (n int)").await?;
+    std::fs::rename(world.path("repository-local"), world.path("away"))?;
+    let (client, session) = tokio_postgres::connect(&world.cluster.connection_string(), tokio_postgres::NoTls).await?;
+    tokio::spawn(session);
+    let waiting = tokio::spawn(async move { client.simple_query("insert into promised values (1)").await.map(drop) });
+    let alarms = || std::fs::read_to_string(world.path("alarms")).unwrap_or_default();
+    until("the command is run", || async { Ok(alarms().contains("raised waiting shop: commits have waited")) })
+        .await
+        .with_context(|| receiver.log())?;
+    ensure!(receiver.log().contains("ALARM shop: commits have waited"), "{}", receiver.log());
+    ensure!(!waiting.is_finished(), "acknowledged, and stored nowhere");
+    std::fs::rename(world.path("away"), world.path("repository-local"))?;
+    waiting.await??;
+    until("the alarm is over", || async { Ok(alarms().contains("over waiting shop")) }).await?;
+
+    receiver.child.kill()?;
+    receiver.child.wait()?;
+    let gone = world.lifeboat(&["check"])?;
+    ensure!(gone.code == Some(4) && gone.stdout.contains("is not connected"), "{gone:?}");
+    world.cluster.sql("alter system set synchronous_commit = 'remote_apply'").await?;
+    world.cluster.sql("select pg_reload_conf()").await?;
+    let refused = world.lifeboat(&["wal", "receive", "shop", "--sync"])?;
+    ensure!(refused.code == Some(2) && refused.stderr.contains("wait for ever"), "{refused:?}");
+    Ok(())
+}

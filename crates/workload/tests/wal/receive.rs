@@ -215,9 +215,23 @@ async fn stored_18() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarts_of_server_and_receiver_leave_no_gap() {
-    let world = World::new().await;
+    restarts_leave_no_gap(World::new().await, ReceiveOptions::default()).await;
+}
+
+/// Waits until a location has it: what a spool holds comes there a little later.
+pub async fn arrived(world: &World, end: Lsn) {
+    until("a location has it", || async {
+        let archive = WalArchive::of_workload(world.repository.clone(), WORKLOAD).await.unwrap();
+        let Some(archive) = archive else { return false };
+        observe(&archive).await.unwrap().runs(TimelineId(1)).first().is_some_and(|run| run.to >= end)
+    })
+    .await;
+}
+
+pub async fn restarts_leave_no_gap(world: World, options: ReceiveOptions) {
     let mut cluster = cluster(15, 1).start().unwrap();
-    let receiver = Receiver::of(&world, &cluster);
+    let start = |cluster: &TestCluster| Receiver::with(&world, cluster, options.clone());
+    let receiver = start(&cluster);
     load(&cluster, 6).await;
     receiver.caught_up(&cluster).await;
     cluster.restart().unwrap();
@@ -227,17 +241,18 @@ async fn restarts_of_server_and_receiver_leave_no_gap() {
     cluster.start().unwrap();
     load(&cluster, 6).await;
     let end = receiver.caught_up(&cluster).await;
+    arrived(&world, end).await;
     same_as_the_server(&world, &cluster, 1, end).await;
 
     for _ in 0..3 {
         load(&cluster, 3).await;
-        let receiver = Receiver::of(&world, &cluster);
+        let receiver = start(&cluster);
         load(&cluster, 3).await;
         receiver.kill().await;
     }
     receiver.kill().await;
     load(&cluster, 3).await;
-    let receiver = Receiver::of(&world, &cluster);
+    let receiver = start(&cluster);
     let end = receiver.caught_up(&cluster).await;
     assert!(receiver.stop().await.complete);
     same_as_the_server(&world, &cluster, 1, end).await;
@@ -261,11 +276,14 @@ async fn what_came_before_the_server_died_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_is_followed() {
-    let world = World::new().await;
+    promotion_is_followed(World::new().await, ReceiveOptions::default()).await;
+}
+
+pub async fn promotion_is_followed(world: World, options: ReceiveOptions) {
     let primary = cluster(15, 1).start().unwrap();
     let mut standby = primary.standby(|builder| builder.setting("wal_keep_size", "64MB")).await.unwrap();
     standby.start().unwrap();
-    let receiver = Receiver::of(&world, &standby);
+    let receiver = Receiver::with(&world, &standby, options);
     load(&primary, 10).await;
     let end = flushed(&primary).await;
     let arrived = format!("select pg_last_wal_replay_lsn() >= '{end}'::pg_lsn");

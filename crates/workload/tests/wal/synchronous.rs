@@ -1,6 +1,8 @@
 //! Commits that wait for the receiver: what lets them go on, what doesn't, and who hears of it.
 
-use crate::receive::{Receiver, cluster, flushed, inventory, load, same_as_the_server};
+use crate::receive::{
+    Receiver, cluster, flushed, inventory, load, promotion_is_followed, restarts_leave_no_gap, same_as_the_server,
+};
 use crate::world::{World, until};
 use lifeboat_components::TestCluster;
 use lifeboat_location::{ErrorKind, Fault, Location, Operation};
@@ -180,4 +182,56 @@ async fn a_second_receiver_is_refused_and_the_first_goes_on() {
     load(&cluster, 3).await;
     first.caught_up(&cluster).await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promotions_are_followed_in_each_location() {
+    promotion_is_followed(World::new().await, options(both())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promotions_are_followed_in_the_spool() {
+    let world = World::new().await;
+    let spool = Keeping::Spool(world.path("journal"));
+    promotion_is_followed(world, options(spool)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_leave_no_gap_in_locations() {
+    restarts_leave_no_gap(World::new().await, options(Keeping::Count(1))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_leave_no_gap_in_the_spool() {
+    let world = World::new().await;
+    let spool = Keeping::Spool(world.path("journal"));
+    restarts_leave_no_gap(world, options(spool)).await;
+}
+
+/// Guards: parts that nothing replaced are removed, or none ever is.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_go_when_something_took_their_place_and_not_before() {
+    let world = World::new().await;
+    let cluster = cluster(15, 1).start().unwrap();
+    let options = ReceiveOptions { part_grace: Duration::ZERO, ..options(both()) };
+    let receiver = Receiver::with(&world, &cluster, options);
+    receiver.connected().await;
+    commits_wait(&cluster).await;
+    load(&cluster, 30).await;
+    for _ in 0..40 {
+        cluster.sql("insert into load (text) values ('small')").await.unwrap();
+    }
+    let end = flushed(&cluster).await;
+    let parts = async |location: &dyn Location| {
+        let is_part = |key: &str| key.rsplit('/').next().is_some_and(|name| name.matches('.').count() == 2);
+        location.list("wal/").await.unwrap().iter().filter(|entry| is_part(&entry.key)).count()
+    };
+    for location in [&world.near, &world.far] {
+        // Those of the last segment: fifteen, and so many that cover others.
+        until("parts are removed", || async { parts(&**location).await < 40 }).await;
+        assert!(parts(&**location).await > 0);
+    }
+    same_as_the_server(&world, &cluster, 1, end).await;
+    receiver.kill().await;
+    same_as_the_server(&world, &cluster, 1, end).await;
 }

@@ -65,6 +65,8 @@ pub struct ReceiveOptions {
     pub accept_gap: bool,
     /// Commits wait for us.
     pub synchronous: Option<Synchronous>,
+    /// How long a part stays after something took its place: somebody may have listed it and not read it yet.
+    pub part_grace: Duration,
 }
 
 /// For commits that wait.
@@ -95,6 +97,7 @@ impl Default for ReceiveOptions {
             stop_patience: Duration::from_secs(15),
             accept_gap: false,
             synchronous: None,
+            part_grace: Duration::from_secs(60),
         }
     }
 }
@@ -331,8 +334,8 @@ fn is_final(error: &WalError) -> bool {
     use super::error::WalErrorKind;
     match error {
         WalError::Server { temporary, .. } => !temporary,
-        WalError::SlotInUse { .. } | WalError::TooFewPlaces { .. } => false,
-        WalError::RemoteApply { .. } | WalError::JournalInUse { .. } => true,
+        WalError::SlotInUse { .. } | WalError::JournalInUse { .. } | WalError::TooFewPlaces { .. } => false,
+        WalError::RemoteApply { .. } => true,
         error => matches!(error.kind(), WalErrorKind::Gap | WalErrorKind::Conflict),
     }
 }

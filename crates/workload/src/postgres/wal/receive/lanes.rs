@@ -18,8 +18,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long a part stays after something took its place: somebody may have listed it and not read it yet.
-const PART_GRACE: Duration = Duration::from_secs(60);
 /// So many are removed at once.
 const REMOVED_AT_ONCE: usize = 8;
 
@@ -201,12 +199,12 @@ impl Lanes {
         }
     }
 
-    /// Begins to remove parts whose place something else took a while ago.
-    pub(crate) fn sweep(&mut self) {
+    /// Begins to remove parts whose place something else took so long ago.
+    pub(crate) fn sweep(&mut self, grace: Duration) {
         let now = Instant::now();
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             let Place::One(location) = &lane.place else { continue };
-            let is_due = |(since, _): &(Instant, PartPut)| now >= *since + PART_GRACE;
+            let is_due = |(since, _): &(Instant, PartPut)| now >= *since + grace;
             if lane.is_removing || !lane.retired.front().is_some_and(is_due) {
                 continue;
             }

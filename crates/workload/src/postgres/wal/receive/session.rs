@@ -78,7 +78,7 @@ impl Session {
                     Ok(())
                 }
                 _ = tick.tick() => {
-                    self.lanes.sweep();
+                    self.lanes.sweep(context.options.part_grace);
                     self.look_at_the_clock(context);
                     let due = closing.is_none() && Instant::now() >= self.status_at;
                     if due { self.send_status().await } else { Ok(()) }

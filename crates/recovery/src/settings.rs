@@ -191,6 +191,7 @@ mod tests {
         primary_slot_name = ''
         recovery_min_apply_delay = '0'
         archive_mode = 'off'
+        synchronous_standby_names = ''
         restore_command = 'fetch ''%f'' "%p"'
         recovery_target_timeline = '3'
         recovery_target_inclusive = 'on'

@@ -7,6 +7,7 @@
 use crate::chunk::ChunkId;
 use crate::error::{Error, Result};
 use crate::open::Root;
+use crate::spool_key::SpoolKeys;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 use serde::{Deserialize, Serialize};
@@ -106,7 +107,7 @@ impl hkdf::KeyType for Length32 {
     }
 }
 
-fn derive(secret: &[u8], salt: &[u8], label: &[&[u8]]) -> Result<[u8; 32]> {
+pub(crate) fn derive(secret: &[u8], salt: &[u8], label: &[&[u8]]) -> Result<[u8; 32]> {
     let mut key = [0; 32];
     hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
         .extract(secret)
@@ -208,6 +209,11 @@ impl Keys {
         u64::from_le_bytes(first)
     }
 
+    /// What the keys of a spool's files come from.
+    pub(crate) fn spool_keys(&self) -> Result<SpoolKeys> {
+        Ok(SpoolKeys::new(derive(&self.master[..], &self.repository, &[b"lifeboat/1/spool"])?, self.repository))
+    }
+
     /// The AEAD key of one object, from the salt in its header and its kind.
     pub fn object_key(&self, salt: &[u8], kind: u8) -> Result<LessSafeKey> {
         let key = Zeroizing::new(derive(&self.object_root[..], salt, &[b"lifeboat/1/object/", &[kind]])?);
@@ -219,7 +225,7 @@ fn wrap_aad_of(repository: &[u8; 16]) -> Vec<u8> {
     [b"lifeboat/1/repository-key/".as_slice(), repository].concat()
 }
 
-fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey> {
+pub(crate) fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey> {
     let unbound = UnboundKey::new(&AES_256_GCM, key).map_err(|_| Error::Internal("make an AES-256-GCM key".into()))?;
     Ok(LessSafeKey::new(unbound))
 }

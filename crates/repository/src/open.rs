@@ -7,6 +7,7 @@ use crate::container::{Builder, Container, ContainerKind};
 use crate::error::{Error, Result};
 use crate::key::{Derivation, KeyFingerprint, KeyRecord, Keys, Passphrase, random};
 use crate::patience::{Limits, ask_all};
+use crate::spool_key::SpoolKeys;
 use bytes::Bytes;
 use lifeboat_location::{ErrorKind, Location, PutOutcome};
 use serde::{Deserialize, Serialize};
@@ -312,6 +313,11 @@ impl Repository {
     /// 64 bits that tell whether a block changed since it was stored.
     pub fn block_fingerprint(&self, block: &[u8]) -> u64 {
         self.keys.block_fingerprint(block)
+    }
+
+    /// The keys for what waits on a machine's own disk until a location has it.
+    pub fn spool_keys(&self) -> Result<SpoolKeys> {
+        self.keys.spool_keys()
     }
 
     /// The same repository seen through one location only.

@@ -1,5 +1,6 @@
 //! What can go wrong between PostgreSQL's log and the repository.
 
+use super::journal::FormatError;
 use lifeboat_postgres::wal::SegmentStartError;
 use lifeboat_postgres::wal_file::WalFileError;
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
@@ -168,6 +169,15 @@ pub enum WalError {
         /// The journal.
         path: PathBuf,
     },
+    /// A file of the spool that can't be used.
+    #[error("read the spool's file {}", .path.display())]
+    SpoolFile {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: FormatError,
+    },
     /// A file of this machine.
     #[error("{action} {}", .path.display())]
     File {
@@ -209,7 +219,12 @@ impl WalError {
             | Self::ForeignCluster { .. }
             | Self::TwoContents { .. }
             | Self::SlotInUse { .. }
-            | Self::JournalInUse { .. } => WalErrorKind::Conflict,
+            | Self::JournalInUse { .. }
+            | Self::SpoolFile {
+                source: FormatError::OtherRepository { .. } | FormatError::Version(_) | FormatError::Elsewhere,
+                ..
+            } => WalErrorKind::Conflict,
+            Self::SpoolFile { .. } => WalErrorKind::Corrupt,
             Self::TooFewPlaces { .. } => WalErrorKind::Unavailable,
             Self::Repository(repository::Error::Internal(_)) | Self::File { .. } | Self::Internal(_) => {
                 WalErrorKind::Internal
@@ -240,6 +255,15 @@ impl WalError {
             Self::SlotInUse { .. } | Self::JournalInUse { .. } => {
                 Some("one receiver per slot: stop the other one, or give this workload a `slot` of its own")
             }
+            Self::SpoolFile { source: FormatError::OtherRepository { .. }, .. } => Some(
+                "give each repository a spool of its own; `wal receive --ship-only` with the configuration that it was written with empties it",
+            ),
+            Self::SpoolFile { source: FormatError::Version(_), .. } => {
+                Some("`lifeboat wal receive WORKLOAD --ship-only` of the version that wrote it empties the spool")
+            }
+            Self::SpoolFile { .. } => Some(
+                "what is before the damage is shipped; move the file away, and `lifeboat backup WORKLOAD`: then no restore needs it",
+            ),
             Self::RemoteApply { .. } => Some(
                 "alter system set synchronous_commit = 'on'; select pg_reload_conf(); or name a standby, not the receiver",
             ),

@@ -32,7 +32,7 @@ pub use error::{Result, WalError, WalErrorKind};
 pub use facts::{FACTS_VERSION, StoredFacts, StoredRestorePoint, facts_of};
 pub use fetch::{FetchOptions, FetchOutcome, fetch};
 pub use inventory::{Inventory, Partial, Span, TimelineLog, observe, observe_span};
-pub use journal::{FormatError, Header as JournalHeader, parse_frame as parse_journal_frame};
+pub use journal::{FormatError, Frame as JournalFrame, Header as JournalHeader, parse_frame as parse_journal_frame};
 pub use listing::Listing;
 pub use prefetch::{PREFETCH_SEGMENTS, PrefetchOutcome, prefetch, take_prefetched};
 pub use push::{PushOptions, PushOutcome, already_pushed, push};

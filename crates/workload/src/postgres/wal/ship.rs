@@ -7,7 +7,7 @@
 use super::archive::{ArchivedName, ClusterIdentity, TailName, WalArchive};
 use super::error::{Result, WalError};
 use super::facts;
-use super::journal::{self, JournalFile};
+use super::journal::{self, FormatError, JournalFile};
 use super::push;
 use lifeboat_postgres::history::HISTORY_BYTES_MAX;
 use lifeboat_postgres::wal_file::{Segment, WalFileName};
@@ -34,7 +34,8 @@ pub struct ShipReport {
 /// When something in it couldn't be stored or read: then not all that was acknowledged is in a location.
 pub async fn ship(repository: &Arc<Repository>, workload: &str, spool: &Path) -> Result<ShipReport> {
     let mut report = ShipReport::default();
-    for cluster in journal::clusters(spool, workload)? {
+    let (clusters, refused) = journal::clusters(spool, workload, &repository.spool_keys()?)?;
+    for cluster in clusters {
         let archive = WalArchive::new(repository.clone(), workload, cluster);
         let directory = journal::directory(spool, workload, cluster.system_id);
         let shipped = Shipper { keeps: true, ..Shipper::default() }.pass(&archive, &directory).await?;
@@ -42,7 +43,7 @@ pub async fn ship(repository: &Arc<Repository>, workload: &str, spool: &Path) ->
         report.parts += shipped.parts;
         report.end = report.end.max(shipped.end);
     }
-    Ok(report)
+    refused.map_or(Ok(report), Err)
 }
 
 /// Ships again and again, and remembers what it did.
@@ -96,7 +97,8 @@ impl Shipper {
         report: &mut ShipReport,
     ) -> Result<()> {
         let cluster = archive.identity();
-        let read = in_thread(directory, move |directory| journal::read(directory, cluster, segment)).await;
+        let keys = archive.repository.spool_keys()?;
+        let read = in_thread(directory, move |directory| journal::read(directory, cluster, segment, &keys)).await;
         let file = match read {
             // Whoever ships beside us was quicker, and a location has it.
             Err(WalError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -120,6 +122,10 @@ impl Shipper {
             put(archive, ArchivedName::Tail(name), &file.log[offset..], &[]).await?;
             report.parts += 1;
             self.shipped.insert(segment, end);
+        }
+        if file.is_broken {
+            let path = journal::path_of(directory, segment, cluster);
+            return Err(WalError::SpoolFile { path, source: FormatError::Broken { at: file.used_bytes } });
         }
         // The stream goes on in a later one: nothing comes to this one any more.
         if is_last { Ok(()) } else { self.forget(directory, cluster, segment) }

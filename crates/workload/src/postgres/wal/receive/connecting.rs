@@ -247,7 +247,7 @@ async fn in_journal(
     let size = seen.cluster.segment_size;
     let journal = match &carried.journal {
         Some(journal) => journal.clone(),
-        None => Arc::new(Journal::open(spool, context.workload, seen.cluster)?),
+        None => Arc::new(Journal::open(spool, context.workload, seen.cluster, archive.repository.spool_keys()?)?),
     };
     carried.journal = Some(journal.clone());
     context.journal.send_replace(Some((journal.clone(), seen.cluster)));

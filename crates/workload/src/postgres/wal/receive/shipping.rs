@@ -79,21 +79,23 @@ impl Shipping<'_> {
         opened: &mut watch::Receiver<Option<Open>>,
         shippers: &mut BTreeMap<PathBuf, Shipper>,
     ) -> Result<(), String> {
-        let mut clusters = journal::clusters(spool, self.workload).map_err(|error| describe(&error))?;
+        let repository = self.repositories.borrow().clone();
+        let keys = repository.spool_keys().map_err(|error| describe(&error))?;
+        let (mut clusters, refused) =
+            journal::clusters(spool, self.workload, &keys).map_err(|error| describe(&error))?;
         if let Some((journal, cluster)) = &*opened.borrow_and_update()
             && !clusters.contains(cluster)
             && journal.directory().is_dir()
         {
             clusters.push(*cluster);
         }
-        let repository = self.repositories.borrow().clone();
         for cluster in clusters {
             let directory = journal::directory(spool, self.workload, cluster.system_id);
             let archive = WalArchive::new(repository.clone(), self.workload, cluster);
             let shipper = shippers.entry(directory.clone()).or_default();
             shipper.pass(&archive, &directory).await.map_err(|error| describe(&error))?;
         }
-        Ok(())
+        refused.map_or(Ok(()), |error| Err(describe(&error)))
     }
 }
 

@@ -122,12 +122,18 @@ fn files(facts: &ServerFacts, found: &mut Vec<Finding>) {
     }
 }
 
+impl ServerFacts {
+    /// Whether the server hands its log to anybody: to an archiver, or to a receiver that is connected.
+    pub fn hands_on_log(&self) -> bool {
+        let archives = self.archive_mode != "off"
+            && (!self.archive_command.is_empty() && self.archive_command != "(disabled)"
+                || !self.archive_library.is_empty());
+        archives || self.slots.iter().any(|slot| slot.is_physical && slot.is_active)
+    }
+}
+
 fn wal(facts: &ServerFacts, found: &mut Vec<Finding>) {
-    let archives = facts.archive_mode != "off"
-        && (!facts.archive_command.is_empty() && facts.archive_command != "(disabled)"
-            || !facts.archive_library.is_empty());
-    let streams = facts.slots.iter().any(|slot| slot.is_physical && slot.is_active);
-    if !archives && !streams {
+    if !facts.hands_on_log() {
         let what = "nothing keeps the WAL: no archive_command, and no receiver on a replication slot";
         let hint = "alter system set archive_mode = on; alter system set archive_command = 'lifeboat wal push %p'; \
                     then restart the server";

@@ -3,11 +3,11 @@
 use crate::world::{ALONE, WORKLOAD, World, fill_segments, name_of, ready, until, waiting};
 use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::Shutdown;
-use lifeboat_location::{ErrorKind, Fault, Operation};
+use lifeboat_location::{ErrorKind, Fault, Location, Operation};
 use lifeboat_postgres::{SystemId, TimelineId};
 use lifeboat_workload::postgres::wal::{
-    FetchOptions, FetchOutcome, PrefetchOutcome, Spool, WalArchive, WalError, WalErrorKind, fetch, prefetch, push,
-    take_prefetched,
+    ArchivedName, FetchOptions, FetchOutcome, PrefetchOutcome, Spool, TailName, WalArchive, WalError, WalErrorKind,
+    fetch, prefetch, push, take_prefetched,
 };
 use std::path::Path;
 
@@ -246,4 +246,67 @@ async fn prefetched_segments_are_given_out_once_and_only_when_sound() {
         tokio::join!(prefetch(&archive, first, &world.spool, 8), prefetch(&archive, first, &world.spool, 8));
     assert_eq!(other.unwrap(), PrefetchOutcome::Busy);
     assert!(matches!(one.unwrap(), PrefetchOutcome::Loaded(_)));
+}
+
+/// A part of a segment, as a receiver stores it in both locations.
+async fn store_part(archive: &WalArchive, part: TailName, segment: &[u8]) {
+    let name = ArchivedName::Tail(part);
+    let bytes = &segment[part.from as usize..part.to as usize];
+    let group = archive.group_of(name);
+    archive.repository.put_log(WORKLOAD, &group, &name.to_string(), bytes, &[]).await.unwrap();
+}
+
+/// Guards: an error, or an older end, when a receiver replaces a part between our look at the list and our read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_goes_while_it_is_read_is_looked_for_again() {
+    let world = World::new().await;
+    let cluster = waiting(15, 1).start().unwrap();
+    fill_segments(&cluster, 2).await;
+    let files = ready(&cluster);
+    let (last, before) = files.split_last().unwrap();
+    for path in before {
+        push(world.repository.clone(), WORKLOAD, path, &world.spool, ALONE).await.unwrap();
+    }
+    let archive = world.archive().await;
+    let (name, bytes) = (name_of(last), std::fs::read(last).unwrap());
+    let part = |to| TailName { segment: name.parse().unwrap(), from: 0, to };
+    let (short, long) = (part(0x8000), part(0x1_0000));
+    store_part(&archive, short, &bytes).await;
+
+    // It is listed, and gone before it is read.
+    let locations = [&world.near, &world.far];
+    for location in locations {
+        location.times(Operation::Get, &short.to_string(), 0, 1, Fault::Slow(std::time::Duration::from_secs(3)));
+    }
+    let (reader, destination) = (archive.clone(), world.path("RECOVERYXLOG"));
+    let (asked, to) = (name.clone(), destination.clone());
+    let options = FetchOptions { incomplete_of: Some(TimelineId(1)), ..FetchOptions::default() };
+    let reading = tokio::spawn(async move { fetch(&reader, &asked, &to, options).await });
+    let gets = |key: &str| {
+        locations
+            .iter()
+            .flat_map(|location| location.calls())
+            .any(|call| call.0 == Operation::Get && call.1.contains(key))
+    };
+    until("it is being read", || async { gets(&short.to_string()) }).await;
+    store_part(&archive, long, &bytes).await;
+    for location in locations {
+        for entry in location.inner().list("wal/").await.unwrap() {
+            if entry.key.contains(&short.to_string()) {
+                location.inner().delete(&entry.key).await.unwrap();
+            }
+        }
+    }
+    assert!(!reading.is_finished(), "it was read before it was gone: the test proves nothing");
+    let FetchOutcome::Found { valid_to, .. } = reading.await.unwrap().unwrap() else { panic!("not found") };
+    let start = archive.segment(name.parse().unwrap()).unwrap().start(archive.segment_size);
+    assert_eq!(valid_to, Some(start.saturating_add(0x1_0000)));
+    assert!(std::fs::read(&destination).unwrap()[..0x1_0000] == bytes[..0x1_0000]);
+
+    // What is listed and can never be read is an error in the end, not the end of the log.
+    for location in locations {
+        location.always(Operation::Get, &long.to_string(), Fault::Error(ErrorKind::NotFound));
+    }
+    let error = fetch(&archive, &name, &destination, options).await.unwrap_err();
+    assert_eq!(error.kind(), WalErrorKind::Corrupt, "{error}");
 }

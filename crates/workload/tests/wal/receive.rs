@@ -6,6 +6,7 @@ use lifeboat_components::postgres::{Builder, Shutdown};
 use lifeboat_location::{ErrorKind, Fault, Operation};
 use lifeboat_postgres::connection::{Secret, Target};
 use lifeboat_postgres::{Lsn, TimelineId};
+use lifeboat_repository::Repository;
 use lifeboat_workload::postgres::wal::{
     Alarm, AlarmKind, FetchOptions, FetchOutcome, Inventory, ReceiveOptions, ReceiveProgress, ReceiveReport,
     ReceiveStatus, WalArchive, WalError, WalErrorKind, fetch, observe, push, receive,
@@ -53,6 +54,7 @@ impl ReceiveProgress for Seen {
 pub struct Receiver {
     seen: Arc<Seen>,
     stop: watch::Sender<bool>,
+    repositories: watch::Sender<Arc<Repository>>,
     pub task: JoinHandle<Result<ReceiveReport, WalError>>,
 }
 
@@ -62,16 +64,25 @@ impl Receiver {
     }
 
     pub fn with(world: &World, cluster: &TestCluster, options: ReceiveOptions) -> Self {
+        Self::among(world, world.repository.clone(), cluster, options)
+    }
+
+    /// With the locations that this repository has.
+    pub fn among(world: &World, repository: Arc<Repository>, cluster: &TestCluster, options: ReceiveOptions) -> Self {
         let target = Target::parse(&cluster.connection_string(), &Secret::None).unwrap();
-        let (repository, spool) = (world.repository.clone(), world.spool.clone());
+        let spool = world.spool.clone();
+        let (repositories, opened) = watch::channel(repository);
         let (stop, stopped) = watch::channel(false);
         let seen = Arc::new(Seen::default());
         let told = seen.clone();
-        let task = tokio::spawn(async move {
-            let repositories = watch::channel(repository).1;
-            receive(repositories, WORKLOAD, &target, &spool, &options, &*told, stopped).await
-        });
-        Self { seen, stop, task }
+        let task =
+            tokio::spawn(async move { receive(opened, WORKLOAD, &target, &spool, &options, &*told, stopped).await });
+        Self { seen, stop, repositories, task }
+    }
+
+    /// The locations are these from now on.
+    pub fn take_in(&self, repository: Arc<Repository>) {
+        self.repositories.send_replace(repository);
     }
 
     /// Waits until it streams.

@@ -6,8 +6,11 @@ use crate::receive::{
 use crate::world::{World, until};
 use lifeboat_components::TestCluster;
 use lifeboat_location::{ErrorKind, Fault, Location, Operation};
-use lifeboat_postgres::TimelineId;
-use lifeboat_workload::postgres::wal::{AlarmKind, Keeping, ReceiveOptions, Synchronous, WalErrorKind, ship};
+use lifeboat_postgres::{Lsn, TimelineId};
+use lifeboat_workload::postgres::wal::{
+    AlarmKind, Keeping, ReceiveOptions, Synchronous, WalArchive, WalErrorKind, observe, ship,
+};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -79,13 +82,48 @@ async fn both_locations_means_both_and_somebody_hears_when_one_does_not_take_it(
     until("the commit returns", || async { waiting.is_finished() }).await;
     until("the alarm is over", || async { receiver.raised().is_empty() }).await;
     receiver.kill().await;
-    let archive = world.archive().await;
     for name in ["near", "far"] {
-        let alone = std::sync::Arc::new(world.repository.only(name).unwrap());
-        let one = lifeboat_workload::postgres::wal::WalArchive { repository: alone, ..archive.clone() };
-        let runs = lifeboat_workload::postgres::wal::observe(&one).await.unwrap().runs(TimelineId(1));
-        assert!(runs.last().unwrap().to >= flushed(&cluster).await, "{name}: {runs:?}");
+        let reached = reached(&world, name).await;
+        assert!(reached >= flushed(&cluster).await, "{name}: {reached}");
     }
+}
+
+/// Whether any file below a directory holds these bytes.
+fn holds(directory: &std::path::Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).any(|path| match path.is_dir() {
+        true => holds(&path, bytes),
+        false => std::fs::read(&path).unwrap().windows(bytes.len()).any(|window| window == bytes),
+    })
+}
+
+/// How far one location by itself has the log of the first timeline, without a gap.
+async fn reached(world: &World, name: &str) -> Lsn {
+    let alone = Arc::new(world.repository.only(name).unwrap());
+    let one = WalArchive { repository: alone, ..world.archive().await };
+    let runs = observe(&one).await.unwrap().runs(TimelineId(1));
+    runs.last().map_or(Lsn(0), |run| run.to)
+}
+
+/// Guards: a location that comes back, and that nobody stores to until somebody starts the receiver anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_that_was_down_at_the_start_is_taken_in() {
+    let world = World::new().await;
+    let cluster = cluster(15, 1).start().unwrap();
+    world.far.always(Operation::Any, "", Fault::Error(ErrorKind::Unavailable));
+    let near_only = world.reopened().await;
+    assert_eq!(near_only.replicas().len(), 1);
+    let receiver = Receiver::among(&world, near_only, &cluster, options(Keeping::Count(1)));
+    receiver.connected().await;
+    commits_wait(&cluster).await;
+    load(&cluster, 10).await;
+    world.far.heal();
+    assert_eq!(reached(&world, "far").await, Lsn(0), "far has something, and was down");
+    receiver.take_in(world.reopened().await);
+    load(&cluster, 10).await;
+    let end = flushed(&cluster).await;
+    until("the location that came back has it", || async { reached(&world, "far").await >= end }).await;
+    receiver.kill().await;
+    same_as_the_server(&world, &cluster, 1, end).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +146,11 @@ async fn the_spool_is_enough_and_is_shipped_by_whoever_starts_next() {
         .await;
     receiver.kill().await;
     cluster.kill().unwrap();
+    assert!(!holds(&spool, &b"xxxxxxxx".repeat(8)), "the log lies in the spool in plain text");
+    let stranger = World::new().await;
+    let refused = ship(&stranger.repository, crate::world::WORKLOAD, &spool).await.unwrap_err();
+    assert_eq!(refused.kind(), WalErrorKind::Conflict, "{refused}");
+    assert!(stranger.near.list("wal/").await.unwrap().is_empty());
     for location in [&world.near, &world.far] {
         location.heal();
     }

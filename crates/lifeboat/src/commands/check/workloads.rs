@@ -134,7 +134,7 @@ fn programs(subject: &str, workload: &WorkloadConfig, facts: &ServerFacts) -> Fi
     }
 }
 
-/// Asks the server for a new segment and waits until it is in the archive.
+/// Asks the server for a new segment and waits until it is in the archive; not when it is known that nobody takes it there.
 async fn log_arrives(
     subject: &str,
     workload: &WorkloadConfig,
@@ -149,6 +149,11 @@ async fn log_arrives(
             "not tried: a standby, or a role that may not switch WAL files",
             "try it on the primary",
         );
+    }
+    if !facts.hands_on_log() {
+        let message = "not tried: the server hands its log to nobody";
+        let hint = format!("set archive_command, or start `lifeboat wal receive {name}`");
+        return Finding::new(subject, Err(Failure::new(FailureKind::Unavailable, message).with_hint(hint)));
     }
     let attempt = async {
         let client = rooms::server(workload)?.connect().await?;

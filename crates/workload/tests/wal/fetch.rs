@@ -3,11 +3,11 @@
 use crate::world::{ALONE, WORKLOAD, World, fill_segments, name_of, ready, until, waiting};
 use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::Shutdown;
-use lifeboat_location::{ErrorKind, Fault, Location, Operation};
+use lifeboat_location::{ErrorKind, Fault, Operation};
 use lifeboat_postgres::{SystemId, TimelineId};
 use lifeboat_workload::postgres::wal::{
-    ArchivedName, FetchOptions, FetchOutcome, PrefetchOutcome, Spool, TailName, WalArchive, WalError, WalErrorKind,
-    fetch, prefetch, push, take_prefetched,
+    FetchOptions, FetchOutcome, PrefetchOutcome, Spool, WalArchive, WalError, WalErrorKind, fetch, prefetch, push,
+    take_prefetched,
 };
 use std::path::Path;
 
@@ -249,7 +249,8 @@ async fn prefetched_segments_are_given_out_once_and_only_when_sound() {
 }
 
 /// A part of a segment, as a receiver stores it in both locations.
-async fn store_part(archive: &WalArchive, part: TailName, segment: &[u8]) {
+async fn store_part(archive: &WalArchive, part: lifeboat_workload::postgres::wal::TailName, segment: &[u8]) {
+    use lifeboat_workload::postgres::wal::ArchivedName;
     let name = ArchivedName::Tail(part);
     let bytes = &segment[part.from as usize..part.to as usize];
     let group = archive.group_of(name);
@@ -259,6 +260,8 @@ async fn store_part(archive: &WalArchive, part: TailName, segment: &[u8]) {
 /// Guards: an error, or an older end, when a receiver replaces a part between our look at the list and our read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_goes_while_it_is_read_is_looked_for_again() {
+    use lifeboat_location::Location;
+    use lifeboat_workload::postgres::wal::TailName;
     let world = World::new().await;
     let cluster = waiting(15, 1).start().unwrap();
     fill_segments(&cluster, 2).await;

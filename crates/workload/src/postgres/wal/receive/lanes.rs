@@ -116,8 +116,9 @@ impl Lanes {
             for lane in self.lanes.iter_mut().filter(|lane| lane.course.needs_from() < end) {
                 lane.course.skip_to(end);
                 let name = &lane.name;
-                progress
-                    .problem(&format!("location {name} is too far behind; `lifeboat copy --to {name}` completes it"));
+                progress.problem(&format!(
+                    "location {name} is too far behind; `lifeboat copy --from LOCATION --to {name}` completes it"
+                ));
             }
             self.pending.forget_before(end);
         }

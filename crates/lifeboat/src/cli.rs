@@ -180,6 +180,9 @@ pub struct PointsArguments {
     /// Look in this location only
     #[arg(long, value_name = "LOCATION")]
     pub from: Option<String>,
+    /// List every point, also on a terminal [default there: the newest 20]
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Args)]

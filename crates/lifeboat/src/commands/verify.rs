@@ -150,6 +150,7 @@ async fn keep(
         passed,
         level: level.to_owned(),
         details,
+        standing: None,
     };
     Ok(repository.put_verification(&verification).await?)
 }

@@ -52,6 +52,7 @@ async fn what_goes_is_gone_and_what_stays_reads_back() {
         passed: true,
         level: "data".into(),
         details: serde_json::json!({}),
+        standing: None,
     };
     repository.put_verification(&verification).await.unwrap();
     let before = packs(&places[0]);

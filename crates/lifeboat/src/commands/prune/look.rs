@@ -38,14 +38,13 @@ pub async fn judge(config: &Config, repository: &Arc<Repository>) -> Result<Vec<
         for marked in repository.points_everywhere(Some(name)).await? {
             let point = repository.read_point(name, &marked.point, &mut Vec::new()).await?;
             let details = PostgresDetails::of(&point)?;
-            let verification = repository.latest_verification(name, &marked.point).await?;
-            let failed = verification.as_ref().is_some_and(|verification| !verification.passed);
+            let standing = repository.standing(name, &marked.point).await?.unwrap_or_default();
             let candidate = Candidate {
                 id: marked.point.0.clone(),
                 finished_at: point.finished_at,
                 arrived_at: arrivals.get(&marked.point.0).copied(),
-                is_good: details.bad_pages.is_empty() && !failed,
-                is_proven: verification.is_some_and(|verification| verification.passed && verification.level == "boot"),
+                is_good: details.bad_pages.is_empty() && standing.failed.is_none(),
+                is_proven: standing.is_proven(),
             };
             points.push((point, details, candidate));
         }

@@ -104,6 +104,15 @@ pub enum Command {
     /// Complete one location from another
     Copy(CopyArguments),
 
+    /// Bring a removable disk up to date, verify it, and say when it can be unplugged
+    ///
+    /// Catches up with everything that the disk lacks; interrupted, the next run goes on. A mount point without its disk is
+    /// refused, and never written to.
+    #[command(after_help = "Examples:\n  lifeboat sync disk-a              catch up, look at the structure\n  \
+        lifeboat sync disk-a --data       and read every byte of the disk\n  \
+        lifeboat sync disk-a --init-new   set a new disk up first")]
+    Sync(SyncArguments),
+
     /// Give up recovery points by the policy `keep`, and delete what was given up some days ago
     #[command(
         after_help = "What is given up is only marked, and deleted by a later run, `prune_after` (3d) afterwards. Run it daily.\n\nExample:\n  lifeboat prune --dry-run"
@@ -360,6 +369,27 @@ pub struct CopyArguments {
     /// The location to complete
     #[arg(long, value_name = "LOCATION")]
     pub to: String,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArguments {
+    /// The removable location
+    pub location: String,
+    /// Read from this location only [default: all others]
+    #[arg(long, value_name = "LOCATION")]
+    pub from: Option<String>,
+    /// Read, decrypt and compare every byte of the disk afterwards
+    #[arg(long)]
+    pub data: bool,
+    /// The disk is new and empty: make a repository on it
+    #[arg(long)]
+    pub init_new: bool,
+    /// With --init-new: on the file system of /, too
+    #[arg(long, requires = "init_new")]
+    pub same_device: bool,
+    /// Don't run `detach` of the configuration
+    #[arg(long)]
+    pub stay: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 use crate::config::{Config, Credentials, LocationConfig, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
+use crate::removable;
 use lifeboat_location as location;
 use lifeboat_postgres::connection::{Secret as ServerSecret, Target as ServerTarget};
 use lifeboat_repository::{Passphrase, Replica, Repository};
@@ -70,8 +71,21 @@ pub fn passphrase(config: &Config) -> Result<Passphrase, Failure> {
 }
 
 /// Opens the repository in the locations of a workload, or in those that are named. Locations that don't answer are
-/// told of, and the others serve.
+/// told of, and the others serve. Removable ones that aren't there are expected not to be: one note.
 pub async fn open_repository(config: &Config, names: &[String], output: &Output) -> Result<Arc<Repository>, Failure> {
+    for absent in removable::attached(config, names).1 {
+        output.tell(&format!("note: {absent} is not attached, and left out"));
+    }
+    open_attached(config, names, output).await
+}
+
+/// The same without the note, for commands that run all day.
+pub async fn open_attached(config: &Config, names: &[String], output: &Output) -> Result<Arc<Repository>, Failure> {
+    let (names, absent) = removable::attached(config, names);
+    if let Some(absent) = absent.first().filter(|_| names.is_empty()) {
+        return Err(removable::not_attached(config, absent));
+    }
+    let names = &names;
     let repository = Repository::open(replicas(config, names)?, &passphrase(config)?, config.compression_level).await?;
     for (name, reason) in repository.unavailable() {
         output.warn(&format!("location {name} is left out: {reason}"));

@@ -2,4 +2,5 @@
 //!
 //! Values in, values out. Nothing here reads a clock, a file or a network; what is decided is carried out elsewhere.
 
+pub mod copies;
 pub mod retention;

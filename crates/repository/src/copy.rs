@@ -14,8 +14,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// In the order in which they are copied.
-pub(crate) const PREFIXES: [&str; 10] =
-    ["keys/", "removals/", "packs/", "index/", "wal/", "ledger/", "plan/", "points/", "receipts/", "verifications/"];
+pub(crate) const PREFIXES: [&str; 11] = [
+    "keys/",
+    "removals/",
+    "packs/",
+    "index/",
+    "wal/",
+    "ledger/",
+    "plan/",
+    "syncs/",
+    "points/",
+    "receipts/",
+    "verifications/",
+];
 const COPIES_AT_ONCE: usize = 4;
 
 /// What would be copied.

@@ -220,7 +220,9 @@ fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()>
         "receipts" => repository.check_receipt(key, bytes),
         "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
         "removals" if !name.ends_with("/mark") => Ok(()),
-        "verifications" | "plan" | "removals" => repository.unseal(ContainerKind::Document, key, bytes).map(|_| ()),
+        "verifications" | "plan" | "removals" | "syncs" => {
+            repository.unseal(ContainerKind::Document, key, bytes).map(|_| ())
+        }
         "keys" => crate::open::check_key_record(key, bytes),
         "" if name == "lifeboat.json" => crate::open::check_root(bytes, &repository.id),
         _ => Ok(()),

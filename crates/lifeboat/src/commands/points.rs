@@ -3,17 +3,19 @@
 mod axis;
 mod picture;
 
+use super::check::spoken_currency;
 use super::{find_named, load_config};
 use crate::cli::{Global, PointsArguments};
-use crate::config::{Config, UnknownKeys};
+use crate::config::{Config, Media, UnknownKeys};
 use crate::failure::Failure;
 use crate::output::table::{Column, render, terminal_width};
 use crate::output::{Output, Tone, human};
+use crate::removable::{Currency, currency};
 use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_postgres::SystemId;
 use lifeboat_recovery::{Lane, Observed, Target, Unusable, Window, lanes, observe, spoken, unusable, windows};
-use lifeboat_repository::{Point, Silent, Standing, Verification};
+use lifeboat_repository::{MarkedPoint, Point, Silent, Standing, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use picture::{Dot, Frame, Piece, Proved, Track};
 use serde_json::{Value, json};
@@ -31,18 +33,20 @@ pub fn run(global: &Global, arguments: &PointsArguments, output: &Output) -> Res
         None => config.workloads.keys().cloned().collect(),
     };
     let runtime = rooms::runtime()?;
-    let (mut all_points, mut all_windows) = (Vec::new(), Vec::new());
+    let (mut all_points, mut all_windows, mut all_disks) = (Vec::new(), Vec::new(), Vec::new());
     for name in &names {
         let seen = runtime.block_on(look(&config, name, arguments.from.as_deref(), output))?;
         if output.is_json() {
             all_points.extend(seen.points.iter().map(|shown| shown.document()));
+            all_disks.extend(seen.disks.iter().map(|(disk, currency)| disk_document(name, disk, currency)));
             all_windows.extend(seen.windows.iter().map(|window| window_document(name, window)));
         } else {
             tell(name, &seen, arguments.all, output)?;
+            tell_disks(&seen.disks, output)?;
         }
     }
     if output.is_json() {
-        return output.document(&json!({ "points": all_points, "windows": all_windows }));
+        return output.document(&json!({ "points": all_points, "windows": all_windows, "removable": all_disks }));
     }
     Ok(())
 }
@@ -62,11 +66,13 @@ struct Seen {
     windows: Vec<Window>,
     /// One for each cluster whose log is stored.
     lanes: Vec<(SystemId, Vec<Lane>)>,
+    /// Removable locations of the workload, and how far behind they are.
+    disks: Vec<(String, Currency)>,
 }
 
 async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) -> Result<Seen, Failure> {
     let locations = super::wal::locations(config, name, from);
-    let repository = rooms::open_repository(config, &locations, output).await?;
+    let repository = rooms::open_attached(config, &locations, output).await?;
     let Observed { known, points, notes, .. } = observe(&repository, name, &Target::Latest, &Silent).await?;
     notes.iter().for_each(|note| output.warn(note));
     let mut broken: Vec<Unusable> = known.logs.iter().flat_map(|log| unusable(&known.points, log)).collect();
@@ -79,9 +85,17 @@ async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) 
         let locations = summary.map(|summary| summary.locations.clone()).unwrap_or_default();
         shown.push(Shown { point, details, locations, verification, standing, unusable });
     }
+    let records = repository.sync_records().await?;
+    let marked = |shown: &Shown| MarkedPoint { workload: name.to_owned(), point: shown.point.id.clone() };
+    let listed: Vec<MarkedPoint> = shown.iter().map(marked).collect();
+    let of_workload = config.workloads.get(name).map(|workload| workload.locations.as_slice()).unwrap_or_default();
+    let is_removable =
+        |location: &&String| config.locations.get(*location).is_some_and(|location| location.media == Media::Removable);
+    let disks = of_workload.iter().filter(is_removable);
+    let disks = disks.map(|disk| (disk.clone(), currency(records.get(disk), listed.iter()))).collect();
     let windows = known.logs.iter().flat_map(|log| windows(&known.points, log)).collect();
     let lanes = known.logs.iter().map(|log| (log.system_id, lanes(&known.points, log))).collect();
-    Ok(Seen { points: shown, windows, lanes })
+    Ok(Seen { points: shown, windows, lanes, disks })
 }
 
 impl Shown {
@@ -187,6 +201,22 @@ fn window_document(workload: &str, window: &Window) -> Value {
         "lsn_to": window.lsn_to,
         "points": window.points,
     })
+}
+
+fn disk_document(workload: &str, disk: &str, currency: &Currency) -> Value {
+    let (synced_at, behind) = match currency {
+        Currency::Never => (None, None),
+        Currency::Synced { at, behind } => (Some(at), Some(behind)),
+    };
+    json!({ "workload": workload, "location": disk, "synced_at": synced_at, "points_behind": behind })
+}
+
+fn tell_disks(disks: &[(String, Currency)], output: &Output) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    for (name, currency) in disks {
+        output.text(&format!("{name}: {}", spoken_currency(currency, now)))?;
+    }
+    Ok(())
 }
 
 fn tell(name: &str, seen: &Seen, all: bool, output: &Output) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! `lifeboat verify`: prove that recovery points can be brought back.
 
 mod boot;
-mod log;
+pub mod log;
 
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};

@@ -12,7 +12,7 @@ mod values;
 mod workload;
 
 pub use find::{LoadError, Loaded, load, search};
-pub use location::{Credentials, LocationConfig, LocationUrl, Media, Store};
+pub use location::{Credentials, LocationConfig, LocationUrl, Media, RemovableConfig, Store};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use values::{nearest, parse_duration, parse_size};

@@ -242,7 +242,7 @@ pub(super) fn shown(text: &str) -> String {
     short
 }
 
-fn describe(value: &DeValue) -> String {
+pub(super) fn describe(value: &DeValue) -> String {
     match value {
         DeValue::String(text) => format!("\"{}\"", shown(text)),
         DeValue::Integer(number) => shown(&number.to_string()),

@@ -4,8 +4,11 @@ use super::secret::SecretSource;
 use super::section::{Findings, Section, absolute};
 use super::values::parse_size;
 use lifeboat_plan::retention::Keep;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use toml::Spanned;
+use toml::de::DeValue;
 
 /// How often the unfinished end of the log is sent when nothing is said: the most that a lost site loses.
 const WAL_TAIL_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,8 +32,12 @@ pub struct WorkloadConfig {
     pub password: Option<SecretSource>,
     /// Names of the locations that get a copy. All of them when the file says nothing.
     pub locations: Vec<String>,
+    /// The region that the database runs in, as the locations name theirs.
+    pub region: Option<String>,
     /// `None`: every point is kept.
     pub keep: Option<Keep>,
+    /// Where a location keeps something else than `keep` says.
+    pub keep_in: BTreeMap<String, Option<Keep>>,
     /// Queries that must each return true after a test restore.
     pub check: Vec<String>,
     /// Where PostgreSQL's programs are; found by version when nothing is said.
@@ -56,7 +63,9 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let connection = read_connection(&mut section, findings);
     let password = section.secret(findings, "password");
     let chosen = read_locations(&mut section, findings, locations);
-    let keep = read_keep(&mut section, findings);
+    let region = section.text(findings, "region", "the name of a region");
+    let keep = read_keep(&mut section, findings, "keep").flatten();
+    let keep_in = read_keep_in(&mut section, findings, chosen.as_deref().unwrap_or(locations));
     let check = section.texts(
         findings,
         "check",
@@ -97,7 +106,9 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         connection: connection?,
         password,
         locations: chosen.unwrap_or_else(|| locations.to_vec()),
+        region,
         keep,
+        keep_in,
         check: check.unwrap_or_default(),
         bin_dir,
         slot,
@@ -158,16 +169,25 @@ fn read_locations(section: &mut Section, findings: &mut Findings, known: &[Strin
 /// Least and most for `within` and `window`.
 const KEEP_TIMES: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(100 * 366 * 24 * 3600));
 
-fn read_keep(section: &mut Section, findings: &mut Findings) -> Option<Keep> {
-    const EXPECTED: &str = "a table such as { last = 3, daily = 7 }";
-    let name = format!("`keep` in {}", section.name());
-    let value = section.value("keep")?;
+/// A policy: `None` when there is none or it is wrong, `Some(None)` when it keeps everything.
+fn read_keep(section: &mut Section, findings: &mut Findings, key: &'static str) -> Option<Option<Keep>> {
+    let value = section.value(key)?;
+    let name = format!("`{key}` in {}", section.name());
+    policy(findings, &name, value)
+}
+
+fn policy(findings: &mut Findings, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Option<Keep>> {
+    const EXPECTED: &str = "a table such as { last = 3, daily = 7 }, or \"all\"";
     let Some(table) = value.get_ref().as_table() else {
-        section.read(findings, "keep", EXPECTED, |_| None::<()>);
+        if value.get_ref().as_str() == Some("all") {
+            return Some(None);
+        }
+        let found = super::section::describe(value.get_ref());
+        findings.problem(&value.span(), format!("{name} is {found}; expected {EXPECTED}"));
         return None;
     };
     let before = findings.problems.len();
-    let mut inner = Section::new(name.clone(), table, value.span());
+    let mut inner = Section::new(name, table, value.span());
     let mut count = |key| inner.integer(findings, key, 0..100_001).unwrap_or(0);
     let [last, hourly, daily, weekly, monthly, yearly] =
         ["last", "hourly", "daily", "weekly", "monthly", "yearly"].map(&mut count);
@@ -180,5 +200,41 @@ fn read_keep(section: &mut Section, findings: &mut Findings) -> Option<Keep> {
     if keep == Keep::default() && findings.problems.len() == before {
         findings.problem(&value.span(), format!("{name} would keep nothing; leave it out to keep everything"));
     }
-    Some(keep)
+    Some(Some(keep))
+}
+
+/// `keep_in = { ohio = { monthly = 24 }, local = "all" }`.
+fn read_keep_in(
+    section: &mut Section,
+    findings: &mut Findings,
+    locations: &[String],
+) -> BTreeMap<String, Option<Keep>> {
+    let mut policies = BTreeMap::new();
+    let Some(value) = section.value("keep_in") else { return policies };
+    let Some(table) = value.get_ref().as_table() else {
+        section.read(findings, "keep_in", "a table such as { ohio = { monthly = 24 } }", |_| None::<()>);
+        return policies;
+    };
+    for (key, value) in table {
+        let location: &str = key.get_ref();
+        let name = format!("`keep_in.{}` in {}", super::section::shown(location), section.name());
+        if !locations.iter().any(|known| known == location) {
+            let advice = match super::values::nearest(location, locations.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", locations.join(", ")),
+            };
+            findings.problem(&key.span(), format!("{name}: the workload has no copy there; {advice}"));
+        }
+        if let Some(policy) = policy(findings, &name, value) {
+            policies.insert(location.to_owned(), policy);
+        }
+    }
+    policies
+}
+
+impl WorkloadConfig {
+    /// What is kept of it in a location; `None`: everything.
+    pub fn keep_at(&self, location: &str) -> Option<&Keep> {
+        self.keep_in.get(location).map_or(self.keep.as_ref(), Option::as_ref)
+    }
 }

@@ -62,7 +62,7 @@ fn cluster_in_recovery() -> Option<SystemId> {
 
 async fn fetch_one(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
     let names = locations(config, workload, request.from);
-    let repository = rooms::open_repository(config, &names, output).await?;
+    let repository = rooms::open_attached(config, &names, output).await?;
     let silent: Vec<String> = repository.unavailable().iter().map(|(name, _)| name.clone()).collect();
     let Some(archive) = WalArchive::of_workload(repository, workload).await? else {
         return if silent.is_empty() { Ok(false) } else { Err(could_not_ask(&silent)) };

@@ -22,7 +22,7 @@ pub fn run(
     let segment =
         name.parse().map_err(|error| Failure::from_error(FailureKind::Usage, &error as &dyn std::error::Error))?;
     rooms::runtime()?.block_on(async {
-        let repository = rooms::open_repository(&config, &locations(&config, &workload, from), output).await?;
+        let repository = rooms::open_attached(&config, &locations(&config, &workload, from), output).await?;
         if let Some(archive) = WalArchive::of_workload(repository, &workload).await? {
             prefetch(&archive, segment, &spool, PREFETCH_SEGMENTS).await?;
         }

@@ -22,12 +22,20 @@ pub(super) async fn packs_needed(
     reader: &ChunkReader,
     stays: impl Fn(&MarkedPoint) -> bool,
 ) -> Result<HashSet<[u8; 32]>> {
+    let points = repository.points_everywhere(None).await?;
+    packs_of(repository, reader, points.iter().filter(|marked| stays(marked))).await
+}
+
+/// The packs that these points need.
+pub(super) async fn packs_of(
+    repository: &Arc<Repository>,
+    reader: &ChunkReader,
+    points: impl Iterator<Item = &MarkedPoint>,
+) -> Result<HashSet<[u8; 32]>> {
     let mut reach = Reach { reader, packs: HashSet::new(), leaves_seen: HashSet::new() };
-    for marked in repository.points_everywhere(None).await? {
-        if stays(&marked) {
-            let point = repository.read_point(&marked.workload, &marked.point, &mut Vec::new()).await?;
-            reach.follow(&point).await?;
-        }
+    for marked in points {
+        let point = repository.read_point(&marked.workload, &marked.point, &mut Vec::new()).await?;
+        reach.follow(&point).await?;
     }
     Ok(reach.packs)
 }

@@ -78,9 +78,11 @@ impl Reliance {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(pack);
     }
 
-    /// The second look. An error when something that the session counts on was marked, or is gone.
-    pub(crate) async fn still_holds(&self, known: &Index) -> Result<()> {
-        let repository = &self.repository;
+    /// The second look, in the locations that have everything so far. An error when something that the session counts on was
+    /// marked in one of them, or is gone.
+    pub(crate) async fn still_holds(&self, known: &Index, stored_in: &[&str]) -> Result<()> {
+        let still_in = |replica: &&Replica| stored_in.contains(&replica.name.as_str());
+        let repository = &self.repository.among(self.repository.replicas.iter().filter(still_in).cloned().collect());
         let relied_on = known.packs().iter().zip(&self.relied_on).filter(|(_, flag)| flag.load(Ordering::Relaxed));
         let mut needed: HashSet<[u8; 32]> = relied_on.map(|(pack, _)| pack.id).collect();
         let builds_on_nothing = needed.is_empty();

@@ -36,7 +36,15 @@ fn packs(place: &Place) -> usize {
 }
 
 fn assert_alike(places: &[Arc<Place>]) {
-    places.windows(2).for_each(|pair| assert_eq!(pair[0].objects(), pair[1].objects()));
+    // What a location gave up is written down there, by itself.
+    let shared = |place: &Place| {
+        place.objects().into_iter().filter(|(key, _)| !key.starts_with("removals/")).collect::<BTreeMap<_, _>>()
+    };
+    for pair in places.windows(2) {
+        let (one, other) = (shared(&pair[0]), shared(&pair[1]));
+        assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+        assert!(one == other, "the same names hold other bytes");
+    }
 }
 
 #[tokio::test]
@@ -76,7 +84,8 @@ async fn what_goes_is_gone_and_what_stays_reads_back() {
     for prefix in ["points/", "receipts/"] {
         assert_eq!(places[0].keys(prefix).len(), 1, "{prefix}");
     }
-    assert_eq!(places[0].keys("verifications/").len() + places[0].keys("removals/").len(), 0);
+    assert_eq!(places[0].keys("verifications/").len(), 0);
+    assert_eq!((places[0].keys("removals/").len(), places[0].keys("removals/gone/").len()), (1, 1));
     assert_alike(&places);
     assert_reads_back(&repository, &second.id, &new).await;
     assert_eq!(verify(&repository, true).await, vec![]);
@@ -213,13 +222,141 @@ async fn nothing_is_marked_or_swept_while_a_location_is_away() {
     assert!(without.sweep(&mark, &going(&[&first])).await.is_err());
     places[1].repair();
     assert_eq!(places[0].keys("points/").len(), 2);
-    // The mark came late to one location: its time begins there.
+    // A mark is about the location that it is in: nobody copies it.
     places[1].remove(&places[1].keys("removals/")[0].clone());
-    assert!(!repository.is_due(&mark, GRACE).await.unwrap());
     WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
     assert!(!repository.is_due(&mark, GRACE).await.unwrap());
+    assert_eq!(places[1].keys("removals/"), [""; 0]);
+}
+
+/// A repository in `north` and `south`, of which only `north` gave up the first point.
+async fn given_up_in_the_north() -> (Vec<Arc<Place>>, Arc<Repository>, [(Point, Files); 2]) {
+    let (places, repository) = create(2).await;
+    let (old, new) = (some_files(1), some_files(1000));
+    let (first, _) = backup(&repository, &old).await;
+    let (second, _) = backup(&repository, &new).await;
     let_pass(&places, GRACE);
-    assert!(repository.is_due(&mark, GRACE).await.unwrap());
+    prune(&repository, "north", &[&first]).await;
+    (places, repository, [(first, old), (second, new)])
+}
+
+/// Marks and sweeps in one location.
+async fn prune(repository: &Arc<Repository>, location: &str, points: &[&Point]) -> SweepReport {
+    let alone = Arc::new(repository.only(location).unwrap());
+    let made = mark(&alone, points).await;
+    let report = alone.sweep(&made, &going(points)).await.unwrap();
+    assert_eq!(report.failures, Vec::<String>::new());
+    report
+}
+
+#[tokio::test]
+async fn what_one_location_gives_up_another_keeps_and_nobody_brings_it_back() {
+    let (places, repository, [(first, old), (second, new)]) = given_up_in_the_north().await;
+    let north = Arc::new(repository.only("north").unwrap());
+    let south = Arc::new(repository.only("south").unwrap());
+    let is_there =
+        async |repository: &Repository| repository.read_point(WORKLOAD, &first.id, &mut Vec::new()).await.is_ok();
+    let before = places[0].objects();
+    let missed = async |repository: &Arc<Repository>| {
+        let report = repository.verify(None, true, &Silent).await.unwrap();
+        (report.bad, report.behind)
+    };
+    assert_eq!(missed(&repository).await, (vec![], vec![]));
+    // A session, a copy by hand, and bringing up to date.
+    backup(&repository, &new).await;
+    assert_eq!(repository.bring_up_to_date().await, Vec::<String>::new());
+    let plan = repository.plan_copy("south", "north").await.unwrap();
+    assert_eq!(plan.objects, vec![]);
+    assert!(!is_there(&north).await && is_there(&south).await);
+    assert!(places[0].keys("packs/").len() < places[1].keys("packs/").len());
+    assert!(before.keys().all(|key| places[0].keys(key).len() == 1), "nothing else went");
+    // Each by itself is whole.
+    assert_reads_back(&north, &second.id, &new).await;
+    assert_reads_back(&south, &first.id, &old).await;
+    assert_eq!((missed(&north).await, missed(&south).await), ((vec![], vec![]), (vec![], vec![])));
+    // The other one may follow later; then nobody remembers any more.
+    prune(&repository, "south", &[&first]).await;
+    assert!(!is_there(&repository).await);
+    repository.forget_gone().await.unwrap();
+    assert_eq!(places[0].keys("removals/").len() + places[1].keys("removals/").len(), 0);
+    assert_eq!(missed(&repository).await, (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_loss_is_still_a_loss_where_something_was_given_up() {
+    let (places, repository, [_, (second, new)]) = given_up_in_the_north().await;
+    let kept = places[0].keys("packs/");
+    places[0].remove(&kept[0]);
+    let report = repository.verify(None, false, &Silent).await.unwrap();
+    assert!(report.bad.iter().any(|damage| damage.location == "north" && damage.object == kept[0]), "{report:?}");
+    backup(&repository, &new).await;
+    let north = Arc::new(repository.only("north").unwrap());
+    assert_reads_back(&north, &second.id, &new).await;
+    // So is a point that vanishes, and its receipt says so.
+    places[0].remove(&format!("points/{WORKLOAD}/{}", second.id));
+    let report = repository.verify(None, false, &Silent).await.unwrap();
+    assert!(report.bad.iter().any(|damage| damage.what.contains("receipt")), "{report:?}");
+}
+
+/// While the north was away, a point was made that builds on what the north gave up.
+#[tokio::test]
+async fn a_pack_comes_back_with_the_point_that_needs_it() {
+    let (places, repository, [(first, old), _]) = given_up_in_the_north().await;
+    let south = Arc::new(repository.only("south").unwrap());
+    let (third, _) = backup(&south, &old).await;
+    assert_eq!(third.bytes_new, 0, "it builds on packs that only the south has");
+    for by_hand in [true, false] {
+        let saved = places[0].objects();
+        if by_hand {
+            let plan = repository.plan_copy("south", "north").await.unwrap();
+            repository.apply_copy(&plan, &|_| {}).await.unwrap();
+        } else {
+            repository.bring_up_to_date().await;
+        }
+        let north = Arc::new(repository.only("north").unwrap());
+        assert_reads_back(&north, &third.id, &old).await;
+        assert!(north.read_point(WORKLOAD, &first.id, &mut Vec::new()).await.is_err(), "it stays given up");
+        let report = repository.verify(None, true, &Silent).await.unwrap();
+        assert_eq!((report.bad, report.behind), (vec![], vec![]));
+        // From now on it is missed again, and mended.
+        let back = places[0].keys("packs/").into_iter().find(|key| !saved.contains_key(key)).expect("a pack came back");
+        places[0].remove(&back);
+        assert!(!repository.verify(None, false, &Silent).await.unwrap().behind.is_empty());
+        repository.bring_up_to_date().await;
+        assert_reads_back(&north, &third.id, &old).await;
+        if by_hand {
+            places[0].keys("").iter().for_each(|key| _ = places[0].remove(key));
+            saved.into_iter().for_each(|(key, bytes)| places[0].set(&key, bytes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_of_what_is_gone_costs_space_and_is_told() {
+    let (places, repository, [(first, _), _]) = given_up_in_the_north().await;
+    let record = places[0].keys("removals/gone/").remove(0);
+    places[0].set(&record, b"no record".to_vec());
+    assert!(verify(&repository, false).await.iter().any(|damage| damage.object == "removals"));
+    backup(&repository, &few_files(3)).await;
+    let north = repository.only("north").unwrap();
+    assert!(north.read_point(WORKLOAD, &first.id, &mut Vec::new()).await.is_ok(), "at worst it comes back");
+}
+
+#[tokio::test]
+async fn a_location_is_pruned_while_another_one_is_away() {
+    let (places, repository) = create(2).await;
+    let (first, _) = backup(&repository, &few_files(1)).await;
+    let (second, _) = backup(&repository, &few_files(2)).await;
+    let_pass(&places, GRACE);
+    places[1].break_reads("", Fault::Fail(ErrorKind::Unavailable));
+    places[1].break_writes("", 0, Fault::Fail(ErrorKind::Unavailable));
+    prune(&open(&places).await, "north", &[&first]).await;
+    places[1].repair();
+    // It comes back, with a point that the north knows nothing of.
+    backup(&repository, &few_files(3)).await;
+    assert_eq!((places[0].keys("points/").len(), places[1].keys("points/").len()), (2, 3));
+    assert_reads_back(&Arc::new(repository.only("north").unwrap()), &second.id, &few_files(2)).await;
+    assert_eq!(verify(&repository, true).await, vec![]);
 }
 
 #[tokio::test]

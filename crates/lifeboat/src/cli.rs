@@ -356,6 +356,12 @@ pub struct PruneArguments {
     /// Say what goes, what stays and why; change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Rewrite packs of which less than so many percent is still needed; 0 rewrites none
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub repack_below: u8,
+    /// Read no faster when rewriting, such as 50MB (a second)
+    #[arg(long, value_name = "RATE")]
+    pub max_rate: Option<String>,
     /// Take back what is marked and not yet being deleted
     #[arg(long, conflicts_with = "dry_run")]
     pub cancel: bool,

@@ -43,7 +43,7 @@ pub use patience::Limits;
 pub use point::{LocationState, Point, PointHeader, PointId};
 pub use progress::{Progress, Silent};
 pub use reader::{ChunkReader, Located};
-pub use removal::{Going, LogRange, Mark, MarkedPoint, Removal, SweepReport};
+pub use removal::{Going, LogRange, Mark, MarkedPoint, Removal, RepackPlan, RepackReport, SweepReport};
 pub use session::{ChunkWriter, SessionReport, WriteSession};
 pub use sync_record::SyncRecord;
 pub use tree::{Content, EntryKind, TreeEntry, TreeReader, TreeWriter};

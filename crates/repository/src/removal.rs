@@ -15,10 +15,12 @@
 mod gone;
 mod reach;
 mod reliance;
+mod repack;
 mod sweep;
 
 pub(crate) use gone::Gone;
 pub(crate) use reliance::{Ground, Reliance};
+pub use repack::{RepackPlan, RepackReport};
 pub use sweep::{Going, SweepReport};
 
 use crate::container::ContainerKind;
@@ -237,7 +239,19 @@ impl Repository {
         logs: Vec<LogRange>,
         grace: Duration,
     ) -> Result<Removal> {
-        let reader = ChunkReader::open(self.clone()).await?;
+        self.plan_removal_after(points, logs, grace, &BTreeSet::new()).await
+    }
+
+    /// The same after packs (by the digits of their names) were rewritten: what they hold counts where else it is.
+    pub async fn plan_removal_after(
+        self: &Arc<Self>,
+        points: Vec<MarkedPoint>,
+        logs: Vec<LogRange>,
+        grace: Duration,
+        rewritten: &BTreeSet<String>,
+    ) -> Result<Removal> {
+        let mut reader = ChunkReader::open(self.clone()).await?;
+        reader.prefer_others(&rewritten.iter().filter_map(|id| pack_id(id)).collect());
         let going: BTreeSet<&MarkedPoint> = points.iter().collect();
         let needed = reach::packs_needed(self, &reader, |marked| !going.contains(marked)).await?;
         let marked: HashSet<String> = self.marks().await?.into_iter().flat_map(|mark| mark.removal.packs).collect();

@@ -4,6 +4,7 @@
 //! another look; then what goes today is marked. One that doesn't answer is left alone, and the others don't wait for it.
 
 mod look;
+mod rewrite;
 mod tell;
 
 use super::load_config;
@@ -15,6 +16,7 @@ use crate::{removable, rooms};
 use jiff::Timestamp;
 use lifeboat_repository::{Mark, Removal, Repository, SweepReport};
 use look::Judged;
+use rewrite::Repacked;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ struct Outcome {
 
 pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Result<(), Failure> {
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    rewrite::rate(arguments)?;
     rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
         if arguments.cancel {
@@ -41,15 +44,21 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
         }
         let stored = look::read(&config, &repository).await?;
         let mut outcomes = Vec::new();
+        let mut judged = Vec::new();
         for replica in repository.replicas() {
             let alone = Arc::new(repository.only(&replica.name)?);
-            outcomes.push(prune(&config, &replica.name, &alone, &stored, arguments.dry_run).await?);
+            judged.push((alone.clone(), look::judge(&config, &replica.name, &alone, &stored).await?));
+        }
+        let all: Vec<&Judged> = judged.iter().flat_map(|(_, judged)| judged).collect();
+        let repacked = rewrite::rewrite(&config, &repository, &all, arguments, output).await?;
+        for (alone, judged) in judged {
+            outcomes.push(prune(&config, &alone, judged, &repacked, arguments.dry_run).await?);
         }
         let (_, absent) = removable::attached(&config, &rooms::all_locations(&config));
         if !arguments.dry_run && absent.is_empty() && repository.unavailable().is_empty() {
             repository.forget_gone().await?;
         }
-        tell::tell(&config, &outcomes, arguments.dry_run, output)?;
+        tell::tell(&config, &outcomes, &repacked, arguments.dry_run, output)?;
         nobody_left_alone(&repository)
     })
 }
@@ -66,12 +75,12 @@ fn nobody_left_alone(repository: &Repository) -> Result<(), Failure> {
 /// `repository` is seen through the one location.
 async fn prune(
     config: &Config,
-    location: &str,
     repository: &Arc<Repository>,
-    stored: &look::Stored,
+    judged: Vec<Judged>,
+    repacked: &Repacked,
     dry_run: bool,
 ) -> Result<Outcome, Failure> {
-    let judged = look::judge(config, location, repository, stored).await?;
+    let location = repository.replicas().first().map(|replica| replica.name.clone()).unwrap_or_default();
     let mut swept = SweepReport::default();
     let mut standing = Vec::new();
     for mark in repository.marks().await? {
@@ -90,12 +99,13 @@ async fn prune(
     }
     let going = look::going(repository, &judged).await?;
     let fresh = look::not_marked_yet(repository, going, &standing).await?;
-    let removal = repository.plan_removal(fresh.points, fresh.logs, config.prune_after).await?;
+    let removal =
+        repository.plan_removal_after(fresh.points, fresh.logs, config.prune_after, &repacked.report.rewritten).await?;
     if !dry_run && !removal.is_empty() {
         repository.mark(removal.clone()).await?;
     }
     let (going_logs, going_bytes) = look::size_of(repository, &removal).await?;
-    Ok(Outcome { location: location.to_owned(), judged, going: removal, going_bytes, going_logs, standing, swept })
+    Ok(Outcome { location, judged, going: removal, going_bytes, going_logs, standing, swept })
 }
 
 async fn cancel(repository: &Arc<Repository>, output: &Output) -> Result<(), Failure> {

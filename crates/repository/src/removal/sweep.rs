@@ -69,7 +69,9 @@ impl Repository {
         let mut report = SweepReport::default();
         let (gone, spared) = mark.removal.points.iter().cloned().partition(|marked| going.points.contains(marked));
         (report.points, report.spared) = (gone, spared);
-        let reader = ChunkReader::open(self.clone()).await?;
+        let mut reader = ChunkReader::open(self.clone()).await?;
+        // What was written again counts where it is now, not where it was.
+        reader.prefer_others(&mark.removal.pack_ids().collect());
         let points: BTreeSet<MarkedPoint> = report.points.iter().cloned().collect();
         let needed = reach::packs_needed(self, &reader, |marked| !points.contains(marked)).await?;
         let doomed: HashSet<[u8; 32]> = mark.removal.pack_ids().filter(|id| !needed.contains(id)).collect();

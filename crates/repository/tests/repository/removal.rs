@@ -436,6 +436,139 @@ async fn a_mark_that_cannot_be_read_costs_space_and_nothing_else() {
     assert!(verify(&repository, false).await.iter().any(|damage| damage.object == "removals"));
 }
 
+/// A point whose one pack holds much that only another point needs; that other point is given up.
+async fn mostly_dead() -> (Vec<Arc<Place>>, Arc<Repository>, Point, (Point, Files)) {
+    let (places, repository) = create(2).await;
+    let all: Files = (0..10).map(|number| (format!("file {number}"), noise(number, 30_000))).collect();
+    let (first, _) = backup(&repository, &all).await;
+    let some: Files = all.iter().take(2).map(|(name, content)| (name.clone(), content.clone())).collect();
+    let (second, _) = backup(&repository, &some).await;
+    let_pass(&places, GRACE);
+    (places, repository, first, (second, some))
+}
+
+async fn rewrite(repository: &Arc<Repository>, going: &[&Point]) -> Result<RepackReport> {
+    let gone: Vec<MarkedPoint> = going.iter().map(|point| marked(point)).collect();
+    let plan = repository.plan_repack(|point| !gone.contains(point), 50, GRACE).await?;
+    repository.repack(&plan, None, &|_| {}).await
+}
+
+/// Rewrites, marks, waits, sweeps, in each location.
+async fn give_up(places: &[Arc<Place>], repository: &Arc<Repository>, points: &[&Point]) -> RepackReport {
+    let report = rewrite(repository, points).await.unwrap();
+    for name in ["north", "south"] {
+        let alone = Arc::new(repository.only(name).unwrap());
+        let points = points.iter().map(|point| marked(point)).collect();
+        let removal = alone.plan_removal_after(points, Vec::new(), GRACE, &report.rewritten).await.unwrap();
+        alone.mark(removal).await.unwrap();
+    }
+    let_pass(places, GRACE);
+    for name in ["north", "south"] {
+        let alone = Arc::new(repository.only(name).unwrap());
+        for mark in alone.marks().await.unwrap() {
+            assert_eq!(alone.sweep(&mark, &going(points)).await.unwrap().failures, Vec::<String>::new());
+        }
+    }
+    report
+}
+
+fn stored(place: &Place) -> usize {
+    place.objects().iter().filter(|(key, _)| key.starts_with("packs/")).map(|(_, bytes)| bytes.len()).sum()
+}
+
+#[tokio::test]
+async fn what_is_mostly_dead_is_written_again_without_the_dead() {
+    let (places, repository, first, (second, some)) = mostly_dead().await;
+    let before = stored(&places[0]);
+    let plan = repository.plan_repack(|point| *point != marked(&first), 50, GRACE).await.unwrap();
+    assert!(plan.packs() >= 1 && plan.live_bytes * 2 < plan.bytes, "{plan:?}");
+    let none = repository.plan_repack(|_| true, 50, GRACE).await.unwrap();
+    assert_eq!(none.packs(), 0, "while both points stay, nothing is dead");
+    let report = give_up(&places, &repository, &[&first]).await;
+    assert_eq!((report.rewritten.len(), report.left.len()), (plan.packs(), 0));
+    assert!(stored(&places[0]) * 2 < before, "{} of {before} are left", stored(&places[0]));
+    assert_alike(&places);
+    assert_reads_back(&repository, &second.id, &some).await;
+    assert_eq!(verify(&repository, true).await, vec![]);
+    // The next backup builds on what was written again, and the run after that has nothing to do.
+    assert_eq!(backup(&repository, &some).await.0.bytes_new, 0);
+    let_pass(&places, GRACE);
+    assert_eq!(rewrite(&repository, &[]).await.unwrap(), RepackReport::default());
+}
+
+#[tokio::test]
+async fn a_rewriting_that_is_interrupted_anywhere_loses_nothing_and_is_not_done_twice() {
+    for count in 0.. {
+        let (places, repository, first, (second, some)) = mostly_dead().await;
+        places[1].break_writes("", count, Fault::Fail(ErrorKind::Full));
+        let result = rewrite(&repository, &[&first]).await;
+        places[1].repair();
+        for name in ["north", "south"] {
+            assert_reads_back(&Arc::new(repository.only(name).unwrap()), &second.id, &some).await;
+        }
+        // A pack may be in one location only; nothing that is needed is missing.
+        let bad = async || repository.verify(None, true, &Silent).await.unwrap().bad;
+        assert_eq!(bad().await, vec![], "after {count} writes");
+        let before = places[0].keys("packs/").len();
+        give_up(&places, &repository, &[&first]).await;
+        assert!(places[0].keys("packs/").len() <= before);
+        assert_reads_back(&repository, &second.id, &some).await;
+        assert_eq!(bad().await, vec![], "in the end, after {count} writes");
+        if result.is_ok() {
+            assert!(count > 1, "it was never interrupted");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_is_not_carried_on_under_a_new_name() {
+    for damaged in 1..=2 {
+        let (places, repository, first, (second, some)) = mostly_dead().await;
+        let largest =
+            |place: &Place| place.keys("packs/").into_iter().max_by_key(|key| place.objects()[key].len()).unwrap();
+        let pack = largest(&places[0]);
+        for place in places.iter().take(damaged) {
+            let mut bytes = place.objects()[&pack].to_vec();
+            let end = bytes.len() / 2;
+            bytes[48..end].iter_mut().for_each(|byte| *byte ^= 1);
+            place.set(&pack, bytes);
+        }
+        let report = rewrite(&repository, &[&first]).await.unwrap();
+        match damaged {
+            // The other location has it whole: both have a whole copy now.
+            1 => {
+                assert_eq!(report.left, Vec::<String>::new());
+                give_up(&places, &repository, &[&first]).await;
+                assert_reads_back(&Arc::new(repository.only("north").unwrap()), &second.id, &some).await;
+                assert_eq!(verify(&repository, true).await, vec![]);
+            }
+            _ => assert!(report.left.iter().any(|left| left.contains(&pack)), "{report:?}"),
+        }
+    }
+}
+
+/// A session that builds on a pack while it is rewritten, marked, and gone.
+#[tokio::test]
+async fn a_session_under_way_while_packs_are_rewritten_commits_on_rock_or_not_at_all() {
+    let (places, repository, first, (_, some)) = mostly_dead().await;
+    let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
+    give_up(&places, &repository, &[&first]).await;
+    let files = some.clone();
+    let committed = tokio::task::spawn_blocking(move || {
+        let (tree, bytes_new) = write_files(&session, &files)?;
+        session.commit(point(tree, &files, bytes_new))
+    })
+    .await
+    .unwrap();
+    if let Ok(point) = committed {
+        assert_reads_back(&repository, &point.id, &some).await;
+    }
+    assert_eq!(verify(&repository, true).await, vec![]);
+    let (again, _) = backup(&repository, &some).await;
+    assert_reads_back(&repository, &again.id, &some).await;
+}
+
 /// What one step of the torture does.
 #[derive(Debug, Clone)]
 enum Step {

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::look::{Judged, due_at};
+use super::rewrite::Repacked;
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
 use crate::output::table::{Column, render, terminal_width};
@@ -9,16 +10,23 @@ use crate::output::{Output, Tone, human};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub fn tell(config: &Config, outcomes: &[Outcome], dry_run: bool, output: &Output) -> Result<(), Failure> {
+pub fn tell(
+    config: &Config,
+    outcomes: &[Outcome],
+    repacked: &Repacked,
+    dry_run: bool,
+    output: &Output,
+) -> Result<(), Failure> {
     if output.is_json() {
         let locations: Vec<Value> = outcomes.iter().map(|outcome| document(config, outcome)).collect();
-        output.document(&json!({ "dry_run": dry_run, "locations": locations }))?;
+        output.document(&json!({ "dry_run": dry_run, "locations": locations, "rewritten": rewritten(repacked) }))?;
     } else {
         for outcome in outcomes {
             output.text(&format!("{}:", output.paint(&outcome.location, Tone::Warning)))?;
             table(outcome, output)?;
             sentences(config, outcome, dry_run, output)?;
         }
+        tell_rewritten(repacked, dry_run, output)?;
         match dry_run {
             true => output.hint("nothing was done; leave out --dry-run to do it"),
             false if outcomes.iter().any(|outcome| !outcome.going.is_empty()) => {
@@ -35,6 +43,32 @@ pub fn tell(config: &Config, outcomes: &[Outcome], dry_run: bool, output: &Outpu
     Err(Failure::new(FailureKind::Unavailable, message)
         .with_hint("nothing that is needed was touched; the next `lifeboat prune` goes on")
         .after_its_document())
+}
+
+fn rewritten(repacked: &Repacked) -> Value {
+    json!({
+        "packs": repacked.plan.packs(),
+        "bytes": repacked.plan.bytes,
+        "live_bytes": repacked.plan.live_bytes,
+        "new_packs": repacked.report.packs,
+        "new_bytes": repacked.report.bytes,
+        "left": repacked.report.left,
+    })
+}
+
+fn tell_rewritten(repacked: &Repacked, dry_run: bool, output: &Output) -> Result<(), Failure> {
+    let plan = &repacked.plan;
+    if plan.packs() == 0 {
+        return Ok(());
+    }
+    output.text(&format!(
+        "{}: {} packs of {} that are mostly dead, {} of them needed; {} gained where they go",
+        if dry_run { "would be rewritten" } else { "rewritten" },
+        plan.packs(),
+        human::size(plan.bytes),
+        human::size(plan.live_bytes),
+        human::size(plan.bytes.saturating_sub(plan.live_bytes)),
+    ))
 }
 
 fn document(config: &Config, outcome: &Outcome) -> Value {

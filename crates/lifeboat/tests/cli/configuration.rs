@@ -74,6 +74,13 @@ const CASES: &[(&str, &str, &str)] = &[
     ("keep as number", "kind = ", "keep = 3\nkind = "),
     ("keep nothing", "kind = ", "keep = { last = 0 }\nkind = "),
     ("keep less than nothing", "kind = ", "keep = { daily = -1, weekely = 2 }\nkind = "),
+    ("keep somewhere unknown", "kind = ", "keep_in = { ohoi = { last = 3 }, local = \"al\", ohio = \"all\" }\nkind = "),
+    ("immutable in words", "s3://shop-dr/lifeboat\"", "s3://shop-dr/lifeboat\"\nimmutable = \"yes\""),
+    (
+        "a bucket in a drawer",
+        "s3://shop-dr/lifeboat\"",
+        "s3://shop-dr/lifeboat\"\ndetach = [\"umount\"]\nmax_age = \"1s\"",
+    ),
     ("check is no list", "kind = ", "check = \"select true\"\nkind = "),
     ("check has an empty query", "kind = ", "check = [\"\"]\nkind = "),
     ("slot with a dash", "kind = ", "slot = \"life-boat\"\nkind = "),

@@ -138,7 +138,10 @@ impl Repository {
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<RepackReport> {
         let mut report = RepackReport::default();
-        let mut writing = Writing { repository: self, open: None, finished: Vec::new() };
+        if plan.packs.is_empty() {
+            return Ok(report);
+        }
+        let mut writing = Writing { repository: self, open: None, finished: self.left_unlisted().await? };
         for (pack, moving) in plan.packs.iter().zip(&plan.moving) {
             let begun = tokio::time::Instant::now();
             match self.read_frames(pack, moving).await {
@@ -159,6 +162,21 @@ impl Repository {
         }
         writing.finish(&mut report).await?;
         Ok(report)
+    }
+
+    /// Packs that no fragment lists: a run before this one stopped before it wrote one. Only those that every location has.
+    async fn left_unlisted(self: &Arc<Self>) -> Result<Vec<PackEntry>> {
+        self.bring_up_to_date().await;
+        let mut everywhere: Option<HashSet<[u8; 32]>> = None;
+        for replica in &self.replicas {
+            let listed = replica.location.list("packs/").await?;
+            let here: HashSet<[u8; 32]> = listed.iter().filter_map(|entry| pack_id(&entry.key)).collect();
+            everywhere = Some(everywhere.map_or(here.clone(), |before| before.intersection(&here).copied().collect()));
+        }
+        let everywhere = everywhere.unwrap_or_default();
+        let (index, unlisted) = ChunkReader::open(self.clone()).await?.into_index();
+        let is_left = |pack: &PackEntry| unlisted.contains(&pack.id) && everywhere.contains(&pack.id);
+        Ok(index.into_packs().into_iter().filter(is_left).collect())
     }
 
     /// The frames, opened and checked, from the first location that has all of them whole.

@@ -38,7 +38,8 @@ pub async fn rewrite(
     output: &Output,
 ) -> Result<Repacked, Failure> {
     let rate = rate(arguments)?;
-    if arguments.repack_below == 0 {
+    // What a location holds that is away can't be known: whether it is needed there neither.
+    if arguments.repack_below == 0 || !repository.unavailable().is_empty() {
         return Ok(Repacked::default());
     }
     let name =

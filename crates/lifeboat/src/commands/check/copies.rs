@@ -23,11 +23,8 @@ pub struct Copies {
 
 /// The removable locations, then 3-2-1 for each of these workloads.
 pub async fn look(config: &Config, workloads: &[String], output: &Output) -> Copies {
-    let (records, points) = match stored(config, output).await {
-        Ok(stored) => stored,
-        // The locations' own findings say what is wrong with them.
-        Err(_) => Default::default(),
-    };
+    // The locations' own findings say what is wrong with them.
+    let (records, points) = stored(config, output).await.unwrap_or_default();
     let now = Timestamp::now();
     let mut findings = Vec::new();
     let mut stale = Vec::new();

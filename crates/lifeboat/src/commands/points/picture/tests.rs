@@ -1,3 +1,5 @@
+//! Pictures of small archives, and of large ones: every line fits, and nothing is told by a tone alone.
+
 use super::*;
 use jiff::SignedDuration;
 

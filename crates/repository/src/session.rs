@@ -189,7 +189,7 @@ impl Core {
     fn is_stored(&self, id: &ChunkId) -> bool {
         let found = self.known.find(id);
         if let Some(placement) = found {
-            self.reliance.rely_on(placement.pack);
+            self.reliance.rely_on(placement);
         }
         found.is_some()
     }

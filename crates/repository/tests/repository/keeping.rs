@@ -251,10 +251,16 @@ async fn damage_is_not_carried_on_under_a_new_name() {
 
 /// A session that builds on a pack while it is rewritten, marked, and gone.
 #[tokio::test]
-async fn a_session_under_way_while_packs_are_rewritten_commits_on_rock_or_not_at_all() {
+async fn a_session_under_way_while_packs_are_rewritten_commits_on_the_new_ones() {
     let (places, repository, first, (_, some)) = mostly_dead().await;
     let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
-    give_up(&places, &repository, &[&first]).await;
+    let report = rewrite(&repository, &[&first]).await.unwrap();
+    for name in ["north", "south"] {
+        let alone = Arc::new(repository.only(name).unwrap());
+        let removal =
+            alone.plan_removal_after(vec![marked(&first)], Vec::new(), GRACE, &report.rewritten).await.unwrap();
+        alone.mark(removal).await.unwrap();
+    }
     let files = some.clone();
     let committed = tokio::task::spawn_blocking(move || {
         let (tree, bytes_new) = write_files(&session, &files)?;
@@ -262,8 +268,14 @@ async fn a_session_under_way_while_packs_are_rewritten_commits_on_rock_or_not_at
     })
     .await
     .unwrap();
-    if let Ok(point) = committed {
-        assert_reads_back(&repository, &point.id, &some).await;
+    let committed = committed.expect("what it builds on was written again");
+    let_pass(&places, GRACE);
+    for name in ["north", "south"] {
+        let alone = Arc::new(repository.only(name).unwrap());
+        for mark in alone.marks().await.unwrap() {
+            assert_eq!(alone.sweep(&mark, &going(&[&first])).await.unwrap().failures, Vec::<String>::new());
+        }
+        assert_reads_back(&alone, &committed.id, &some).await;
     }
     assert_eq!(verify(&repository, true).await, vec![]);
     let (again, _) = backup(&repository, &some).await;

@@ -30,7 +30,7 @@ pub use facts::{FACTS_VERSION, StoredFacts, StoredRestorePoint, facts_of};
 pub use fetch::{FetchOptions, FetchOutcome, fetch};
 pub use inventory::{Inventory, Partial, Span, TimelineLog, observe, observe_span};
 pub use listing::Listing;
-pub use prefetch::{PREFETCH_SEGMENTS, PrefetchOutcome, prefetch, take_prefetched};
+pub use prefetch::{PREFETCH_PATIENCE, PREFETCH_SEGMENTS, PrefetchOutcome, PrefetchSeat, prefetch, take_prefetched};
 pub use push::{PushOptions, PushOutcome, already_pushed, push};
 pub use receive::{ReceiveOptions, ReceiveProgress, ReceiveReport, ReceiveStatus, receive};
 pub use retention::{LogNeed, unneeded};

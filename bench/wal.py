@@ -73,6 +73,9 @@ class Log:
         self.mark.unlink(missing_ok=True)
         (self.shop.directory / "built").unlink(missing_ok=True)
         self.shop.build()
+        # The copy must know that the log is complete from here on.
+        self.start("false")
+        self.shop.stop()
         set_up(self.before)
         subprocess.run(["cp", "-a", f"{self.shop.data}/.", self.before], check=True)
         self.start("false")
@@ -116,6 +119,8 @@ class Race:
         log.all_wait()
         names = log.names()
         subprocess.run(["sync"], check=True)
+        started = time.monotonic()
+        log.start(tool.archive_command())
         last = log.status / f"{names[-1]}.done"
         _until(lambda: last.exists(), f"{tool.name} archives {names[-1]}", shop.directory / "server.log")
         seconds = time.monotonic() - started
@@ -213,13 +218,12 @@ def _timed(command, times, directory):
 
 def _queue_forgotten(tool):
     """What was fetched ahead for the race before is not for the next."""
-    time.sleep(1)
+    tool.wait_for_loader()
     for directory in (getattr(tool, "spool", None), getattr(tool, "state", None)):
         if directory is not None and directory.exists():
             shutil.rmtree(directory)
     if hasattr(tool, "spool"):
         set_up(tool.spool)
-
 
 
 def _until(condition, what, log):

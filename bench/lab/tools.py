@@ -3,7 +3,9 @@
 Two workers and zstd at level 3 for all. Lifeboat encrypts, the peers don't.
 """
 
+import fcntl
 import shutil
+import time
 
 from lab import measure
 from lab.shop import as_postgres, give_to_postgres
@@ -76,6 +78,13 @@ class Lifeboat:
     def restore_command(self, data):
         return f"{self.program} --config {self.config} wal fetch %f %p"
 
+    def wait_for_loader(self):
+        """Until no process loads segments ahead any more: it holds a lock while it does."""
+        lock = self.state / "shop" / "prefetch.lock"
+        if lock.exists():
+            with open(lock) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+
     def version(self):
         return [self.program, "--version"]
 
@@ -127,6 +136,12 @@ class PgBackRest:
 
     def restore_command(self, data):
         return f"pgbackrest --config={self.config} --stanza=shop --archive-async --pg1-path={data} archive-get %f %p"
+
+    def wait_for_loader(self):
+        """Until no process loads segments ahead any more: its lock is a file that is there while it does."""
+        deadline = time.monotonic() + 60
+        while list((self.shop.directory / "lock").glob("*.lock")) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def version(self):
         return ["pgbackrest", "version"]

@@ -157,6 +157,16 @@ pub struct BackupArguments {
     /// What to compare with
     #[arg(long = "type", value_name = "TYPE", default_value = "incr")]
     pub kind: BackupKind,
+    /// Read at most so much a second, such as 100MB [default: `max_rate` of the workload]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub max_rate: Option<u64>,
+    /// Outside the workload's `window`, wait until it opens; without this the backup is refused
+    #[arg(long)]
+    pub wait_for_window: bool,
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    crate::config::parse_rate(text).ok_or_else(|| format!("expected {}", crate::config::RATE_EXPECTED))
 }
 
 /// What a backup compares with. Each brings back everything by itself: points have no chains.

@@ -59,6 +59,10 @@ pub fn replicas(config: &Config, names: &[String]) -> Result<Vec<Replica>, Failu
         let settings = location_settings(super::commands::find_named("location", name, &config.locations)?)?;
         let location =
             location::open(&settings).map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
+        let location = match config.locations[name].max_rate_bytes_per_second {
+            Some(rate) => Arc::new(location::Paced::new(location, rate)),
+            None => location,
+        };
         replicas.push(Replica { name: name.clone(), location });
     }
     Ok(replicas)

@@ -138,6 +138,11 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
+    /// Bytes per second.
+    pub fn rate(&mut self, findings: &mut Findings, key: &'static str) -> Option<u64> {
+        self.read(findings, key, values::RATE_EXPECTED, |value| values::parse_rate(value.as_str()?))
+    }
+
     pub fn absolute_path(&mut self, findings: &mut Findings, key: &'static str) -> Option<PathBuf> {
         self.read(findings, key, "an absolute path", |value| absolute(value.as_str()?))
     }

@@ -2,7 +2,7 @@
 
 use super::secret::SecretSource;
 use super::section::{Findings, Section, absolute};
-use super::values::parse_size;
+use super::window::Window;
 use lifeboat_plan::retention::Keep;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub struct WorkloadConfig {
     pub slot: Option<String>,
     /// Bytes per second that a backup may read.
     pub max_rate_bytes_per_second: Option<u64>,
+    /// The hours in which a backup may run.
+    pub window: Option<Window>,
     /// Threads that read and compress, 1 to 64. One for each processor when nothing is said.
     pub workers: Option<usize>,
     pub checkpoint: Checkpoint,
@@ -68,11 +70,10 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         (plain && (1..=63).contains(&text.len())).then(|| text.to_owned())
     });
-    let max_rate =
-        section.read(findings, "max_rate", "a size per second of at least 1MB, such as \"100MB\"", |value| {
-            let text = value.as_str()?;
-            parse_size(text.strip_suffix("/s").unwrap_or(text)).filter(|bytes| *bytes >= 1_000_000)
-        });
+    let max_rate = section.rate(findings, "max_rate");
+    let window = section.read(findings, "window", "two times of the day, such as \"22:00-06:00\"", |value| {
+        Window::parse(value.as_str()?)
+    });
     let workers = section.integer(findings, "workers", 1..65);
     let checkpoint = section.read(findings, "checkpoint", "\"fast\" or \"spread\"", |value| match value.as_str()? {
         "fast" => Some(Checkpoint::Fast),
@@ -102,6 +103,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         bin_dir,
         slot,
         max_rate_bytes_per_second: max_rate,
+        window,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         checkpoint: checkpoint.unwrap_or_default(),
         skips_unchanged_files: unchanged.unwrap_or(false),

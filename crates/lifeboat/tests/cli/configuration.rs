@@ -78,6 +78,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("check has an empty query", "kind = ", "check = [\"\"]\nkind = "),
     ("slot with a dash", "kind = ", "slot = \"life-boat\"\nkind = "),
     ("rate without unit", "kind = ", "max_rate = \"100\"\nkind = "),
+    ("window without an end", "kind = ", "window = \"22:00\"\nkind = "),
+    ("rate of a location too small", "url = ", "max_rate = \"10kB\"\nurl = "),
     ("no workers", "kind = ", "workers = 0\nkind = "),
     ("other checkpoint", "kind = ", "checkpoint = \"lazy\"\nkind = "),
     ("interval too short", "kind = ", "wal_tail_interval = \"1ms\"\nkind = "),

@@ -9,7 +9,7 @@
 use crate::postgres::baseline::{Baseline, StoredBlock};
 use crate::postgres::details::BadPage;
 use crate::postgres::scan::{Found, with_path};
-use crate::postgres::throttle::Throttle;
+use crate::postgres::throttle::{self, Throttle};
 use crate::postgres::{BLOCK_BYTES, BackupError, page_check::PageChecker};
 use lifeboat_postgres::layout::FileKind;
 use lifeboat_repository::{
@@ -186,6 +186,7 @@ impl Worker<'_> {
             }
             Err(error) => return Err(BackupError::read(with_path(error, &found.absolute))),
         };
+        throttle::read_once(&file);
         let stored = match self.capture.baseline {
             Some(baseline) => baseline.blocks(&found.path, unit.start, length)?,
             None => Vec::new(),

@@ -1,7 +1,17 @@
-//! A limit on how fast the data directory is read, shared by all workers.
+//! Reading the data directory so that the database hardly notices: a limit on the rate, shared by all workers, and word
+//! to the kernel that what is read is read once.
 
+use rustix::fs::{Advice, fadvise};
+use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Tells the kernel that this file is read once: since Linux 6.3 what is read this way is the first to leave the page cache
+/// again, and what the database uses stays. (Dropping the pages after reading would drop the database's too.) Where the
+/// kernel doesn't know the advice nothing is lost.
+pub fn read_once(file: &File) {
+    let _ = fadvise(file, 0, None, Advice::NoReuse);
+}
 
 /// Hands out permission to read, at a steady rate.
 #[derive(Debug)]

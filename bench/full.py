@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The race: full backup, restore and incremental backup of about 5 GB, Lifeboat against pgBackRest and pg_basebackup.
+"""The race: full backup, restore and incremental backup of about 5 GB, Lifeboat against pgBackRest, Barman
+and pg_basebackup.
 
-Both tools get the same database in the same state, in the same run, warm in the page cache; two workers each, zstd at
+All tools get the same database in the same state, in the same run, warm in the page cache; two workers each, zstd at
 level 3; repositories in directories on the disk of the database. What differs favours the peer: pgBackRest doesn't
 encrypt, Lifeboat always does. Both verify page checksums, and both restore to files that are durable when it ends.
 
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from lab import machine, measure, stages
 from lab.shop import SEED, Shop, as_postgres, bytes_below, give_to_postgres, warm
-from lab.tools import WORKERS, Lifeboat, PgBackRest
+from lab.tools import WORKERS, Barman, Lifeboat, PgBackRest
 
 HERE = Path(__file__).resolve().parent
 TRANSACTIONS = 20_000
@@ -181,6 +182,7 @@ def main():
         "--unchanged-files", choices=["read", "skip"], default="read", help="as in Lifeboat's configuration"
     )
     parser.add_argument("--without-base-backup", action="store_true", help="leave pg_basebackup out")
+    parser.add_argument("--without-barman", action="store_true", help="leave Barman out")
     parser.add_argument("--keep-results", default=HERE / "results", help="directory for the raw figures")
     options = parser.parse_args()
 
@@ -190,6 +192,8 @@ def main():
     shop = Shop(directory, options.programs, options.scale, options.rows)
     shop.build()
     tools = [Lifeboat(shop, options.lifeboat, settings=f'unchanged_files = "{options.unchanged_files}"'), PgBackRest(shop)]
+    if not options.without_barman:
+        tools.append(Barman(shop))
     base_backups = {
         "pg_basebackup": ["-Fp", "-X", "fetch"],
         "… server-zstd": ["-Ft", "-X", "fetch", "--compress", f"server-zstd:level=3,workers={WORKERS}"],

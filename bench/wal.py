@@ -180,7 +180,7 @@ class Race:
         text = said.read_text()
         if "recovery stopping" not in text and "shutdown at recovery target" not in text:
             raise RuntimeError(f"replay with {name} didn't reach its target:\n{text[-3000:]}")
-        waits = [float(line) for line in times.read_text().split()] if times.exists() else []
+        waits = [int(line) / 1e6 for line in times.read_text().split()] if times.exists() else []
         slow = sum(1 for wait in waits if wait > 0.1)
         more = {"in_restore_command_seconds": sum(waits), "calls_over_100_ms": slow} if waits else {}
         self.results.note(number, f"replay of {len(self.log.names())}", name, seconds, **more)
@@ -207,7 +207,7 @@ def _timed(command, times, directory):
     script = directory / "timed"
     script.write_text(
         '#!/bin/bash\nbegan=$EPOCHREALTIME\n"$@"\nended=$?\n'
-        f'[ $ended = 0 ] && echo $(( (${{EPOCHREALTIME/./}} - ${{began/./}}) )) | sed "s/\\(.*\\)\\(......\\)$/\\1.\\2/" >> {times}\n'
+        f'[ $ended = 0 ] && echo $(( (${{EPOCHREALTIME/./}} - ${{began/./}}) )) >> {times}\n'
         "exit $ended\n"
     )
     script.chmod(0o755)

@@ -127,9 +127,9 @@ pub(crate) fn mark_path(spool: &Spool, name: &str) -> PathBuf {
 }
 
 /// Leaves the mark that lets the next call return at once.
-pub(crate) fn leave_mark(spool: &Spool, name: &str, bytes: &[u8], file: FileIdentity) -> Result<()> {
+pub(crate) fn leave_mark(spool: &Spool, name: &str, file: FileIdentity) -> Result<()> {
     spool.room(ROOM)?;
-    spool.leave_mark(&mark_path(spool, name), bytes, file)
+    spool.leave_mark(&mark_path(spool, name), file)
 }
 
 /// Stores checked content.

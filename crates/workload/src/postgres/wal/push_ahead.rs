@@ -63,7 +63,7 @@ async fn one(archive: &WalArchive, path: &Path, spool: &Spool) -> Result<()> {
     }
     push::check(archive, name, &bytes)?;
     push::store(archive, name, &bytes).await?;
-    push::leave_mark(spool, &text, &bytes, file)
+    push::leave_mark(spool, &text, file)
 }
 
 fn ready_path(path: &Path, name: &str) -> Option<PathBuf> {

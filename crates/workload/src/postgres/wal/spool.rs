@@ -1,7 +1,7 @@
 //! The local directory of a workload: marks and prefetched segments. A cache: deleting it loses nothing.
 //!
-//! Everything here is private to its owner (0700, 0600), written under a temporary name, and believed only after the
-//! content was compared with the mark's checksum.
+//! Everything here is private to its owner (0700, 0600), written under a temporary name, and a mark is believed only about
+//! the very file that it was left for, unchanged since.
 
 use super::error::{Result, WalError};
 use rustix::fs::{FlockOperation, flock};
@@ -25,18 +25,13 @@ pub struct Spool {
     destination: String,
 }
 
-/// What a file was when it was stored or fetched.
+/// What a file was when it was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// BLAKE3 of the content, hexadecimal.
-    pub blake3: String,
-    /// Its length.
-    pub bytes: u64,
     /// The repository, as [`Spool::new`] was told: a mark about another one proves nothing.
     pub destination: String,
-    /// Which file it was, so that the same file needn't be read again.
-    #[serde(default)]
-    pub file: Option<FileIdentity>,
+    /// Which file it was.
+    pub file: FileIdentity,
 }
 
 /// Which file it is, and in which state: whoever writes into it, or renames another one to its name, changes this. The
@@ -87,25 +82,16 @@ impl Spool {
     }
 
     /// Whether the mark at `mark` is about exactly what is in the file at `path` now. No mark, or one that can't be read, is
-    /// about nothing. The file is read only when it isn't plainly the one that the mark was left for.
+    /// about nothing. The file isn't read: a segment is 16 MiB, and PostgreSQL waits.
     pub(crate) fn mark_matches(&self, mark: &Path, path: &Path) -> Result<bool> {
         let Some(mark) = read_document::<Mark>(mark) else { return Ok(false) };
-        if mark.destination != self.destination {
-            return Ok(false);
-        }
         let now = fs::metadata(path).map_err(WalError::file("read", path))?;
-        if now.is_file() && mark.file == Some(FileIdentity::of(&now)) {
-            return Ok(true);
-        }
-        let (content, _) = read_stable(path)?;
-        Ok(mark.bytes == content.len() as u64 && mark.blake3 == blake3::hash(&content).to_hex().to_string())
+        Ok(mark.destination == self.destination && now.is_file() && mark.file == FileIdentity::of(&now))
     }
 
     /// Leaves a mark. It may be lost in a crash: then the archive itself says that it has the file.
-    pub(crate) fn leave_mark(&self, path: &Path, content: &[u8], file: FileIdentity) -> Result<()> {
-        let blake3 = blake3::hash(content).to_hex().to_string();
-        let mark =
-            Mark { blake3, bytes: content.len() as u64, destination: self.destination.clone(), file: Some(file) };
+    pub(crate) fn leave_mark(&self, path: &Path, file: FileIdentity) -> Result<()> {
+        let mark = Mark { destination: self.destination.clone(), file };
         let json = serde_json::to_vec(&mark).map_err(|error| WalError::Internal(error.to_string()))?;
         replace(path, &json, false)
     }

@@ -33,7 +33,7 @@ class SparseShop(Shop):
 
     def grow(self, segments, every):
         """The table has so many segments, with a page of random bytes in each `every` pages."""
-        base = next(path for path in sorted((self.data / "base").iterdir(), key=lambda path: int(path.name)) if path.is_dir())
+        base = self.data / "base" / "1"
         for path in base.glob("999999*"):
             path.unlink()
         for number in range(segments):

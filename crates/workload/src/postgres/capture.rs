@@ -6,6 +6,10 @@
 //! Pages may be torn and files may grow, shrink or vanish: replay from the start of the backup repairs all of it. What
 //! replay can't repair is a page that was damaged before: its checksum is checked here, and it is reported, not hidden.
 
+mod arriving;
+
+pub use arriving::{Piece, Window};
+
 use crate::postgres::baseline::{Baseline, StoredBlock};
 use crate::postgres::details::BadPage;
 use crate::postgres::scan::{Found, with_path};

@@ -18,6 +18,7 @@ use lifeboat_postgres::backup_session::BackupSession;
 use lifeboat_postgres::layout::Layout;
 use lifeboat_repository::{ChunkReader, EntryKind, Extent, Progress, Repository, Source, WriteSession};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,6 +31,7 @@ const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Reading<'a> {
     pub(super) repository: &'a Arc<Repository>,
     pub(super) request: &'a BackupRequest,
+    pub(super) directory: &'a Path,
     pub(super) observed: &'a Observed,
     pub(super) progress: &'a Arc<dyn Progress>,
 }
@@ -73,6 +75,7 @@ impl Reading<'_> {
                 blocks_per_segment: self.observed.control.blocks_per_relation_segment,
             }),
             request: self.request.clone(),
+            directory: self.directory.to_owned(),
             baseline,
             album,
             damaged,
@@ -109,6 +112,7 @@ struct Work {
     layout: Layout,
     checker: Option<PageChecker>,
     request: BackupRequest,
+    directory: PathBuf,
     baseline: Option<Baseline>,
     /// What was seen at the parent point, when unchanged files are not to be read.
     album: Option<Album>,
@@ -122,7 +126,7 @@ struct Work {
 impl Work {
     fn run(self) -> Result<Read, BackupError> {
         let looked_at_ns = now_ns();
-        let Scan { entries, refused } = scan(&self.request.data_dir, &self.layout).map_err(BackupError::read)?;
+        let Scan { entries, refused } = scan(&self.directory, &self.layout).map_err(BackupError::read)?;
         if let Some(first) = refused.first() {
             return Err(BackupError::refused(
                 first.clone(),
@@ -206,13 +210,13 @@ impl Work {
     /// The control file, read with care and after everything else: on a standby that order is what makes the copy
     /// consistent.
     fn control(&self, writer: &mut lifeboat_repository::ChunkWriter) -> Result<(Found, Vec<Extent>), BackupError> {
-        let bytes = lifeboat_postgres::control::read_bytes(&self.request.data_dir).map_err(BackupError::control)?;
+        let bytes = lifeboat_postgres::control::read_bytes(&self.directory).map_err(BackupError::control)?;
         let id = writer.put_pages(&bytes, &[self.repository.block_fingerprint(&bytes)])?;
         debug_assert!(bytes.len() as u64 <= BLOCK_BYTES);
         let extent = Extent { offset: 0, length: bytes.len() as u32, source: Source::Chunk { id, offset: 0 } };
         let found = Found {
             path: CONTROL_FILE.into(),
-            absolute: self.request.data_dir.join(CONTROL_FILE),
+            absolute: self.directory.join(CONTROL_FILE),
             kind: EntryKind::File,
             file_kind: None,
             size: bytes.len() as u64,

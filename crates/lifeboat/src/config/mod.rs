@@ -8,6 +8,7 @@ mod location;
 mod problem;
 mod secret;
 mod section;
+mod standby;
 mod values;
 mod workload;
 
@@ -15,6 +16,7 @@ pub use find::{LoadError, Loaded, load, search};
 pub use location::{Credentials, LocationConfig, LocationUrl, Media, Store};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, SecretError, SecretSource};
+pub use standby::{Fallback, PrimaryConfig};
 pub use values::{nearest, parse_duration, parse_size};
 pub use workload::{Checkpoint, WorkloadConfig};
 

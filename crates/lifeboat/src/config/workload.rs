@@ -1,7 +1,8 @@
 //! `[workload.NAME]`: a thing that is protected.
 
 use super::secret::SecretSource;
-use super::section::{Findings, Section, absolute};
+use super::section::{Findings, Section};
+use super::standby::PrimaryConfig;
 use super::values::parse_size;
 use lifeboat_plan::retention::Keep;
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 /// How often the unfinished end of the log is sent when nothing is said: the most that a lost site loses.
 const WAL_TAIL_INTERVAL: Duration = Duration::from_secs(1);
+
+const CONNECTION_EXPECTED: &str = "how to reach PostgreSQL, such as \"host=/var/run/postgresql user=postgres\"";
 
 /// How PostgreSQL takes the checkpoint that a backup begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +26,8 @@ pub enum Checkpoint {
 /// A PostgreSQL cluster that is protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadConfig {
-    pub data_dir: PathBuf,
+    /// `None`: it isn't on this machine, and the server sends its files.
+    pub data_dir: Option<PathBuf>,
     /// As libpq writes it: `host=… port=… user=…`. Holds no password.
     pub connection: String,
     pub password: Option<SecretSource>,
@@ -46,14 +50,18 @@ pub struct WorkloadConfig {
     pub skips_unchanged_files: bool,
     /// How often the unfinished end of the log is sent.
     pub wal_tail_interval: Duration,
+    /// Whether the server compresses the files that it sends.
+    pub compresses_on_server: bool,
+    /// Whose standby it is.
+    pub primary: Option<PrimaryConfig>,
 }
 
 /// Reads one section. `None` when there were problems; they are in the findings.
 pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> Option<WorkloadConfig> {
     let before = findings.problems.len();
     section.require(findings, "kind", "\"postgres\"", |value| (value.as_str()? == "postgres").then_some(()));
-    let data_dir = section.require(findings, "data_dir", "an absolute path", |value| absolute(value.as_str()?));
-    let connection = read_connection(&mut section, findings);
+    let data_dir = section.absolute_path(findings, "data_dir");
+    let connection = read_conninfo(&mut section, findings, "connection", CONNECTION_EXPECTED, true);
     let password = section.secret(findings, "password");
     let chosen = read_locations(&mut section, findings, locations);
     let keep = read_keep(&mut section, findings);
@@ -88,12 +96,31 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
+    let compression =
+        section.read(findings, "server_compression", "\"none\" or \"zstd\"", |value| match value.as_str()? {
+            "none" => Some(false),
+            "zstd" => Some(true),
+            _ => None,
+        });
+    let primary = super::standby::read(&mut section, findings);
+    if section.has("data_dir") && !section.has("primary") && compression == Some(true) {
+        let message =
+            format!("`server_compression` in {} has no effect: files are read from `data_dir`", section.name());
+        findings.problem(&section.span_of("server_compression"), message);
+    }
+    if !section.has("data_dir") && unchanged == Some(true) {
+        let message = format!(
+            "`unchanged_files = \"skip\"` in {} needs `data_dir`: what a server sends is all looked at",
+            section.name()
+        );
+        findings.problem(&section.span_of("unchanged_files"), message);
+    }
     section.finish(findings);
     if findings.problems.len() > before {
         return None;
     }
     Some(WorkloadConfig {
-        data_dir: data_dir?,
+        data_dir,
         connection: connection?,
         password,
         locations: chosen.unwrap_or_else(|| locations.to_vec()),
@@ -106,12 +133,20 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         checkpoint: checkpoint.unwrap_or_default(),
         skips_unchanged_files: unchanged.unwrap_or(false),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
+        compresses_on_server: compression.unwrap_or(false),
+        primary,
     })
 }
 
-fn read_connection(section: &mut Section, findings: &mut Findings) -> Option<String> {
-    const EXPECTED: &str = "how to reach PostgreSQL, such as \"host=/var/run/postgresql user=postgres\"";
-    let value = section.value("connection").and_then(|value| value.get_ref().as_str());
+/// A connection string in `key`. Refused when it holds a password.
+pub(super) fn read_conninfo(
+    section: &mut Section,
+    findings: &mut Findings,
+    key: &'static str,
+    expected: &str,
+    is_required: bool,
+) -> Option<String> {
+    let value = section.value(key).and_then(|value| value.get_ref().as_str());
     let compact: String = value.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     let in_words = compact.replace(" =", "=").split(' ').any(|word| word.starts_with("password="));
     let authority = compact.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
@@ -119,13 +154,16 @@ fn read_connection(section: &mut Section, findings: &mut Findings) -> Option<Str
         authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || compact.contains("?password=");
     if in_words || in_url || compact.contains("&password=") {
         let message = format!(
-            "`connection` in {} holds a password; give it by reference: password = {{ file = \"/path\" }}",
+            "`{key}` in {} holds a password; give it by reference: password = {{ file = \"/path\" }}",
             section.name()
         );
-        findings.problem(&section.span_of("connection"), message);
+        findings.problem(&section.span_of(key), message);
         return None;
     }
-    section.require(findings, "connection", EXPECTED, |value| {
+    if !is_required && !section.has(key) {
+        return None;
+    }
+    section.require(findings, key, expected, |value| {
         let text = value.as_str()?;
         (!text.contains(['\0', '\n']) && text.contains(['=', ':'])).then(|| text.to_owned())
     })

@@ -17,6 +17,7 @@ mod page;
 mod program;
 mod random;
 mod relations;
+mod remote;
 mod segments;
 mod skipping;
 mod standby;

@@ -156,7 +156,8 @@ fn take<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
 }
 
 fn decode(header: &[u8; BLOCK_BYTES]) -> Result<TarEntry, TarError> {
-    let summed = header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) });
+    let summed =
+        header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) });
     if number(&header[148..156], "checksum")? != summed.sum::<u64>() {
         return Err(TarError::Checksum);
     }

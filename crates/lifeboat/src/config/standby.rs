@@ -31,12 +31,8 @@ pub struct PrimaryConfig {
 pub(super) fn read(section: &mut Section, findings: &mut Findings) -> Option<PrimaryConfig> {
     const EXPECTED: &str = "how to reach the primary, such as \"host=db1 user=lifeboat\"";
     let connection = read_conninfo(section, findings, "primary", EXPECTED, false);
-    let standby_max_lag = section.duration(
-        findings,
-        "standby_max_lag",
-        LAG_RANGE,
-        "a duration of \"1s\" to \"7d\", such as \"5m\"",
-    );
+    let standby_max_lag =
+        section.duration(findings, "standby_max_lag", LAG_RANGE, "a duration of \"1s\" to \"7d\", such as \"5m\"");
     let fallback = section.read(findings, "fallback", "\"fail\" or \"primary\"", |value| match value.as_str()? {
         "fail" => Some(Fallback::Fail),
         "primary" => Some(Fallback::Primary),

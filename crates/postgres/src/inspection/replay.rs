@@ -58,9 +58,10 @@ pub fn lag(primary: &PrimaryState, standby: &ReplayState, allowed: Duration) -> 
         return Lag::Within;
     }
     // Everything committed up to then is there: what is missing can't be older.
-    let at_most = primary.now.zip(standby.last_commit).map(|(now, commit)| {
-        Duration::try_from(now.duration_since(commit)).unwrap_or(Duration::ZERO)
-    });
+    let at_most = primary
+        .now
+        .zip(standby.last_commit)
+        .map(|(now, commit)| Duration::try_from(now.duration_since(commit)).unwrap_or(Duration::ZERO));
     if at_most.is_some_and(|at_most| at_most <= allowed) { Lag::Within } else { Lag::Behind { at_most } }
 }
 

@@ -141,8 +141,8 @@ impl ReplicationClient {
     /// [`ErrorKind::NotReady`] when all WAL senders are busy, or the server's own refusal.
     pub async fn base_backup(mut self, request: &BaseBackupRequest<'_>) -> Result<BaseBackup> {
         let major = self.version()?;
-        let command = command(major, request)
-            .map_err(|why| Error::new(ErrorKind::Invalid, self.action("back up"), why))?;
+        let command =
+            command(major, request).map_err(|why| Error::new(ErrorKind::Invalid, self.action("back up"), why))?;
         self.send(&command)?;
         let start =
             BaseBackupStart { start_lsn: Lsn(0), timeline: TimelineId(0), tablespaces: vec![], estimated_bytes: None };

@@ -45,7 +45,10 @@ async fn a_server_is_seen_as_it_is(major: u16) {
     cluster.sql("create role nobody_special login").await.unwrap();
     let blind = facts(&cluster.connection_string().replace("user=postgres", "user=nobody_special")).await;
     assert_eq!(blind.data_directory, None);
-    assert_eq!(refusals(&blind, Means::Files).iter().map(|finding| finding.name).collect::<Vec<_>>(), ["privileges", "settings"]);
+    assert_eq!(
+        refusals(&blind, Means::Files).iter().map(|finding| finding.name).collect::<Vec<_>>(),
+        ["privileges", "settings"]
+    );
     cluster.sql(&refusals(&blind, Means::Files)[0].hint).await.unwrap();
     let cured = facts(&cluster.connection_string().replace("user=postgres", "user=nobody_special")).await;
     assert_eq!(refusals(&cured, Means::Files), []);

@@ -17,7 +17,8 @@ pub async fn files_can_be_sent(subject: &str, workload: &WorkloadConfig) -> Find
     };
     let hint = "a backup without data_dir needs a role with REPLICATION, a line for database replication in \
                 pg_hba.conf, and a free WAL sender (max_wal_senders)";
-    let attempt = attempt.await.map_err(|failure| if failure.hint.is_none() { failure.with_hint(hint) } else { failure });
+    let attempt =
+        attempt.await.map_err(|failure| if failure.hint.is_none() { failure.with_hint(hint) } else { failure });
     Finding::new(format!("{subject} sending"), attempt)
 }
 

@@ -12,6 +12,7 @@ use super::observe::{Observed, keeps_wal, refuse};
 use super::reading::Read;
 use super::stream::{Intake, Taken, wrong, wrong_by};
 use super::{BackupRequest, Job, cancelled, now_ns, previous};
+use crate::postgres::BackupError;
 use crate::postgres::assemble::assemble;
 use crate::postgres::baseline::Baseline;
 use crate::postgres::capture::{Capture, Captured, Window};
@@ -19,7 +20,6 @@ use crate::postgres::page_check::PageChecker;
 use crate::postgres::restore::CONTROL_FILE;
 use crate::postgres::scan::Found;
 use crate::postgres::throttle::Throttle;
-use crate::postgres::BackupError;
 use lifeboat_postgres::backup_session::{BackupStart, BackupStop, LockedSession};
 use lifeboat_postgres::control::ControlFile;
 use lifeboat_postgres::inspection::{Means, ServerFacts, Shape, observe as observe_server, shape};
@@ -79,11 +79,7 @@ pub(super) async fn observe(
 
 impl Remote {
     /// Has the server send its files, and stores them.
-    pub(super) async fn copy(
-        self,
-        job: &Job<'_>,
-        write: &Arc<WriteSession>,
-    ) -> Result<Copied, BackupError> {
+    pub(super) async fn copy(self, job: &Job<'_>, write: &Arc<WriteSession>) -> Result<Copied, BackupError> {
         let Job { repository, request, label, progress, cancel } = job;
         let mut copy = tokio::select! {
             copy = self.begin(request, label) => copy?,
@@ -135,7 +131,8 @@ impl Remote {
             stopped_at,
         };
         let (repository, write) = (Arc::clone(repository), write.clone());
-        let stored = tokio::task::spawn_blocking(move || store_tree(&repository, &write, taken, captured, looked_at_ns));
+        let stored =
+            tokio::task::spawn_blocking(move || store_tree(&repository, &write, taken, captured, looked_at_ns));
         let read = stored.await.map_err(lifeboat_repository::Error::from)??;
         let Self { facts, major, previous, .. } = self;
         Ok(Copied { observed: Observed { facts, control, major, previous, notes }, start, stop, read })

@@ -61,8 +61,14 @@ fn refuse(state: &PrimaryState) -> Result<(), BackupError> {
     }
     if !state.may_switch_wal {
         return Err(BackupError::refused(
-            format!("role {} may not switch WAL files on the primary, so the end of a backup might never arrive", state.role),
-            format!("grant execute on function pg_switch_wal() to \"{}\"; on the primary", state.role.replace('"', "\"\"")),
+            format!(
+                "role {} may not switch WAL files on the primary, so the end of a backup might never arrive",
+                state.role
+            ),
+            format!(
+                "grant execute on function pg_switch_wal() to \"{}\"; on the primary",
+                state.role.replace('"', "\"\"")
+            ),
         ));
     }
     Ok(())
@@ -156,7 +162,9 @@ mod tests {
         };
         let allowed = Some(Duration::from_secs(300));
         assert!(judge(&primary, &standby, allowed, false).is_none());
-        assert!(matches!(judge(&primary, &standby, allowed, true), Some(Err(Unfit { why, .. })) if why.contains("900 s")));
+        assert!(
+            matches!(judge(&primary, &standby, allowed, true), Some(Err(Unfit { why, .. })) if why.contains("900 s"))
+        );
         assert!(matches!(judge(&primary, &standby, None, true), Some(Ok(()))));
         let paused = ReplayState { is_paused: true, ..standby.clone() };
         assert!(matches!(judge(&primary, &paused, allowed, false), Some(Err(_))));

@@ -151,7 +151,9 @@ impl Intake {
 
     /// The next plain bytes of the archive.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), BackupError> {
-        let Some(mut decoder) = self.decoder.take() else { return Err(wrong("content comes before an archive begins")) };
+        let Some(mut decoder) = self.decoder.take() else {
+            return Err(wrong("content comes before an archive begins"));
+        };
         while let Some(event) =
             decoder.next_event(&mut bytes).map_err(|error| wrong_by("an archive can't be read", error))?
         {

@@ -81,7 +81,9 @@ pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit
 }
 
 async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) -> Result<(), BackupError> {
-    let Some(path) = needed.data_dir.as_ref().map(|directory| directory.join("pg_wal").join(name)) else { return Ok(()) };
+    let Some(path) = needed.data_dir.as_ref().map(|directory| directory.join("pg_wal").join(name)) else {
+        return Ok(());
+    };
     if !path.exists() {
         // Archived and recycled a moment ago: the next look into the archive will find it.
         return Ok(());

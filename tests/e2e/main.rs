@@ -11,6 +11,7 @@
 mod contents;
 mod exactness;
 mod existing;
+mod lagging;
 mod ledger;
 mod load;
 mod page;

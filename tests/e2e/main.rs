@@ -13,6 +13,7 @@ mod exactness;
 mod existing;
 mod lagging;
 mod ledger;
+mod lies;
 mod load;
 mod page;
 mod program;

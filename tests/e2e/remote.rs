@@ -198,3 +198,37 @@ async fn a_killed_program_leaves_nothing_and_a_role_without_rights_is_told() -> 
     let copy = world.restore(&[]).await?;
     must_balance(&copy).await
 }
+
+/// Guards: with nothing of Lifeboat on the database's host, a receiver elsewhere has the log that a backup needs, and
+/// host and disk may both be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_nothing_on_the_host_of_the_database() -> Result<()> {
+    let mut world = Plan::new(17).without_archiving().start()?;
+    world.cluster.sql(ROLE).await?;
+    let text = std::fs::read_to_string(world.path("lifeboat.toml"))?;
+    let text = without_data_dir(&world, &text, "slot = \"remote\"\n");
+    world.configure(CONFIGURATION, |_| text)?;
+    let refused = run(&world, CONFIGURATION, &["backup", "shop"])?;
+    ensure!(refused.code == Some(2) && refused.stderr.contains("nothing keeps the write-ahead log"), "{refused:?}");
+    let mut receiver = world.spawn(CONFIGURATION, &["wal", "receive", "shop"])?;
+    let ask = "select count(*)::text from pg_replication_slots where active";
+    until("the receiver is connected", || async { Ok(world.cluster.sql(ask).await?.as_deref() == Some("1")) })
+        .await
+        .with_context(|| receiver.log())?;
+    let clients = Clients::start(&world.cluster, 1).await?;
+    more_rows(&world.cluster, 30).await?;
+    for kind in ["full", "incr"] {
+        sent(&world, kind)?;
+        more_rows(&world.cluster, 30).await?;
+    }
+    let ledger = clients.stop().await?;
+    world.cluster.stop(Shutdown::Fast)?;
+    // A server that stops in order sends all it has first; told to stop, the receiver stores what has arrived.
+    let id = rustix::process::Pid::from_child(&receiver.child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+    receiver.wait()?;
+    std::fs::rename(world.cluster.data_dir(), world.cluster.directory().join("burnt"))?;
+    let copy = world.restore(&[]).await?;
+    ledger.judge(&copy, Moment::End).await?;
+    Ok(())
+}

@@ -48,11 +48,22 @@ fn carry(mut client: TcpStream, port: u16, mode: Mode) -> std::io::Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", port))?;
     // The first message names the parameters of the session.
     let mut first = vec![0; 4096];
-    let count = client.read(&mut first)?;
+    let mut count = client.read(&mut first)?;
+    if count == 8 {
+        // It asks for encryption first, and doesn't get any.
+        server.write_all(&first[..count])?;
+        let mut answer = [0];
+        server.read_exact(&mut answer)?;
+        client.write_all(&answer)?;
+        count = client.read(&mut first)?;
+    }
     server.write_all(&first[..count])?;
     let replicates = first.windows(11).any(|word| word == b"replication");
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
-    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        to.shutdown(std::net::Shutdown::Both)
+    });
     let mode = if replicates { mode } else { Mode::Pass };
     let (mut buffer, mut sent) = (vec![0; 64 << 10], 0u64);
     loop {

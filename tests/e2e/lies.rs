@@ -120,7 +120,8 @@ async fn cut_or_changed(major: u16, more: &str) -> Result<()> {
     let (world, line) = world(major, more).await?;
     for limit in [300, 1000, 100_000, 3_000_000] {
         line.set(Mode::CutAfter(limit));
-        refused(&world, &["closed the connection", "connection broke"]).with_context(|| format!("cut after {limit}"))?;
+        refused(&world, &["closed the connection", "connection broke"])
+            .with_context(|| format!("cut after {limit}"))?;
     }
     line.set(Mode::ChangeEvery(1 << 20));
     refused(&world, &["read what the server sends", "unexpected answer"])?;

@@ -10,7 +10,6 @@ mod authentication;
 mod base_backup;
 mod client;
 pub mod codec;
-mod inflate;
 mod socket;
 mod stream;
 
@@ -19,5 +18,4 @@ pub use base_backup::{
 };
 pub use client::{ReplicationClient, SlotState, SystemIdentity, TimelineHistory};
 pub use codec::StatusUpdate;
-pub use inflate::{InflateError, Inflater};
 pub use stream::{StreamEvent, WalStream};

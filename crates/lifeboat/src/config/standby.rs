@@ -1,4 +1,5 @@
-//! The part of a workload that is about a standby: its primary, how far it may lag, and what happens then.
+//! The part of a workload that is about where its files come from: sent by the server, or those of a standby, whose
+//! primary stands in when it lags.
 
 use super::section::{Findings, Section};
 use super::workload::read_conninfo;
@@ -45,4 +46,20 @@ pub(super) fn read(section: &mut Section, findings: &mut Findings) -> Option<Pri
         }
     }
     Some(PrimaryConfig { connection: connection?, standby_max_lag, fallback: fallback.unwrap_or_default() })
+}
+
+/// Whether the server compresses what it sends.
+pub(super) fn read_compression(section: &mut Section, findings: &mut Findings) -> bool {
+    let compresses =
+        section.read(findings, "server_compression", "\"none\" or \"zstd\"", |value| match value.as_str()? {
+            "none" => Some(false),
+            "zstd" => Some(true),
+            _ => None,
+        });
+    if section.has("data_dir") && !section.has("primary") && compresses == Some(true) {
+        let message =
+            format!("`server_compression` in {} has no effect: files are read from `data_dir`", section.name());
+        findings.problem(&section.span_of("server_compression"), message);
+    }
+    compresses.unwrap_or(false)
 }

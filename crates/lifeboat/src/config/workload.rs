@@ -71,11 +71,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         "a list of queries, none of them empty, such as [\"select count(*) > 0 from orders\"]",
     );
     let bin_dir = section.absolute_path(findings, "bin_dir");
-    let slot = section.read(findings, "slot", "1 to 63 of a-z, 0-9 and `_`, as PostgreSQL allows", |value| {
-        let text = value.as_str()?;
-        let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        (plain && (1..=63).contains(&text.len())).then(|| text.to_owned())
-    });
+    let slot = read_slot(&mut section, findings);
     let max_rate =
         section.read(findings, "max_rate", "a size per second of at least 1MB, such as \"100MB\"", |value| {
             let text = value.as_str()?;
@@ -96,23 +92,10 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
-    let compression =
-        section.read(findings, "server_compression", "\"none\" or \"zstd\"", |value| match value.as_str()? {
-            "none" => Some(false),
-            "zstd" => Some(true),
-            _ => None,
-        });
+    let compresses_on_server = super::standby::read_compression(&mut section, findings);
     let primary = super::standby::read(&mut section, findings);
-    if section.has("data_dir") && !section.has("primary") && compression == Some(true) {
-        let message =
-            format!("`server_compression` in {} has no effect: files are read from `data_dir`", section.name());
-        findings.problem(&section.span_of("server_compression"), message);
-    }
     if !section.has("data_dir") && unchanged == Some(true) {
-        let message = format!(
-            "`unchanged_files = \"skip\"` in {} needs `data_dir`: what a server sends is all looked at",
-            section.name()
-        );
+        let message = format!("`unchanged_files = \"skip\"` in {} needs `data_dir`", section.name());
         findings.problem(&section.span_of("unchanged_files"), message);
     }
     section.finish(findings);
@@ -133,8 +116,16 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         checkpoint: checkpoint.unwrap_or_default(),
         skips_unchanged_files: unchanged.unwrap_or(false),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
-        compresses_on_server: compression.unwrap_or(false),
+        compresses_on_server,
         primary,
+    })
+}
+
+fn read_slot(section: &mut Section, findings: &mut Findings) -> Option<String> {
+    section.read(findings, "slot", "1 to 63 of a-z, 0-9 and `_`, as PostgreSQL allows", |value| {
+        let text = value.as_str()?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        (plain && (1..=63).contains(&text.len())).then(|| text.to_owned())
     })
 }
 

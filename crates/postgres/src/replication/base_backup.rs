@@ -5,8 +5,9 @@
 //! and messages inside say what begins. Both look the same from outside.
 //!
 //! A copy is whole only with [`BaseBackupEvent::End`]: whatever ends earlier is an error and worth nothing. Not asked
-//! for: `INCREMENTAL` (17 and later). It trusts WAL summaries, which in released versions miss pages that a relation
-//! truncated by VACUUM grew again, and stale visibility maps; comparing what arrives misses nothing.
+//! for: `INCREMENTAL` (17 and later). It relies on WAL summaries, and defects were found by which pages are missed:
+//! relations that VACUUM truncated and bulk inserts grew again, stale visibility maps. Comparing what arrives misses
+//! nothing.
 //!
 //! Not here: taking the archives apart, deciding what to keep. Protocol: "Streaming Replication Protocol".
 

@@ -27,10 +27,12 @@ use lifeboat_postgres::label::BackupLabel;
 use lifeboat_postgres::layout::Layout;
 use lifeboat_postgres::manifest::{ManifestReader, ManifestSummary};
 use lifeboat_postgres::replication::{
-    BaseBackup, BaseBackupEnd, BaseBackupEvent, BaseBackupRequest, Inflater, ReplicationClient, ServerCompression,
+    BaseBackup, BaseBackupEnd, BaseBackupEvent, BaseBackupRequest, ReplicationClient, ServerCompression,
 };
 use lifeboat_postgres::{MajorVersion, SystemId};
-use lifeboat_repository::{ChunkReader, EntryKind, Extent, Point, Progress, Repository, Source, WriteSession};
+use lifeboat_repository::{
+    ChunkReader, EntryKind, Extent, Inflater, Point, Progress, Repository, Source, WriteSession,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;

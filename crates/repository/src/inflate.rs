@@ -1,8 +1,10 @@
-//! What the server compressed on its way here, made plain again with a bounded amount of memory.
+//! What somebody else compressed on its way here, made plain again piece by piece, with a bounded amount of memory.
+//!
+//! Here because Zstandard's home is here. Nothing of it is part of the repository's format.
 
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
-/// 2^23: eight times what the server's level needs, and little to lose to a server that lies.
+/// 2^23: eight times what a fast level needs, and little to lose to a sender that lies.
 const WINDOW_BYTES_LOG_MAX: u32 = 23;
 /// What comes out at once.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -10,9 +12,9 @@ const PIECE_BYTES: usize = 128 * 1024;
 /// The bytes are not Zstandard's, or end too early.
 #[derive(Debug, thiserror::Error)]
 pub enum InflateError {
-    #[error("what the server compressed can't be decompressed")]
+    #[error("what was compressed on its way can't be decompressed")]
     Damaged(#[source] std::io::Error),
-    #[error("what the server compressed ends too early")]
+    #[error("what was compressed on its way ends too early")]
     Truncated,
 }
 

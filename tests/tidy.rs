@@ -66,6 +66,7 @@ const DECODERS: &[(&str, &str)] = &[
     ("crates/repository/src/point.rs", "point"),
     ("crates/repository/src/open.rs", "repository_root"),
     ("crates/repository/src/pack.rs", "fingerprints"),
+    ("crates/workload/src/postgres/wal/journal/format.rs", "journal"),
     ("crates/lifeboat/src/config/mod.rs", "config"),
     ("crates/lifeboat/src/target.rs", "target"),
 ];

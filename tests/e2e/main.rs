@@ -8,6 +8,7 @@
 //! Random choices print their seed; `LIFEBOAT_SEED` repeats them. Tests named `long_…` are whole where their
 //! siblings are a sample: `cargo nextest run --profile all`.
 
+mod changes;
 mod contents;
 mod exactness;
 mod existing;
@@ -20,6 +21,7 @@ mod program;
 mod random;
 mod relations;
 mod remote;
+mod rpo_zero;
 mod segments;
 mod skipping;
 mod standby;

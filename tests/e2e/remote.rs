@@ -99,7 +99,7 @@ async fn exact(major: u16, more: &str) -> Result<()> {
     let mut copy = world.restore(&target).await?;
     ledger.judge(&copy, Moment::Lsn(lsn)).await?;
     must_balance(&copy).await?;
-    must_be_sound(&mut copy)?;
+    must_be_sound(&mut copy).await?;
     drop(copy);
     let copy = world.restore(&["--tablespace", &second]).await?;
     ledger.judge(&copy, Moment::End).await?;

@@ -9,6 +9,7 @@ mod judgement;
 mod observation;
 mod replay;
 mod shape;
+pub mod synchronous;
 
 pub use judgement::{Finding, Means, Severity, findings, refusals, replicating_role_statements, role_statements};
 pub use observation::observe;

@@ -78,6 +78,7 @@ async fn back_up_one(config: &Config, name: &str, kind: BackupKind, output: &Out
             false => ServerCompression::None,
         },
         primary: rooms::primary(workload)?,
+        trusts_log: workload.trusts_log,
     };
     let repository = rooms::open_repository(config, &workload.locations, output).await?;
     let progress = progress::for_rooms(output, name);

@@ -9,6 +9,7 @@ mod problem;
 mod secret;
 mod section;
 mod standby;
+mod synchronous;
 mod values;
 mod workload;
 
@@ -17,6 +18,7 @@ pub use location::{Credentials, LocationConfig, LocationUrl, Media, Store};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use standby::{Fallback, PrimaryConfig};
+pub use synchronous::{SyncKeeping, SynchronousConfig};
 pub use values::{nearest, parse_duration, parse_size};
 pub use workload::{Checkpoint, WorkloadConfig};
 

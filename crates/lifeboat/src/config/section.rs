@@ -234,7 +234,7 @@ fn text_of(value: &DeValue) -> Option<String> {
     value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned)
 }
 
-fn texts_of(value: &DeValue) -> Option<Vec<String>> {
+pub(super) fn texts_of(value: &DeValue) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|item| text_of(item.get_ref())).collect()
 }
 

@@ -3,6 +3,7 @@
 use super::secret::SecretSource;
 use super::section::{Findings, Section};
 use super::standby::PrimaryConfig;
+use super::synchronous::{self, SynchronousConfig};
 use super::values::parse_size;
 use lifeboat_plan::retention::Keep;
 use std::path::PathBuf;
@@ -48,12 +49,18 @@ pub struct WorkloadConfig {
     pub checkpoint: Checkpoint,
     /// Whether files that look as they did at the parent point are left unread.
     pub skips_unchanged_files: bool,
+    /// Whether the log is asked what changed since the parent point.
+    pub trusts_log: bool,
     /// How often the unfinished end of the log is sent.
     pub wal_tail_interval: Duration,
     /// Whether the server compresses the files that it sends.
     pub compresses_on_server: bool,
     /// Whose standby it is.
     pub primary: Option<PrimaryConfig>,
+    /// What a commit waits for under `wal receive --sync`.
+    pub synchronous: Option<SynchronousConfig>,
+    /// Program and arguments, run when somebody must look.
+    pub alarm: Option<Vec<String>>,
 }
 
 /// Reads one section. `None` when there were problems; they are in the findings.
@@ -89,7 +96,14 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
             "skip" => Some(true),
             _ => None,
         });
+    let changed = section.read(findings, "changed_blocks", "\"read\" or \"wal\"", |value| match value.as_str()? {
+        "read" => Some(false),
+        "wal" => Some(true),
+        _ => None,
+    });
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
+    let synchronous = synchronous::read(&mut section, findings, chosen.as_deref().unwrap_or(locations));
+    let alarm = synchronous::read_alarm(&mut section, findings);
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
     let compresses_on_server = super::standby::read_compression(&mut section, findings);
@@ -115,9 +129,12 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         checkpoint: checkpoint.unwrap_or_default(),
         skips_unchanged_files: unchanged.unwrap_or(false),
+        trusts_log: changed.unwrap_or(true),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
         compresses_on_server,
         primary,
+        synchronous,
+        alarm,
     })
 }
 

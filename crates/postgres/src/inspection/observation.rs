@@ -144,7 +144,7 @@ pub(super) async fn one(client: &Client, query: &str) -> Result<Row> {
     client.query_one(query, &[]).await.map_err(|error| Error::from_driver("inspect server", error))
 }
 
-async fn many(client: &Client, query: &str) -> Result<Vec<Row>> {
+pub(super) async fn many(client: &Client, query: &str) -> Result<Vec<Row>> {
     client.query(query, &[]).await.map_err(|error| Error::from_driver("inspect server", error))
 }
 

@@ -72,6 +72,7 @@ impl Site {
             skips_unchanged_files: false,
             server_compression: Default::default(),
             primary: None,
+            trusts_log: false,
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
         backup(self.repository.clone(), &request, Arc::new(Silent), cancel).await.unwrap().point

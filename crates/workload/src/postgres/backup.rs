@@ -3,6 +3,7 @@
 //! Observe (server, data directory, what is stored already) → refuse or go on → read and store → stop the backup → make
 //! sure that its WAL is stored → write the point. Until the last step there is nothing that looks like a backup.
 
+mod changes;
 mod observe;
 mod previous;
 mod reading;
@@ -12,7 +13,6 @@ mod stream;
 
 use crate::postgres::BackupError;
 use crate::postgres::appearance::{Album, Seen};
-use crate::postgres::capture::Captured;
 use crate::postgres::details::{DETAILS_VERSION, PostgresDetails, TablespaceDetails};
 use crate::postgres::lock::WorkloadLock;
 use crate::postgres::wal::Spool;
@@ -22,7 +22,7 @@ use lifeboat_postgres::connection::Target;
 pub use lifeboat_postgres::replication::ServerCompression;
 use lifeboat_repository::{Point, PointId, Progress, Repository, WriteSession};
 use observe::Observed;
-use reading::Reading;
+use reading::{Read, Reading};
 use remote::Copied;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,8 @@ pub struct BackupRequest {
     pub wal_time_limit: Duration,
     /// Don't read files that look as they did at the parent point. See `appearance`.
     pub skips_unchanged_files: bool,
+    /// Ask the log what changed since the parent point, and read that. See `backup/changes.rs`.
+    pub trusts_log: bool,
     /// What the server does with the files that it sends.
     pub server_compression: ServerCompression,
     /// Whose standby it is.
@@ -157,7 +159,7 @@ pub async fn backup(
     notes.extend(repository.bring_up_to_date().await);
     progress.phase("commit", None);
     let finished_at = jiff::Timestamp::now();
-    let details = details_of(request, &observed, &start, &stop, &read.captured)?;
+    let details = details_of(request, &observed, &start, &stop, &read)?;
     let point = Point {
         id: PointId::new(finished_at)?,
         workload: request.workload.clone(),
@@ -211,7 +213,7 @@ impl Job<'_> {
         };
         let write = Arc::new(WriteSession::begin(Arc::clone(repository), notes).await?);
         let reading = Reading { repository, request, directory, observed: &observed, progress };
-        let read = reading.read(&session, &write, self.cancel.clone()).await?;
+        let read = reading.read(&session, &write, self.cancel.clone(), notes).await?;
         let start = session.started().clone();
         let stop = session.stop().await.map_err(BackupError::server)?;
         Ok((write, Copied { observed, start, stop, read }))
@@ -257,7 +259,7 @@ fn details_of(
     observed: &Observed,
     start: &BackupStart,
     stop: &BackupStop,
-    captured: &Captured,
+    read: &Read,
 ) -> Result<PostgresDetails, BackupError> {
     let facts = &observed.facts;
     // Where the server says it is, when nothing else is known.
@@ -286,8 +288,23 @@ fn details_of(
             .collect(),
         data_dir: data_dir.display().to_string(),
         outside_files: outside.map(|path| path.display().to_string()).collect(),
-        bad_pages: captured.bad_pages.clone(),
+        bad_pages: read.captured.bad_pages.clone(),
+        read_whole_at: read_whole_at(observed, read, start.started_at)?,
     })
+}
+
+/// When every page was last read: now, or when it was before the parent.
+fn read_whole_at(
+    observed: &Observed,
+    read: &Read,
+    now: jiff::Timestamp,
+) -> Result<Option<jiff::Timestamp>, BackupError> {
+    match &observed.previous {
+        Some(parent) if !read.is_whole => {
+            Ok(Some(PostgresDetails::of(parent)?.read_whole_at.unwrap_or(parent.started_at)))
+        }
+        _ => Ok(Some(now)),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

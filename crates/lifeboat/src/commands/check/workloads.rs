@@ -1,13 +1,14 @@
 //! Can this workload be backed up, does its log arrive, and could it be brought back?
 
 use super::{Finding, sending};
+use crate::commands::wal::slot_of;
 use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, human};
 use crate::rooms;
 use lifeboat_postgres::cluster::Programs;
 use lifeboat_postgres::control::{self, ControlFile};
-use lifeboat_postgres::inspection::{self, Means, ServerFacts, Severity};
+use lifeboat_postgres::inspection::{self, Means, ServerFacts, Severity, synchronous};
 use lifeboat_recovery::{Target, observe, windows};
 use lifeboat_repository::{Repository, Silent};
 use lifeboat_workload::postgres::PostgresDetails;
@@ -46,6 +47,7 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
     if workload.primary.is_some() {
         findings.push(sending::primary(&subject, workload, &facts).await);
     }
+    findings.extend(commits(&subject, workload, name).await);
     findings.push(programs(&subject, workload, &facts));
     match rooms::open_repository(config, &workload.locations, output).await {
         Ok(repository) => {
@@ -99,6 +101,35 @@ fn judge(subject: &str, facts: &ServerFacts, control: Option<Option<&ControlFile
         }
     }));
     findings
+}
+
+/// Do commits wait for our receiver, and is it there? Asked whether it is meant or happens: a receiver that is named and gone
+/// blocks every commit, and only another process than the receiver can tell.
+async fn commits(subject: &str, workload: &WorkloadConfig, name: &str) -> Vec<Finding> {
+    let subject = format!("{subject} commits");
+    let slot = slot_of(name, workload);
+    let is_meant = workload.synchronous.is_some();
+    let patience = workload.synchronous.clone().unwrap_or_default().patience;
+    let seen = async {
+        let client = rooms::server(workload)?.connect().await?;
+        Ok::<_, Failure>(synchronous::observe(&client, &slot).await?)
+    };
+    let facts = match seen.await {
+        Ok(facts) => facts,
+        Err(failure) => return vec![Finding::new(subject, Err(failure))],
+    };
+    let troubles = synchronous::troubles(&facts, &slot, is_meant, patience);
+    if troubles.is_empty() && is_meant {
+        let state = facts.receivers.iter().find(|receiver| receiver.name.eq_ignore_ascii_case(&slot));
+        let state = state.map_or("", |receiver| receiver.sync_state.as_str());
+        return vec![Finding::new(subject, Ok(format!("they wait for {slot}, which is connected ({state})")))];
+    }
+    let finding = |trouble: synchronous::Trouble| {
+        let hint = trouble.hint(&slot).replace("WORKLOAD", name);
+        let failure = Failure::new(FailureKind::CheckFailed, trouble.what(&slot)).with_hint(hint);
+        Finding::new(subject.clone(), Err(failure))
+    };
+    troubles.into_iter().map(finding).collect()
 }
 
 /// Without the programs a backup works and a rehearsal doesn't.

@@ -4,7 +4,7 @@
 //! nothing.
 
 use super::observe::Observed;
-use super::{BackupRequest, cancelled, now_ns};
+use super::{BackupRequest, cancelled, changes, now_ns};
 use crate::postgres::appearance::{Album, Seen};
 use crate::postgres::assemble::{Assembled, assemble};
 use crate::postgres::baseline::Baseline;
@@ -12,6 +12,7 @@ use crate::postgres::capture::{Capture, Captured};
 use crate::postgres::page_check::PageChecker;
 use crate::postgres::restore::CONTROL_FILE;
 use crate::postgres::scan::{Found, Scan, scan};
+use crate::postgres::suspects::Suspects;
 use crate::postgres::throttle::Throttle;
 use crate::postgres::{BLOCK_BYTES, BackupError, PostgresDetails};
 use lifeboat_postgres::backup_session::BackupSession;
@@ -42,6 +43,8 @@ pub(super) struct Read {
     pub(super) assembled: Assembled,
     pub(super) looked_at_ns: i64,
     pub(super) seen: BTreeMap<String, Seen>,
+    /// Every page was read, as far as files were.
+    pub(super) is_whole: bool,
 }
 
 impl Reading<'_> {
@@ -52,7 +55,9 @@ impl Reading<'_> {
         session: &BackupSession,
         write: &Arc<WriteSession>,
         cancel: watch::Receiver<bool>,
+        notes: &mut Vec<String>,
     ) -> Result<Read, BackupError> {
+        let suspects = self.suspects(session, notes).await?;
         let baseline = match &self.observed.previous {
             Some(point) => {
                 let reader = Arc::new(ChunkReader::open(self.repository.clone()).await?);
@@ -60,12 +65,11 @@ impl Reading<'_> {
             }
             None => None,
         };
-        let previous = self.observed.previous.as_ref().filter(|_| self.request.skips_unchanged_files);
+        // When the log can't be trusted, nothing is: then every file is read.
+        let skips = self.request.skips_unchanged_files && (suspects.is_some() || !self.request.trusts_log);
+        let previous = self.observed.previous.as_ref().filter(|_| skips);
         let album = previous.and_then(|point| Album::load(&self.request.state_dir, &self.request.workload, &point.id));
-        let damaged = match previous {
-            Some(point) => PostgresDetails::of(point)?.bad_pages.into_iter().map(|page| page.path).collect(),
-            None => BTreeSet::new(),
-        };
+        let damaged = self.damaged()?;
         let stop = Arc::new(AtomicBool::new(false));
         let work = Work {
             repository: self.repository.clone(),
@@ -79,6 +83,7 @@ impl Reading<'_> {
             baseline,
             album,
             damaged,
+            suspects,
             write: write.clone(),
             progress: self.progress.clone(),
             stop: stop.clone(),
@@ -104,6 +109,35 @@ impl Reading<'_> {
             }
         }
     }
+
+    /// What may have changed, when the log is asked and can tell.
+    async fn suspects(
+        &self,
+        session: &BackupSession,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Suspects>, BackupError> {
+        let parent = self.observed.previous.as_ref().filter(|_| self.request.trusts_log);
+        let Some(parent) = parent else { return Ok(None) };
+        self.progress.phase("ask the log what changed", None);
+        let (request, directory, observed) = (self.request, self.directory, self.observed);
+        match changes::observe(self.repository, request, directory, observed, parent, session.started()).await {
+            Ok(changed) => {
+                tracing::debug!(pages = changed.pages(), "the log tells what changed");
+                let blocks_per_file = self.observed.control.blocks_per_relation_segment;
+                Ok(Some(Suspects { changed, blocks_per_file, damaged: self.damaged()? }))
+            }
+            Err(reason) => {
+                notes.push(format!("every page is read: {reason}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Files with damaged pages at the parent point.
+    fn damaged(&self) -> Result<BTreeSet<String>, BackupError> {
+        let Some(point) = &self.observed.previous else { return Ok(BTreeSet::new()) };
+        Ok(PostgresDetails::of(point)?.bad_pages.into_iter().map(|page| page.path).collect())
+    }
 }
 
 /// The part that runs on threads of its own.
@@ -118,6 +152,8 @@ struct Work {
     album: Option<Album>,
     /// Files with damaged pages at the parent point.
     damaged: BTreeSet<String>,
+    /// What may have changed, when the log could tell.
+    suspects: Option<Suspects>,
     write: Arc<WriteSession>,
     progress: Arc<dyn Progress>,
     stop: Arc<AtomicBool>,
@@ -141,6 +177,7 @@ impl Work {
         let capture = Capture {
             files: &files,
             baseline: self.baseline.as_ref(),
+            suspects: self.suspects.as_ref(),
             session: &self.write,
             repository: &self.repository,
             checker: self.checker,
@@ -178,7 +215,7 @@ impl Work {
         listed.insert(place, (&control, Some(control_extents)));
         let assembled = assemble(&mut writer, listed.into_iter())?;
         captured.bytes_new += writer.finish()?;
-        Ok(Read { captured, assembled, looked_at_ns, seen })
+        Ok(Read { captured, assembled, looked_at_ns, seen, is_whole: self.suspects.is_none() })
     }
 
     /// Files that look as they did at the parent point, with where their bytes are. One with pages that were damaged then

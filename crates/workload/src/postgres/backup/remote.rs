@@ -186,6 +186,7 @@ impl Remote {
             let capture = Capture {
                 files: &[],
                 baseline: baseline.as_ref(),
+                suspects: None,
                 session: &write,
                 repository: &repository,
                 checker,
@@ -347,5 +348,5 @@ fn store_tree(
     listed.insert(place, (&control, Some(control_extents)));
     let assembled = assemble(&mut writer, listed.into_iter())?;
     captured.bytes_new += writer.finish()?;
-    Ok(Read { captured, assembled, looked_at_ns, seen: BTreeMap::new() })
+    Ok(Read { captured, assembled, looked_at_ns, seen: BTreeMap::new(), is_whole: true })
 }

@@ -333,12 +333,25 @@ pub enum WalCommand {
         from: Option<String>,
     },
     /// Stream the log of a workload until told to stop
+    ///
+    /// With --sync and its name (`slot`, lifeboat_WORKLOAD by default) in synchronous_standby_names, a commit returns
+    /// when it is durable where `synchronous` says, and nothing that was acknowledged can be lost. An alarm is raised when
+    /// commits wait for longer than its `patience`.
+    #[command(after_help = "Examples:\n  lifeboat wal receive shop               about a second behind\n  \
+        lifeboat wal receive shop --sync        nothing acknowledged is ever lost\n  \
+        lifeboat wal receive shop --ship-only   bring home what a lost receiver's spool holds, and end")]
     Receive {
         /// Whose log
         workload: String,
+        /// Commits wait for this receiver: store at once, acknowledge only what is durable
+        #[arg(long)]
+        sync: bool,
         /// Go on past WAL that the server no longer has; a new backup must follow
         #[arg(long)]
         accept_gap: bool,
+        /// Send what the spool holds to the locations, without a server, and end
+        #[arg(long, conflicts_with_all = ["sync", "accept_gap"])]
+        ship_only: bool,
     },
 }
 

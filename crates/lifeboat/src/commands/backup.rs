@@ -10,7 +10,7 @@ use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, rooms};
 use lifeboat_repository::Point;
 use lifeboat_workload::postgres::PostgresDetails;
-use lifeboat_workload::postgres::backup::{BackupOutcome, BackupRequest, BackupType, backup};
+use lifeboat_workload::postgres::backup::{BackupOutcome, BackupRequest, BackupType, ServerCompression, backup};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -98,6 +98,12 @@ async fn back_up_one(
         spool: rooms::spool(config, name)?,
         wal_time_limit: WAL_TIME_LIMIT,
         skips_unchanged_files: workload.skips_unchanged_files,
+        server_compression: match workload.compresses_on_server {
+            true => ServerCompression::Zstd,
+            false => ServerCompression::None,
+        },
+        primary: rooms::primary(workload)?,
+        trusts_log: workload.trusts_log,
     };
     let repository = rooms::open_repository(config, &workload.locations, output).await?;
     let progress = progress::for_rooms(output, name);

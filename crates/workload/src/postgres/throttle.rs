@@ -29,16 +29,18 @@ impl Throttle {
 
     /// Waits until `bytes` more may be read.
     pub fn take(&self, bytes: u64) {
-        let Some(rate) = self.bytes_per_second else { return };
+        std::thread::sleep(self.delay(bytes));
+    }
+
+    /// How long to wait before `bytes` more are read, for who may not sleep here.
+    pub fn delay(&self, bytes: u64) -> Duration {
+        let Some(rate) = self.bytes_per_second else { return Duration::ZERO };
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        let wait = {
-            let mut earned_at = self.earned_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            // Time that nobody used is not saved up: a pause must not be followed by a burst.
-            let start = (*earned_at).max(now);
-            *earned_at = start + cost;
-            start - now
-        };
-        std::thread::sleep(wait);
+        let mut earned_at = self.earned_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // Time that nobody used is not saved up: a pause must not be followed by a burst.
+        let start = (*earned_at).max(now);
+        *earned_at = start + cost;
+        start - now
     }
 }

@@ -4,6 +4,7 @@
 //! the command goes through all of it: somebody who mends one thing wants to know of the next.
 
 mod locations;
+mod sending;
 mod workloads;
 
 use super::{find_named, load_config};

@@ -51,6 +51,12 @@ impl Contents {
         Ok(())
     }
 
+    /// The same without one table.
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     /// Number of tables.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -58,9 +64,10 @@ impl Contents {
 }
 
 /// Every page and every index, as far as the version's programs are installed. The cluster is stopped and started.
-pub fn must_be_sound(copy: &mut TestCluster) -> Result<()> {
+pub async fn must_be_sound(copy: &mut TestCluster) -> Result<()> {
     let has = |copy: &TestCluster, program: &str| copy.programs().join(program).is_file();
-    if has(copy, "pg_checksums") {
+    let has_checksums = copy.sql("show data_checksums").await?.as_deref() == Some("on");
+    if has_checksums && has(copy, "pg_checksums") {
         copy.stop(Shutdown::Fast)?;
         let mut command = copy.command("pg_checksums");
         let output = command.arg("--check").arg("-D").arg(copy.data_dir()).output()?;

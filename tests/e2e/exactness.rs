@@ -66,7 +66,7 @@ async fn exact(major: u16, times: usize, positions: usize) -> Result<()> {
         after += must_not;
         must_balance(&copy).await?;
         if number == 0 {
-            must_be_sound(&mut copy)?;
+            must_be_sound(&mut copy).await?;
         }
     }
     ensure!(before > 0 && after > 0, "nothing was put to the test: {before} before, {after} after");

@@ -39,7 +39,7 @@ async fn over_the_same_cluster_only_what_differs_is_written() -> Result<()> {
     ensure!(!world.cluster.data_dir().join(&stray).exists(), "the file of a table that the point doesn't have stayed");
     start_to_the_end(&mut world.cluster).await?;
     Contents::of(&world.cluster).await?.must_be(&expected)?;
-    must_be_sound(&mut world.cluster)?;
+    must_be_sound(&mut world.cluster).await?;
 
     // Once more: now nearly all is right.
     world.cluster.stop(Shutdown::Fast)?;

@@ -8,15 +8,20 @@
 //! Random choices print their seed; `LIFEBOAT_SEED` repeats them. Tests named `long_…` are whole where their
 //! siblings are a sample: `cargo nextest run --profile all`.
 
+mod changes;
 mod contents;
 mod exactness;
 mod existing;
+mod lagging;
 mod ledger;
+mod lies;
 mod load;
 mod page;
 mod program;
 mod random;
 mod relations;
+mod remote;
+mod rpo_zero;
 mod segments;
 mod skipping;
 mod standby;

@@ -17,7 +17,7 @@ async fn same_at_point(world: &World, point: &Value) -> Result<TestCluster> {
     let id = point["point"].as_str().context("id of the point")?;
     let mut copy = world.restore(&["--immediate", "--point", id]).await?;
     Contents::of(&copy).await?.must_be(&expected)?;
-    must_be_sound(&mut copy)?;
+    must_be_sound(&mut copy).await?;
     Ok(copy)
 }
 
@@ -126,7 +126,7 @@ async fn unlogged_tables_come_back_empty_and_usable() -> Result<()> {
     let counted = copy.sql("insert into u (b) values ('new'); select count(*)::text from u").await?;
     ensure!(counted.as_deref() == Some("1"), "an unlogged table has {counted:?} rows");
     ensure!(copy.sql("select x::text from kept").await?.as_deref() == Some("1"), "the logged table is gone");
-    must_be_sound(&mut copy)
+    must_be_sound(&mut copy).await
 }
 
 async fn many_tables(count: usize) -> Result<()> {
@@ -214,5 +214,5 @@ async fn relations_come_and_go_during_the_backup() -> Result<()> {
     world.archive_all().await?;
     let mut copy = world.restore(&[]).await?;
     Contents::of(&copy).await?.must_be(&expected)?;
-    must_be_sound(&mut copy)
+    must_be_sound(&mut copy).await
 }

@@ -50,7 +50,7 @@ async fn what_looks_unchanged_is_left_out_and_whatever_was_done_is_noticed() -> 
     let expected = Contents::of(&world.cluster).await?;
     let mut copy = world.restore(&["--immediate"]).await?;
     Contents::of(&copy).await?.must_be(&expected)?;
-    must_be_sound(&mut copy)?;
+    must_be_sound(&mut copy).await?;
     drop(copy);
     ensure!(bytes_read(&second)? < bytes_read(&full)?, "{second}");
 

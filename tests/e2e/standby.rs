@@ -41,7 +41,7 @@ async fn from_a_standby(major: u16) -> Result<()> {
     let lsn = random.between(*earliest, ledger.last().lsn);
     let mut copy = world.restore(&["--lsn", &lsn_text(lsn), "--exclusive"]).await?;
     ledger.judge(&copy, Moment::Lsn(lsn)).await?;
-    must_be_sound(&mut copy)?;
+    must_be_sound(&mut copy).await?;
     drop(copy);
     let copy = world.restore(&[]).await?;
     ledger.judge(&copy, Moment::End).await?;

@@ -48,7 +48,7 @@ async fn killed_with_its_receiver(major: u16) -> Result<()> {
         .partition(|entry| entry.acknowledged.is_some_and(|known| known.at < killed - LOSS_MICROSECONDS));
     let (must, _) = Ledger { entries: old }.judge(&copy, Moment::End).await?;
     ensure!(must > 100 && !young.is_empty(), "nothing was put to the test: {must} old, {} young", young.len());
-    must_be_sound(&mut copy)
+    must_be_sound(&mut copy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

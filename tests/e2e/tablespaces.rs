@@ -54,7 +54,7 @@ async fn a_table_moved_between_tablespaces_and_mapped_elsewhere() -> Result<()> 
     let ask = "select pg_tablespace_location(oid) from pg_tablespace where spcname = 'slow'";
     let place = copy.sql(ask).await?.context("location")?;
     ensure!(place == world.path("slow-first").display().to_string(), "the copy's tablespace is {place}");
-    must_be_sound(&mut copy)?;
+    must_be_sound(&mut copy).await?;
     copy.sql("update t set md5 = 'written in the copy'").await?;
     drop(copy);
     Contents::of(&world.cluster).await?.must_be(&expected)?;

@@ -70,5 +70,5 @@ async fn a_torn_page_is_no_damage_and_comes_back_whole() -> Result<()> {
     world.archive_all().await?;
     let mut copy = world.restore(&[]).await?;
     Contents::of(&copy).await?.must_be(&expected)?;
-    must_be_sound(&mut copy)
+    must_be_sound(&mut copy).await
 }

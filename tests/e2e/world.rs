@@ -37,6 +37,8 @@ pub struct Plan {
     workload: String,
     archives: bool,
     locations: Vec<&'static str>,
+    /// Lines of the workload that name places below the world's root.
+    placed: Vec<fn(&str) -> String>,
 }
 
 /// A cluster under protection.
@@ -53,7 +55,7 @@ impl Plan {
         // Sample more often than once a minute, so that a failed push is tried again soon.
         let builder =
             TestCluster::builder(major).setting("max_wal_senders", 8).setting("wal_retrieve_retry_interval", "200ms");
-        Self { builder, workload: String::new(), archives: true, locations: vec!["local"] }
+        Self { builder, workload: String::new(), archives: true, locations: vec!["local"], placed: Vec::new() }
     }
 
     pub fn cluster(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
@@ -65,6 +67,18 @@ impl Plan {
     pub fn workload(mut self, line: &str) -> Self {
         self.workload.push_str(line);
         self.workload.push('\n');
+        self
+    }
+
+    /// The same for a line that names a place of this world, whose root it is given.
+    pub fn workload_in(mut self, line: fn(&str) -> String) -> Self {
+        self.placed.push(line);
+        self
+    }
+
+    /// One more location, beside `local`.
+    pub fn location(mut self, name: &'static str) -> Self {
+        self.locations.push(name);
         self
     }
 
@@ -92,7 +106,11 @@ impl Plan {
         }
         let mut cluster = builder.create()?;
         write_private(account, &root.join("passphrase"), "correct horse battery staple\n")?;
-        let configuration = configuration(root, &cluster, &self.workload, &self.locations);
+        let mut lines = self.workload;
+        for line in &self.placed {
+            lines.push_str(&format!("{}\n", line(&root.display().to_string())));
+        }
+        let configuration = configuration(root, &cluster, &lines, &self.locations);
         write_private(account, &root.join("lifeboat.toml"), &configuration)?;
         cluster.start()?;
         let world = World { cluster, directory };
@@ -142,6 +160,11 @@ impl World {
         fs::set_permissions(&path, Permissions::from_mode(0o700))?;
         own(self.cluster.account(), &path)?;
         Ok(path)
+    }
+
+    /// The same world, protecting another cluster.
+    pub fn with_cluster(self, cluster: TestCluster) -> Self {
+        Self { cluster, ..self }
     }
 
     /// The program, ready to be run with more arguments.

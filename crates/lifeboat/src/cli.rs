@@ -166,6 +166,16 @@ pub struct BackupArguments {
     /// What to compare with
     #[arg(long = "type", value_name = "TYPE", default_value = "incr")]
     pub kind: BackupKind,
+    /// Read at most so much a second, such as 100MB [default: `max_rate` of the workload]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub max_rate: Option<u64>,
+    /// Outside the workload's `window`, wait until it opens; without this the backup is refused
+    #[arg(long)]
+    pub wait_for_window: bool,
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    crate::config::parse_rate(text).ok_or_else(|| format!("expected {}", crate::config::RATE_EXPECTED))
 }
 
 /// What a backup compares with. Each brings back everything by itself: points have no chains.
@@ -335,12 +345,25 @@ pub enum WalCommand {
         from: Option<String>,
     },
     /// Stream the log of a workload until told to stop
+    ///
+    /// With --sync and its name (`slot`, lifeboat_WORKLOAD by default) in synchronous_standby_names, a commit returns
+    /// when it is durable where `synchronous` says, and nothing that was acknowledged can be lost. An alarm is raised when
+    /// commits wait for longer than its `patience`.
+    #[command(after_help = "Examples:\n  lifeboat wal receive shop               about a second behind\n  \
+        lifeboat wal receive shop --sync        nothing acknowledged is ever lost\n  \
+        lifeboat wal receive shop --ship-only   bring home what a lost receiver's spool holds, and end")]
     Receive {
         /// Whose log
         workload: String,
+        /// Commits wait for this receiver: store at once, acknowledge only what is durable
+        #[arg(long)]
+        sync: bool,
         /// Go on past WAL that the server no longer has; a new backup must follow
         #[arg(long)]
         accept_gap: bool,
+        /// Send what the spool holds to the locations, without a server, and end
+        #[arg(long, conflicts_with_all = ["sync", "accept_gap"])]
+        ship_only: bool,
     },
 }
 

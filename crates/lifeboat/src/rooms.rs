@@ -1,13 +1,13 @@
 //! From the configuration to the rooms: which repository, which server, which directories of this machine.
 
-use crate::config::{Config, Credentials, LocationConfig, WorkloadConfig};
+use crate::config::{Config, Credentials, Fallback, LocationConfig, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::removable;
 use lifeboat_location as location;
 use lifeboat_postgres::connection::{Secret as ServerSecret, Target as ServerTarget};
 use lifeboat_repository::{Passphrase, Replica, Repository};
-use lifeboat_workload::postgres::wal::Spool;
+use lifeboat_workload::postgres::{self, backup::Primary, wal::Spool};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +60,10 @@ pub fn replicas(config: &Config, names: &[String]) -> Result<Vec<Replica>, Failu
         let settings = location_settings(super::commands::find_named("location", name, &config.locations)?)?;
         let location =
             location::open(&settings).map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
+        let location = match config.locations[name].max_rate_bytes_per_second {
+            Some(rate) => Arc::new(location::Paced::new(location, rate)),
+            None => location,
+        };
         replicas.push(Replica { name: name.clone(), location });
     }
     Ok(replicas)
@@ -100,11 +104,28 @@ pub fn all_locations(config: &Config) -> Vec<String> {
 
 /// How to reach the server of a workload.
 pub fn server(workload: &WorkloadConfig) -> Result<ServerTarget, Failure> {
+    target(workload, &workload.connection)
+}
+
+/// The primary of a workload that is a standby.
+pub fn primary(workload: &WorkloadConfig) -> Result<Option<Primary>, Failure> {
+    let Some(config) = &workload.primary else { return Ok(None) };
+    Ok(Some(Primary {
+        connection: target(workload, &config.connection)?,
+        max_lag: config.standby_max_lag,
+        fallback: match config.fallback {
+            Fallback::Fail => postgres::backup::Fallback::Fail,
+            Fallback::Primary => postgres::backup::Fallback::Primary,
+        },
+    }))
+}
+
+fn target(workload: &WorkloadConfig, connection: &str) -> Result<ServerTarget, Failure> {
     let secret = match &workload.password {
         Some(source) => ServerSecret::Password(source.resolve()?.expose().to_owned()),
         None => ServerSecret::None,
     };
-    ServerTarget::parse(&workload.connection, &secret).map_err(Failure::from)
+    ServerTarget::parse(connection, &secret).map_err(Failure::from)
 }
 
 /// Where this machine keeps locks, marks and what is on its way. Deleting it loses nothing but time.

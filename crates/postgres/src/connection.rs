@@ -91,6 +91,12 @@ impl Target {
         self
     }
 
+    /// The same, known to the server by this name: `application_name` of its views and of `synchronous_standby_names`.
+    pub fn with_application_name(mut self, name: &str) -> Self {
+        self.config.application_name(name);
+        self
+    }
+
     fn read_password(&mut self, path: &Path) -> Result<()> {
         let action = || format!("read {}", path.display());
         let unreadable = |error| Error::new(ErrorKind::Invalid, action(), "it can't be read").with_source(error);

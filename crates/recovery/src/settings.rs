@@ -77,8 +77,8 @@ const CLEARED: [(&str, &str); 5] = [
 
 /// All that is written, in order.
 ///
-/// `archives` leaves archiving as it was: for a cluster that takes the place of the original. A copy beside the
-/// original must not: it would push its log into the original's archive.
+/// `archives` leaves archiving as it was, and who synchronous commits wait for: for a cluster that takes the place of the
+/// original. A copy beside the original must not: it would push its log into the original's archive.
 pub fn recovery_settings(
     restore_command: &str,
     stop: &Stop,
@@ -89,6 +89,8 @@ pub fn recovery_settings(
     let mut settings: Vec<Setting> = CLEARED.iter().map(|(name, value)| Setting::new(name, *value)).collect();
     if !archives {
         settings.push(Setting::new("archive_mode", "off"));
+        // Nobody receives from the copy: its first commit would wait for ever.
+        settings.push(Setting::new("synchronous_standby_names", ""));
     }
     settings.push(Setting::new("restore_command", restore_command));
     settings.push(Setting::new(
@@ -189,6 +191,7 @@ mod tests {
         primary_slot_name = ''
         recovery_min_apply_delay = '0'
         archive_mode = 'off'
+        synchronous_standby_names = ''
         restore_command = 'fetch ''%f'' "%p"'
         recovery_target_timeline = '3'
         recovery_target_inclusive = 'on'
@@ -217,7 +220,8 @@ mod tests {
             assert!(settings.contains(&Setting::new("recovery_target_inclusive", inclusive)), "{name}");
             let empty = settings.iter().filter(|s| TARGETS.contains(&s.name.as_str()) && s.value.is_empty());
             assert_eq!(empty.count(), TARGETS.len() - 1);
-            assert!(!settings.iter().any(|setting| setting.name == "archive_mode"));
+            let kept = ["archive_mode", "synchronous_standby_names"];
+            assert!(!settings.iter().any(|setting| kept.contains(&setting.name.as_str())));
         }
         let latest = recovery_settings("c", &Stop::EndOfLog, TimelineSetting::Current, Action::Promote, true);
         assert_eq!(latest.iter().filter(|s| TARGETS.contains(&s.name.as_str())).count(), TARGETS.len());

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
+use crate::part;
 use crate::patience::{ask_all, within};
 use crate::removal::Covered;
 use futures::StreamExt;
@@ -65,11 +66,23 @@ fn difference(from: &Listing, to: &Listing, lacks: &Covered, leaves: &Covered) -
     let missing = |prefix: &&str| {
         let of_prefix = from.range(prefix.to_string()..).take_while(|(key, _)| key.starts_with(*prefix));
         of_prefix
-            .filter(|(key, _)| !to.contains_key(*key) && !lacks.has(key) && !leaves.has(key))
+            .filter(|(key, _)| {
+                !to.contains_key(*key)
+                    && !lacks.has(key)
+                    && !leaves.has(key)
+                    && !part::is_needless(key, |start| beginning(from, start))
+                    && !part::is_needless(key, |start| beginning(to, start))
+            })
             .map(|(key, size)| (key.clone(), *size))
             .collect::<Vec<_>>()
     };
     PREFIXES.iter().flat_map(missing).collect()
+}
+
+/// The keys that begin so.
+fn beginning<'a>(listing: &'a Listing, start: &str) -> Vec<&'a str> {
+    let from = listing.range(start.to_owned()..).map(|(key, _)| key.as_str());
+    from.take_while(|key| key.starts_with(start)).collect()
 }
 
 impl Repository {
@@ -191,7 +204,12 @@ async fn copy_one(
     size: u64,
 ) -> std::result::Result<u64, Failure> {
     let limit = repository.limits.time_for(size * COPIES_AT_ONCE as u64);
-    let bytes = within(from, limit, from.location.get(key)).await.map_err(Failure::Source)?;
+    let bytes = match within(from, limit, from.location.get(key)).await {
+        Ok(bytes) => bytes,
+        // A receiver removes a part when something whole takes its place; a copy of it is worth nothing then.
+        Err(error) if part::is_gone(key, &error) => return Ok(0),
+        Err(error) => return Err(Failure::Source(error)),
+    };
     let object = format!("{}/{key}", from.location.address());
     crate::verify::check_copy(repository, key, &bytes)
         .map_err(|error| Failure::Source(Error::corrupt(object, format!("so it is not copied: {error}"))))?;

@@ -49,6 +49,13 @@ impl Extent {
         Self { offset: self.offset + u64::from(length), length: self.length - length, source }
     }
 
+    /// The part of the extent from `from` to `to` in the file. Both lie in the extent, `from` before `to`.
+    pub fn part(&self, from: u64, to: u64) -> Self {
+        let skipped = from.saturating_sub(self.offset) as u32;
+        let rest = if skipped == 0 { *self } else { self.after(skipped) };
+        Self { length: rest.length.min(to.saturating_sub(rest.offset) as u32), ..rest }
+    }
+
     /// Whether `next` goes on where this one ends, in the file and in the chunk: then one extent can be both.
     pub fn continues_into(&self, next: &Self) -> bool {
         self.offset + u64::from(self.length) == next.offset

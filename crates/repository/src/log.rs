@@ -52,7 +52,7 @@ pub struct LogObject {
     pub annex: Vec<u8>,
 }
 
-fn prefix_of(workload: &str, group: &str) -> String {
+pub(crate) fn prefix_of(workload: &str, group: &str) -> String {
     format!("wal/{workload}/{group}")
 }
 
@@ -120,7 +120,7 @@ impl Repository {
     }
 
     /// An object under this name counts only when it can be read: one that was cut short would be the end of the log.
-    async fn compare(&self, replica: &Replica, target: &Target) -> Result<()> {
+    pub(crate) async fn compare(&self, replica: &Replica, target: &Target) -> Result<()> {
         self.get_one(replica, &target.key(), &target.content_id).await.map(|_| ())
     }
 
@@ -202,14 +202,14 @@ impl Repository {
 }
 
 /// A file on its way, by the names it may have.
-struct Target {
+pub(crate) struct Target {
     /// Everything before the id of its content.
-    prefix: String,
-    content_id: String,
+    pub prefix: String,
+    pub content_id: String,
 }
 
 impl Target {
-    fn key(&self) -> String {
+    pub fn key(&self) -> String {
         format!("{}{}", self.prefix, self.content_id)
     }
 

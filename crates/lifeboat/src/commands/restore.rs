@@ -2,7 +2,7 @@
 
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, RestoreArguments};
-use crate::config::{Config, UnknownKeys};
+use crate::config::{Config, SynchronousConfig, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::target;
@@ -14,8 +14,9 @@ use lifeboat_recovery::{
     Action, Destination, Observed, RestoreCommand, RestoreDone, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply,
     observe, owner_when_root, plan, steps,
 };
-use lifeboat_repository::{ChunkReader, Point, PointId};
+use lifeboat_repository::{ChunkReader, Point, PointId, Repository};
 use lifeboat_workload::postgres::PostgresDetails;
+use lifeboat_workload::postgres::wal::ship;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,7 @@ async fn bring_back(
     let to = absolute(&arguments.to)?;
     let locations = wal::locations(config, workload, arguments.from.as_deref());
     let repository = rooms::open_repository(config, &locations, output).await?;
+    bring_home(config, workload, &repository, output).await?;
     let progress = progress::for_rooms(output, workload);
     let Observed { known, points, unread, notes } = observe(&repository, workload, &wanted.target, &*progress).await?;
     notes.iter().for_each(|note| output.warn(note));
@@ -98,7 +100,31 @@ async fn bring_back(
     progress.finish();
     let done = done?;
     done.notes.iter().for_each(|note| output.warn(note));
-    tell(&done, &plan, point, arguments, &to, output)
+    let settings = &config.workloads[workload];
+    let receiver = settings.synchronous.as_ref().map(|_| wal::slot_of(workload, settings));
+    tell(&done, &plan, point, arguments, &to, receiver, output)
+}
+
+/// What a receiver on this machine acknowledged and no location has yet. Lost with it would be what somebody was promised.
+async fn bring_home(config: &Config, name: &str, repository: &Arc<Repository>, output: &Output) -> Result<(), Failure> {
+    let workload = &config.workloads[name];
+    let Some(spool) = workload.synchronous.as_ref().and_then(SynchronousConfig::spool) else { return Ok(()) };
+    if !spool.is_dir() {
+        output.warn(&format!(
+            "the spool {} is not on this machine: what it holds and no location has is not brought back; run \
+             `lifeboat wal receive {name} --ship-only` where it is",
+            spool.display()
+        ));
+        return Ok(());
+    }
+    let shipped = ship(repository, name, spool).await.map_err(|error| {
+        let hint = "what it holds was acknowledged; to restore without it, take `synchronous` out of the configuration";
+        Failure::from(error).while_doing(format!("bring home the spool {}", spool.display())).with_hint(hint)
+    })?;
+    if let Some((timeline, end)) = shipped.end {
+        output.hint(&format!("the spool {} was shipped: timeline {timeline}, up to {end}", spool.display()));
+    }
+    Ok(())
 }
 
 fn tell(
@@ -107,6 +133,7 @@ fn tell(
     point: &Point,
     arguments: &RestoreArguments,
     to: &Path,
+    receiver: Option<String>,
     output: &Output,
 ) -> Result<(), Failure> {
     if output.is_json() {
@@ -146,6 +173,14 @@ fn tell(
         "start it with `pg_ctl start -D {quoted}`: it replays the log to {} and then {then}",
         plan.target_spoken
     ));
+    if arguments.as_primary
+        && let Some(slot) = receiver
+    {
+        output.hint(&format!(
+            "its commits wait for {slot} if synchronous_standby_names still says so: start `lifeboat wal receive {} --sync`",
+            arguments.workload
+        ));
+    }
     Ok(())
 }
 

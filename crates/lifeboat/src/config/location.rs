@@ -130,6 +130,8 @@ pub struct LocationConfig {
     pub credentials: Credentials,
     /// How long one request may take before it counts as failed.
     pub time_limit: Duration,
+    /// Bytes per second that may be written to it.
+    pub max_rate_bytes_per_second: Option<u64>,
 }
 
 /// Reads one section. `None` when there were problems; they are in the findings.
@@ -170,6 +172,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings) -> Option<Loca
         let message = format!("`media` in {} must be \"disk\" or \"removable\" for a directory", section.name());
         findings.problem(&section.span_of("media"), message);
     }
+    let max_rate = section.rate(findings, "max_rate");
     section.finish(findings);
     if findings.problems.len() > before {
         return None;
@@ -178,7 +181,17 @@ pub(super) fn read(mut section: Section, findings: &mut Findings) -> Option<Loca
     let usual = if url.store() == Store::Directory { Media::Disk } else { Media::Object };
     let media = media.unwrap_or(usual);
     let time_limit = time_limit.unwrap_or(TIME_LIMIT);
-    Some(LocationConfig { url, endpoint, region, media, immutable, removable, credentials, time_limit })
+    Some(LocationConfig {
+        url,
+        endpoint,
+        region,
+        media,
+        immutable,
+        removable,
+        credentials,
+        time_limit,
+        max_rate_bytes_per_second: max_rate,
+    })
 }
 
 fn read_removable(section: &mut Section, findings: &mut Findings, media: Option<Media>) -> RemovableConfig {

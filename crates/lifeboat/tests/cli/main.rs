@@ -4,3 +4,4 @@ mod arguments;
 mod configuration;
 mod program;
 mod prune;
+mod window;

@@ -3,17 +3,22 @@
 //! - [`inspect_segment_start`]: whose segment is this? Enough to refuse a foreign or damaged one.
 //! - [`RecordDecoder`]: the records in a stream of bytes, each checked, and where the valid log ends.
 //! - [`SegmentWalker`]: what each segment holds: commits, times, transactions, restore points.
+//! - [`ChangedBlocks`]: which pages a stretch of the log changed.
 //!
-//! Not here: which pages a record changes, replay, reading files.
+//! Not here: replay, reading files.
 //!
 //! Source: `xlog_internal.h`, `xlogrecord.h`, `xact.h`, `xlogreader.c` of PostgreSQL 14 to 18.
 
+mod block_references;
+mod changed_blocks;
 mod decoder;
 mod facts;
 mod page_header;
 mod record;
 mod transaction;
 
+pub use block_references::{BlockReference, NotUnderstood, RelationLocator};
+pub use changed_blocks::{ChangedBlocks, Distrust};
 pub use decoder::{DecoderSettings, EndOfLog, EndReason, KEPT_BYTES_DEFAULT, Keep, RecordDecoder};
 pub use facts::{SegmentFacts, SegmentWalker, find_commit, segment_facts};
 pub use page_header::{

@@ -10,19 +10,19 @@ use lifeboat_postgres::{Lsn, MajorVersion, SystemId, TimelineId};
 
 const MIB: usize = 1 << 20;
 
-fn settings(keep: Keep) -> DecoderSettings {
+pub fn settings(keep: Keep) -> DecoderSettings {
     DecoderSettings { keep, ..DecoderSettings::new(SegmentSize::new(MIB as u64).unwrap()) }
 }
 
 /// All segments of a version in one piece, and where they begin.
-fn log(version: MajorVersion) -> (Lsn, Vec<u8>) {
+pub fn log(version: MajorVersion) -> (Lsn, Vec<u8>) {
     let segments = segments(version);
     let start = segments[0].0.start_lsn(settings(Keep::Nothing).segment_size).unwrap();
     (start, segments.into_iter().flat_map(|(_, bytes)| bytes).collect())
 }
 
 /// The records of `bytes`, given in pieces of `piece` bytes, and how the log ended.
-fn records(start: Lsn, bytes: &[u8], keep: Keep, piece: usize) -> (Vec<Record>, Option<EndOfLog>) {
+pub fn records(start: Lsn, bytes: &[u8], keep: Keep, piece: usize) -> (Vec<Record>, Option<EndOfLog>) {
     let mut decoder = RecordDecoder::new(settings(keep), start);
     let mut found = Vec::new();
     for mut input in bytes.chunks(piece) {
@@ -42,16 +42,16 @@ fn records(start: Lsn, bytes: &[u8], keep: Keep, piece: usize) -> (Vec<Record>, 
 }
 
 /// One line of `pg_waldump`.
-struct Line {
+pub struct Line {
     total_bytes: u32,
     xid: u32,
     lsn: Lsn,
     previous: Lsn,
     manager: String,
-    description: String,
+    pub description: String,
 }
 
-fn waldump(version: MajorVersion) -> Vec<Line> {
+pub fn waldump(version: MajorVersion) -> Vec<Line> {
     let text = String::from_utf8(decompressed(version, "waldump.txt")).unwrap();
     let line = |line: &str| {
         let after = |mark: &str| line.split_once(mark).unwrap().1.trim_start().to_owned();

@@ -5,8 +5,9 @@
 
 use super::{Damage, IsHome};
 use crate::copy::PREFIXES;
-use crate::receipt;
+use crate::{part, receipt};
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 /// Folders below which the next part of a name is the workload's.
 const OF_WORKLOADS: [&str; 4] = ["points", "receipts", "verifications", "wal"];
@@ -39,6 +40,7 @@ pub(super) fn what_others_have(
             for (other, there) in listings.iter().filter(|(other, _)| other != name) {
                 let missing =
                     there.iter().filter(|key| key.starts_with(prefix) && !here.contains(**key)).filter(is_due);
+                let missing = missing.filter(|key| !part::is_needless(key, |start| beginning(here, start)));
                 let before = absent.len();
                 absent.extend(missing);
                 if absent.len() > before {
@@ -51,6 +53,14 @@ pub(super) fn what_others_have(
             bad.push(Damage { location: name.to_string(), object: first.to_string(), what });
         }
     }
+}
+
+/// The keys that begin so.
+fn beginning<'a>(keys: &BTreeSet<&'a str>, start: &str) -> Vec<&'a str> {
+    keys.range::<str, _>((Bound::Included(start), Bound::Unbounded))
+        .take_while(|key| key.starts_with(start))
+        .copied()
+        .collect()
 }
 
 /// A receipt whose point is not there.

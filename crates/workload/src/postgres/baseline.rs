@@ -1,8 +1,7 @@
 //! What an earlier point says about a file, block by block: where the block is and the fingerprint it had.
 //!
-//! Change is found by content and nothing else: neither times nor positions are trusted (unless the user asked to leave
-//! files unread that look unchanged: see `appearance`). Fingerprints lie in the packs
-//! beside the chunks they belong to, so an unchanged block costs nothing to remember.
+//! Change is found by content and nothing else: neither times nor positions are trusted, unless what is left unread is known
+//! by the log (see `suspects`) or by how files look (see `appearance`). Fingerprints lie in the packs beside the chunks they belong to, so an unchanged block costs nothing to remember.
 
 use crate::postgres::BLOCK_BYTES;
 use lifeboat_repository::{ChunkId, ChunkReader, Extent, Point, Result, Source, TreeEntry, TreeReader};
@@ -82,17 +81,29 @@ impl Baseline {
         Ok(Some(self.handle.block_on(self.reader.extents(entry))?))
     }
 
+    /// How long `path` was; none when it wasn't there as a file.
+    pub fn length(&self, path: &str) -> Option<u64> {
+        self.entries.get(path).filter(|entry| entry.content.is_some()).map(|entry| entry.size)
+    }
+
+    /// Where the bytes of `path` are that lie in `length` bytes from `start` on. The outer extents may reach further.
+    ///
+    /// Call from a thread that may block.
+    pub fn extents(&self, path: &str, start: u64, length: u64) -> Result<Vec<Extent>> {
+        let Some(entry) = self.entries.get(path) else { return Ok(Vec::new()) };
+        let map = self.map_of(entry)?;
+        let first = map.partition_point(|extent| extent.offset + u64::from(extent.length) <= start);
+        Ok(map[first..].iter().take_while(|extent| extent.offset < start + length).copied().collect())
+    }
+
     /// The stored blocks of `path` from `start` (a multiple of the block size) on, at most `length` bytes; fewer when the
     /// file was shorter, none when it wasn't there.
     ///
     /// Call from a thread that may block.
     pub fn blocks(&self, path: &str, start: u64, length: u64) -> Result<Vec<StoredBlock>> {
-        let Some(entry) = self.entries.get(path) else { return Ok(Vec::new()) };
-        let map = self.map_of(entry)?;
-        let first = map.partition_point(|extent| extent.offset + u64::from(extent.length) <= start);
         let mut blocks = Vec::with_capacity((length / BLOCK_BYTES) as usize);
-        for extent in map[first..].iter().take_while(|extent| extent.offset < start + length) {
-            self.push_blocks(extent, start, start + length, &mut blocks)?;
+        for extent in self.extents(path, start, length)? {
+            self.push_blocks(&extent, start, start + length, &mut blocks)?;
         }
         Ok(blocks)
     }

@@ -1,15 +1,21 @@
 //! Reading a data directory into a repository while the database writes to it.
 //!
 //! Files are cut into blocks of 8 KiB. Blocks that changed since the baseline (all of them in a full backup) are gathered
-//! into chunks; the others keep the place they have. Several workers take spans of files, largest files first.
+//! into chunks; the others keep the place they have. Several workers take spans of files, largest files first. Parts that
+//! cannot have changed, as far as the log tells, aren't even read (see `suspects`).
 //!
 //! Pages may be torn and files may grow, shrink or vanish: replay from the start of the backup repairs all of it. What
 //! replay can't repair is a page that was damaged before: its checksum is checked here, and it is reported, not hidden.
 
+mod arriving;
+
+pub use arriving::{Piece, Window};
+
 use crate::postgres::baseline::{Baseline, StoredBlock};
 use crate::postgres::details::BadPage;
 use crate::postgres::scan::{Found, with_path};
-use crate::postgres::throttle::Throttle;
+use crate::postgres::suspects::{Step, Suspects, steps};
+use crate::postgres::throttle::{self, Throttle};
 use crate::postgres::{BLOCK_BYTES, BackupError, page_check::PageChecker};
 use lifeboat_postgres::layout::FileKind;
 use lifeboat_repository::{
@@ -31,6 +37,8 @@ pub struct Capture<'a> {
     pub files: &'a [&'a Found],
     /// What to compare with; `None` is a full backup.
     pub baseline: Option<&'a Baseline>,
+    /// What may have changed since the baseline; `None`: anything.
+    pub suspects: Option<&'a Suspects>,
     /// The session that is written to.
     pub session: &'a WriteSession,
     /// Gives fingerprints.
@@ -177,41 +185,72 @@ impl Worker<'_> {
     fn read_file(&mut self, number: u32, unit: &Unit) -> Result<(), BackupError> {
         let found = self.capture.files[number as usize];
         let length = unit.length.min(found.size - unit.start);
-        let file = match File::open(&found.absolute) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        let (start, end) = (unit.start, unit.start + length);
+        let mut file = None;
+        for step in self.steps(found, start, end)? {
+            let (from, to) = match step {
+                Step::Keep(extent) => {
+                    self.extent(number, extent);
+                    self.capture.progress.advance(extent.length.into());
+                    continue;
+                }
+                Step::Read { from, to } => (from, to),
+            };
+            if file.is_none() {
+                file = open(found)?;
+            }
+            let Some(file) = &file else {
                 self.result.vanished.push(number);
-                self.capture.progress.advance(length);
+                self.capture.progress.advance(end - from);
                 return Ok(());
-            }
-            Err(error) => return Err(BackupError::read(with_path(error, &found.absolute))),
-        };
-        let stored = match self.capture.baseline {
-            Some(baseline) => baseline.blocks(&found.path, unit.start, length)?,
-            None => Vec::new(),
-        };
-        let (mut at, end) = (unit.start, unit.start + length);
-        while at < end {
-            let want = ((end - at) as usize).min(WINDOW_BYTES);
-            self.capture.throttle.take(want as u64);
-            let got = read_full(&file, &mut self.buffer[..want], at)
-                .map_err(|e| BackupError::read(with_path(e, &found.absolute)))?;
-            if got == 0 {
+            };
+            if !self.read_range(number, file, from, to)? {
                 // The file became shorter: what is gone, replay doesn't need.
-                self.capture.progress.advance(end - at);
-                break;
-            }
-            self.check_pages(found, &file, at, got);
-            let first = ((at - unit.start) / BLOCK_BYTES) as usize;
-            self.store_window(number, at, got, stored.get(first..).unwrap_or_default())?;
-            self.result.bytes_read += got as u64;
-            self.capture.progress.advance(if got < want { end - at } else { got as u64 });
-            at += got as u64;
-            if got < want {
-                break;
+                self.capture.progress.advance(end - to);
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// What to do with a part of a file: without knowledge of changes, read it.
+    fn steps(&self, found: &Found, start: u64, end: u64) -> Result<Vec<Step>, BackupError> {
+        let all = vec![Step::Read { from: start, to: end }];
+        let (Some(baseline), Some(suspects)) = (self.capture.baseline, self.capture.suspects) else { return Ok(all) };
+        let Some(ranges) = baseline.length(&found.path).and_then(|stored| suspects.of(found, stored)) else {
+            return Ok(all);
+        };
+        let stored = baseline.extents(&found.path, start, end - start)?;
+        Ok(steps(start..end, &stored, &ranges, |extent| self.is_known(&extent.source)))
+    }
+
+    /// Reads and stores a part of a file. False when the file ended before the part did.
+    fn read_range(&mut self, number: u32, file: &File, start: u64, end: u64) -> Result<bool, BackupError> {
+        let found = self.capture.files[number as usize];
+        let stored = match self.capture.baseline {
+            Some(baseline) => baseline.blocks(&found.path, start, end - start)?,
+            None => Vec::new(),
+        };
+        let mut at = start;
+        while at < end {
+            let want = ((end - at) as usize).min(WINDOW_BYTES);
+            self.capture.throttle.take(want as u64);
+            let got = read_full(file, &mut self.buffer[..want], at)
+                .map_err(|e| BackupError::read(with_path(e, &found.absolute)))?;
+            if got > 0 {
+                self.check_pages(found, file, at, got);
+                let first = ((at - start) / BLOCK_BYTES) as usize;
+                self.store_window(number, at, got, stored.get(first..).unwrap_or_default())?;
+                self.result.bytes_read += got as u64;
+            }
+            if got < want {
+                self.capture.progress.advance(end - at);
+                return Ok(false);
+            }
+            self.capture.progress.advance(got as u64);
+            at += got as u64;
+        }
+        Ok(true)
     }
 
     fn check_pages(&mut self, found: &Found, file: &File, at: u64, got: usize) {
@@ -274,10 +313,14 @@ impl Worker<'_> {
                 Source::Zero => print.is_none(),
                 Source::Chunk { .. } => print.is_some() && old.fingerprint == print,
             };
-        // A chunk that some location lacks is stored anew: the point must be whole everywhere.
-        same && match old.source {
+        same && self.is_known(&old.source)
+    }
+
+    /// A chunk that some location lacks is stored anew: the point must be whole everywhere.
+    fn is_known(&self, source: &Source) -> bool {
+        match source {
             Source::Zero => true,
-            Source::Chunk { id, .. } => self.capture.session.is_known(&id),
+            Source::Chunk { id, .. } => self.capture.session.is_known(id),
         }
     }
 
@@ -323,6 +366,18 @@ impl Worker<'_> {
         self.flush()?;
         self.result.bytes_new = self.writer.finish()?;
         Ok(self.result)
+    }
+}
+
+/// None when it is gone.
+fn open(found: &Found) -> Result<Option<File>, BackupError> {
+    match File::open(&found.absolute) {
+        Ok(file) => {
+            throttle::read_once(&file);
+            Ok(Some(file))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(BackupError::read(with_path(error, &found.absolute))),
     }
 }
 

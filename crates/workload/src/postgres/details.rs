@@ -46,6 +46,10 @@ pub struct PostgresDetails {
     pub outside_files: Vec<String>,
     /// Pages whose checksum was wrong on disk. The point was kept; these pages are as they were.
     pub bad_pages: Vec<BadPage>,
+    /// When every page was last read, rather than known from the log to be unchanged. None in points of a time when every
+    /// page always was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_whole_at: Option<jiff::Timestamp>,
 }
 
 /// A tablespace.

@@ -11,6 +11,7 @@ mod lock;
 mod page_check;
 pub mod restore;
 mod scan;
+mod suspects;
 mod throttle;
 pub mod wal;
 

@@ -5,4 +5,5 @@ mod inventory;
 mod needed;
 mod push;
 mod receive;
+mod synchronous;
 mod world;

@@ -85,7 +85,7 @@ fn freshness(name: &str, location: &LocationConfig, currency: &Currency, now: Ti
 fn judge_workload(config: &Config, name: &str, stale: &[&str]) -> Judgement {
     let workload = &config.workloads[name];
     let device = |path: &Path| path.metadata().ok().map(|metadata| metadata.dev());
-    let home_device = device(&workload.data_dir);
+    let home_device = workload.data_dir.as_deref().and_then(device);
     let locations = workload.locations.iter().filter_map(|name| config.locations.get_key_value(name));
     let places: Vec<Place> = locations
         .map(|(name, location)| Place {

@@ -5,6 +5,7 @@
 
 mod copies;
 mod locations;
+mod sending;
 mod workloads;
 
 use super::{find_named, load_config};

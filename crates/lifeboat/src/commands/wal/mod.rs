@@ -6,6 +6,7 @@ mod push;
 mod receive;
 
 pub use fetch::locations;
+pub use receive::slot_of;
 
 use crate::cli::{Global, WalCommand};
 use crate::failure::Failure;
@@ -26,6 +27,9 @@ pub fn run(global: &Global, command: &WalCommand, output: &Output) -> Result<(),
             fetch::run(global, &request, output)
         }
         WalCommand::Prefetch { name, of, from } => prefetch::run(global, name, of, from.as_deref(), output),
-        WalCommand::Receive { workload, accept_gap } => receive::run(global, workload, *accept_gap, output),
+        WalCommand::Receive { workload, sync, accept_gap, ship_only } => {
+            let request = receive::Request { workload, accept_gap: *accept_gap, sync: *sync, ship_only: *ship_only };
+            receive::run(global, &request, output)
+        }
     }
 }

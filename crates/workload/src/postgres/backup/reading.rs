@@ -4,7 +4,7 @@
 //! nothing.
 
 use super::observe::Observed;
-use super::{BackupRequest, cancelled, now_ns};
+use super::{BackupRequest, cancelled, changes, now_ns};
 use crate::postgres::appearance::{Album, Seen};
 use crate::postgres::assemble::{Assembled, assemble};
 use crate::postgres::baseline::Baseline;
@@ -12,12 +12,14 @@ use crate::postgres::capture::{Capture, Captured};
 use crate::postgres::page_check::PageChecker;
 use crate::postgres::restore::CONTROL_FILE;
 use crate::postgres::scan::{Found, Scan, scan};
+use crate::postgres::suspects::Suspects;
 use crate::postgres::throttle::Throttle;
 use crate::postgres::{BLOCK_BYTES, BackupError, PostgresDetails};
 use lifeboat_postgres::backup_session::BackupSession;
 use lifeboat_postgres::layout::Layout;
 use lifeboat_repository::{ChunkReader, EntryKind, Extent, Progress, Repository, Source, WriteSession};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,6 +32,7 @@ const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Reading<'a> {
     pub(super) repository: &'a Arc<Repository>,
     pub(super) request: &'a BackupRequest,
+    pub(super) directory: &'a Path,
     pub(super) observed: &'a Observed,
     pub(super) progress: &'a Arc<dyn Progress>,
 }
@@ -40,6 +43,8 @@ pub(super) struct Read {
     pub(super) assembled: Assembled,
     pub(super) looked_at_ns: i64,
     pub(super) seen: BTreeMap<String, Seen>,
+    /// Every page was read, as far as files were.
+    pub(super) is_whole: bool,
 }
 
 impl Reading<'_> {
@@ -50,7 +55,9 @@ impl Reading<'_> {
         session: &BackupSession,
         write: &Arc<WriteSession>,
         cancel: watch::Receiver<bool>,
+        notes: &mut Vec<String>,
     ) -> Result<Read, BackupError> {
+        let suspects = self.suspects(session, notes).await?;
         let baseline = match &self.observed.previous {
             Some(point) => {
                 let reader = Arc::new(ChunkReader::open(self.repository.clone()).await?);
@@ -58,12 +65,11 @@ impl Reading<'_> {
             }
             None => None,
         };
-        let previous = self.observed.previous.as_ref().filter(|_| self.request.skips_unchanged_files);
+        // When the log can't be trusted, nothing is: then every file is read.
+        let skips = self.request.skips_unchanged_files && (suspects.is_some() || !self.request.trusts_log);
+        let previous = self.observed.previous.as_ref().filter(|_| skips);
         let album = previous.and_then(|point| Album::load(&self.request.state_dir, &self.request.workload, &point.id));
-        let damaged = match previous {
-            Some(point) => PostgresDetails::of(point)?.bad_pages.into_iter().map(|page| page.path).collect(),
-            None => BTreeSet::new(),
-        };
+        let damaged = self.damaged()?;
         let stop = Arc::new(AtomicBool::new(false));
         let work = Work {
             repository: self.repository.clone(),
@@ -73,9 +79,11 @@ impl Reading<'_> {
                 blocks_per_segment: self.observed.control.blocks_per_relation_segment,
             }),
             request: self.request.clone(),
+            directory: self.directory.to_owned(),
             baseline,
             album,
             damaged,
+            suspects,
             write: write.clone(),
             progress: self.progress.clone(),
             stop: stop.clone(),
@@ -101,6 +109,35 @@ impl Reading<'_> {
             }
         }
     }
+
+    /// What may have changed, when the log is asked and can tell.
+    async fn suspects(
+        &self,
+        session: &BackupSession,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Suspects>, BackupError> {
+        let parent = self.observed.previous.as_ref().filter(|_| self.request.trusts_log);
+        let Some(parent) = parent else { return Ok(None) };
+        self.progress.phase("ask the log what changed", None);
+        let (request, directory, observed) = (self.request, self.directory, self.observed);
+        match changes::observe(self.repository, request, directory, observed, parent, session.started()).await {
+            Ok(changed) => {
+                tracing::debug!(pages = changed.pages(), "the log tells what changed");
+                let blocks_per_file = self.observed.control.blocks_per_relation_segment;
+                Ok(Some(Suspects { changed, blocks_per_file, damaged: self.damaged()? }))
+            }
+            Err(reason) => {
+                notes.push(format!("every page is read: {reason}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Files with damaged pages at the parent point.
+    fn damaged(&self) -> Result<BTreeSet<String>, BackupError> {
+        let Some(point) = &self.observed.previous else { return Ok(BTreeSet::new()) };
+        Ok(PostgresDetails::of(point)?.bad_pages.into_iter().map(|page| page.path).collect())
+    }
 }
 
 /// The part that runs on threads of its own.
@@ -109,11 +146,14 @@ struct Work {
     layout: Layout,
     checker: Option<PageChecker>,
     request: BackupRequest,
+    directory: PathBuf,
     baseline: Option<Baseline>,
     /// What was seen at the parent point, when unchanged files are not to be read.
     album: Option<Album>,
     /// Files with damaged pages at the parent point.
     damaged: BTreeSet<String>,
+    /// What may have changed, when the log could tell.
+    suspects: Option<Suspects>,
     write: Arc<WriteSession>,
     progress: Arc<dyn Progress>,
     stop: Arc<AtomicBool>,
@@ -122,7 +162,7 @@ struct Work {
 impl Work {
     fn run(self) -> Result<Read, BackupError> {
         let looked_at_ns = now_ns();
-        let Scan { entries, refused } = scan(&self.request.data_dir, &self.layout).map_err(BackupError::read)?;
+        let Scan { entries, refused } = scan(&self.directory, &self.layout).map_err(BackupError::read)?;
         if let Some(first) = refused.first() {
             return Err(BackupError::refused(
                 first.clone(),
@@ -137,6 +177,7 @@ impl Work {
         let capture = Capture {
             files: &files,
             baseline: self.baseline.as_ref(),
+            suspects: self.suspects.as_ref(),
             session: &self.write,
             repository: &self.repository,
             checker: self.checker,
@@ -174,7 +215,7 @@ impl Work {
         listed.insert(place, (&control, Some(control_extents)));
         let assembled = assemble(&mut writer, listed.into_iter())?;
         captured.bytes_new += writer.finish()?;
-        Ok(Read { captured, assembled, looked_at_ns, seen })
+        Ok(Read { captured, assembled, looked_at_ns, seen, is_whole: self.suspects.is_none() })
     }
 
     /// Files that look as they did at the parent point, with where their bytes are. One with pages that were damaged then
@@ -206,13 +247,13 @@ impl Work {
     /// The control file, read with care and after everything else: on a standby that order is what makes the copy
     /// consistent.
     fn control(&self, writer: &mut lifeboat_repository::ChunkWriter) -> Result<(Found, Vec<Extent>), BackupError> {
-        let bytes = lifeboat_postgres::control::read_bytes(&self.request.data_dir).map_err(BackupError::control)?;
+        let bytes = lifeboat_postgres::control::read_bytes(&self.directory).map_err(BackupError::control)?;
         let id = writer.put_pages(&bytes, &[self.repository.block_fingerprint(&bytes)])?;
         debug_assert!(bytes.len() as u64 <= BLOCK_BYTES);
         let extent = Extent { offset: 0, length: bytes.len() as u32, source: Source::Chunk { id, offset: 0 } };
         let found = Found {
             path: CONTROL_FILE.into(),
-            absolute: self.request.data_dir.join(CONTROL_FILE),
+            absolute: self.directory.join(CONTROL_FILE),
             kind: EntryKind::File,
             file_kind: None,
             size: bytes.len() as u64,

@@ -137,6 +137,37 @@ pub enum WalError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Somebody else streams on our slot.
+    #[error("another receiver streams on slot {slot}")]
+    SlotInUse {
+        /// The slot.
+        slot: String,
+        /// What the server said; it names the process.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Synchronous commits would wait for ever.
+    #[error(
+        "synchronous_commit is remote_apply and synchronous_standby_names has {name}, which keeps the log and never applies          it: commits would wait for ever"
+    )]
+    RemoteApply {
+        /// The name of the receiver.
+        name: String,
+    },
+    /// Fewer places answer than must hold the log before it is acknowledged.
+    #[error("{found} of {needed} locations answer that must hold the log before it is acknowledged")]
+    TooFewPlaces {
+        /// So many are needed.
+        needed: usize,
+        /// So many there are.
+        found: usize,
+    },
+    /// Another receiver writes the journal.
+    #[error("another receiver writes the spool {}", .path.display())]
+    JournalInUse {
+        /// The journal.
+        path: PathBuf,
+    },
     /// A file of this machine.
     #[error("{action} {}", .path.display())]
     File {
@@ -176,7 +207,10 @@ impl WalError {
             }
             Self::Repository(repository::Error::Conflict { .. })
             | Self::ForeignCluster { .. }
-            | Self::TwoContents { .. } => WalErrorKind::Conflict,
+            | Self::TwoContents { .. }
+            | Self::SlotInUse { .. }
+            | Self::JournalInUse { .. } => WalErrorKind::Conflict,
+            Self::TooFewPlaces { .. } => WalErrorKind::Unavailable,
             Self::Repository(repository::Error::Internal(_)) | Self::File { .. } | Self::Internal(_) => {
                 WalErrorKind::Internal
             }
@@ -200,9 +234,16 @@ impl WalError {
                 Some("bring the location back, or name the one to restore from with --from LOCATION")
             }
             Self::Damaged { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
-            Self::Gap { .. } => {
-                Some("take a backup now: `lifeboat backup`; raise max_slot_wal_keep_size or wal_keep_size")
+            Self::Gap { .. } => Some(
+                "`lifeboat backup WORKLOAD`, then `lifeboat wal receive WORKLOAD --accept-gap`; raise max_slot_wal_keep_size",
+            ),
+            Self::SlotInUse { .. } | Self::JournalInUse { .. } => {
+                Some("one receiver per slot: stop the other one, or give this workload a `slot` of its own")
             }
+            Self::RemoteApply { .. } => Some(
+                "alter system set synchronous_commit = 'on'; select pg_reload_conf(); or name a standby, not the receiver",
+            ),
+            Self::TooFewPlaces { .. } => Some("bring a location back, or lower `locations` in `synchronous`"),
             Self::Segment { .. } | Self::Content { .. } | Self::UnknownCluster { .. } => {
                 Some("archive_command = 'lifeboat wal push %p' runs in the data directory and takes files of pg_wal")
             }

@@ -14,11 +14,17 @@ use super::facts;
 use super::listing::Listing;
 use super::spool::replace;
 use super::tails;
+use futures::StreamExt;
 use lifeboat_postgres::wal::inspect_segment_start;
 use lifeboat_postgres::wal_file::{SegmentName, WalFileName};
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_repository::LogEntry;
 use std::path::Path;
+
+/// Parts of a segment that are read at the same time.
+const PARTS_READ_AT_ONCE: usize = 16;
+/// How often the locations are looked at while a receiver changes what is there.
+const LOOKS_MAX: usize = 3;
 
 /// What may be served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +70,21 @@ pub async fn fetch(
 
 /// The content of a file, and how far its log goes when it is incomplete.
 pub(crate) async fn content(
+    archive: &WalArchive,
+    name: WalFileName,
+    options: FetchOptions,
+) -> Result<Option<(Vec<u8>, Option<Lsn>)>> {
+    // A receiver removes parts when it has stored something longer in their place: then another look finds that.
+    for _ in 1..LOOKS_MAX {
+        match look(archive, name, options).await {
+            Err(WalError::Repository(error)) if error.is_loss() => {}
+            looked => return looked,
+        }
+    }
+    look(archive, name, options).await
+}
+
+async fn look(
     archive: &WalArchive,
     name: WalFileName,
     options: FetchOptions,
@@ -174,10 +195,18 @@ async fn assemble(archive: &WalArchive, name: SegmentName, listing: &Listing) ->
     }
     let length = usize::try_from(archive.segment_size.bytes()).unwrap_or_default();
     let (mut content, mut reached) = (vec![0; length], 0);
+    let mut reads = Vec::with_capacity(chosen.len());
     for index in chosen {
         let (tail, entry) = parts[index];
         the_one(listing, &entry.name)?;
-        let object = archive.repository.get_log(&archive.workload, entry, &mut Vec::new()).await?;
+        reads.push(async move {
+            let object = archive.repository.get_log(&archive.workload, entry, &mut Vec::new()).await;
+            object.map(|object| (tail, object))
+        });
+    }
+    let mut objects = futures::stream::iter(reads).buffered(PARTS_READ_AT_ONCE);
+    while let Some(read) = objects.next().await {
+        let (tail, object) = read?;
         if !tails::lay(&mut content, &mut reached, &tail, &object.bytes) {
             return Err(WalError::TwoContents { name: format!("part of {name}") });
         }

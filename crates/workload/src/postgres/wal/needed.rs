@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the archiver gets before we look into `pg_wal` ourselves, and how often we ask.
-const GRACE: Duration = Duration::from_millis(500);
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often we ask: soon at first, because the last segment is there in a moment; then more and more seldom.
+const POLL_INTERVAL_MIN: Duration = Duration::from_millis(10);
+const POLL_INTERVAL_MAX: Duration = Duration::from_millis(400);
 
 /// What is needed.
 #[derive(Debug, Clone)]
@@ -28,8 +28,8 @@ pub struct NeededWal {
     pub to: Lsn,
     /// Segment size of the cluster.
     pub segment_size: SegmentSize,
-    /// Where `pg_wal` is.
-    pub data_dir: PathBuf,
+    /// Where `pg_wal` is, if this machine can read it.
+    pub data_dir: Option<PathBuf>,
     /// Marks of this machine.
     pub spool: Spool,
     /// A standby can't switch to a new segment by itself.
@@ -49,8 +49,9 @@ impl NeededWal {
     }
 }
 
-/// Waits until the needed WAL is stored without a gap. What the archiver or the receiver hasn't stored after a moment is
-/// taken from `pg_wal`, where a finished segment stays at least until it is archived.
+/// Waits until the needed WAL is stored without a gap. What the archiver or the receiver hasn't stored yet is taken from
+/// `pg_wal` at once, where a finished segment stays at least until it is archived: storing it twice does no harm, and who
+/// waits for the archiver waits for a program to be started.
 ///
 /// On a standby nothing is taken: its newest segment looks whole and isn't. There the archive alone is trusted.
 pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit: Duration) -> Result<(), BackupError> {
@@ -59,6 +60,7 @@ pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit
     let span = Span { from: needed.from, to: needed.to };
     let begun = Instant::now();
     let mut failure = None;
+    let mut pause = POLL_INTERVAL_MIN;
     loop {
         let inventory = observe_span(&archive, needed.timeline, span).await.map_err(BackupError::wal)?;
         let covered = inventory.covered(needed.timeline, needed.from);
@@ -68,7 +70,7 @@ pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit
         if begun.elapsed() > time_limit {
             return Err(failure.unwrap_or_else(|| missing(needed, covered)));
         }
-        if begun.elapsed() > GRACE && !needed.on_standby {
+        if !needed.on_standby {
             for segment in needed.segments() {
                 let name = segment.name(needed.segment_size);
                 if inventory.segment(name).is_none() {
@@ -76,12 +78,15 @@ pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit
                 }
             }
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(POLL_INTERVAL_MAX);
     }
 }
 
 async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) -> Result<(), BackupError> {
-    let path = needed.data_dir.join("pg_wal").join(name);
+    let Some(path) = needed.data_dir.as_ref().map(|directory| directory.join("pg_wal").join(name)) else {
+        return Ok(());
+    };
     if !path.exists() {
         // Archived and recycled a moment ago: the next look into the archive will find it.
         return Ok(());
@@ -95,7 +100,7 @@ async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) 
 
 fn missing(needed: &NeededWal, covered: Lsn) -> BackupError {
     let hint = if needed.on_standby {
-        "a standby can't close its newest segment: run `select pg_switch_wal()` on the primary, or run `lifeboat wal receive`"
+        "a standby can't close its newest segment: name its primary with primary = \"host=..\", run `select pg_switch_wal()` on it, or run `lifeboat wal receive`"
     } else {
         "look for archive command failures in the server's log; `lifeboat check` tries the archive"
     };

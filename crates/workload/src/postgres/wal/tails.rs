@@ -5,12 +5,22 @@ use super::archive::TailName;
 /// Which parts lead from the segment's first byte as far as possible without a gap, in order; by index.
 /// Of the parts that reach the end so far, the one that goes on the longest is taken.
 pub(crate) fn chain(tails: &[TailName]) -> Vec<usize> {
-    let (mut chosen, mut reached) = (Vec::new(), 0);
+    // A prompt receiver stores thousands of a segment: each is looked at once.
+    let mut by_start: Vec<usize> = (0..tails.len()).collect();
+    by_start.sort_by_key(|index| tails[*index].from);
+    let (mut chosen, mut reached, mut longest) = (Vec::new(), 0, None::<usize>);
+    let mut waiting = by_start.into_iter().peekable();
     loop {
-        let next = tails.iter().enumerate().filter(|(_, tail)| tail.from <= reached && tail.to > reached);
-        let Some((index, tail)) = next.max_by_key(|(_, tail)| tail.to) else { return chosen };
-        chosen.push(index);
-        reached = tail.to;
+        while let Some(index) = waiting.next_if(|index| tails[*index].from <= reached) {
+            longest = longest.filter(|known| tails[*known].to >= tails[index].to).or(Some(index));
+        }
+        match longest.filter(|index| tails[*index].to > reached) {
+            Some(index) => {
+                chosen.push(index);
+                reached = tails[index].to;
+            }
+            None => return chosen,
+        }
     }
 }
 

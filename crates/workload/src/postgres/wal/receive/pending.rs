@@ -1,22 +1,12 @@
-//! The bytes that have come and are not stored yet, and what to store next. Does no I/O and knows no clock.
+//! The bytes that have come and that somebody still has to store. Does no I/O and knows no clock.
 
-use super::super::archive::TailName;
 use bytes::Bytes;
-use lifeboat_postgres::wal_file::{Segment, SegmentName, SegmentSize};
+use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
 use std::collections::VecDeque;
 
 /// How much may wait in memory, unless a single segment is larger.
 const WAITING_BYTES_MAX: u64 = 64 << 20;
-
-/// What is to be stored next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Job {
-    /// A whole segment.
-    Segment(SegmentName, Bytes),
-    /// A part of the segment that is being received.
-    Tail(TailName, Bytes),
-}
 
 /// Consecutive segments of one timeline; all but the last are whole.
 #[derive(Debug)]
@@ -24,14 +14,12 @@ pub(crate) struct Pending {
     size: SegmentSize,
     first: Segment,
     segments: VecDeque<Vec<u8>>,
-    stored: Lsn,
 }
 
 impl Pending {
-    /// Bytes will come from the start of the segment that holds `stored`; what lies before `stored` is stored already.
-    pub(crate) fn new(timeline: TimelineId, stored: Lsn, size: SegmentSize) -> Self {
-        let first = Segment::containing(timeline, stored, size);
-        Self { size, first, segments: VecDeque::new(), stored }
+    /// Bytes will come from the start of the segment that holds `from`.
+    pub(crate) fn new(timeline: TimelineId, from: Lsn, size: SegmentSize) -> Self {
+        Self { size, first: Segment::containing(timeline, from, size), segments: VecDeque::new() }
     }
 
     /// The timeline of all of it.
@@ -39,26 +27,25 @@ impl Pending {
         self.first.timeline
     }
 
+    /// The size of its segments.
+    pub(crate) fn size(&self) -> SegmentSize {
+        self.size
+    }
+
+    /// The first byte that is still here.
+    pub(crate) fn start(&self) -> Lsn {
+        self.first.start(self.size)
+    }
+
     /// Where the next byte belongs.
     pub(crate) fn received(&self) -> Lsn {
         let bytes: u64 = self.segments.iter().map(|segment| segment.len() as u64).sum();
-        self.first.start(self.size).saturating_add(bytes)
-    }
-
-    /// Everything before is in the repository.
-    pub(crate) fn stored(&self) -> Lsn {
-        self.stored
-    }
-
-    /// Whether there is something to store.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.received() > self.stored
+        self.start().saturating_add(bytes)
     }
 
     /// Whether more may come now.
     pub(crate) fn has_room(&self) -> bool {
-        let waiting = self.received().bytes_since(self.first.start(self.size));
-        waiting < (2 * self.size.bytes()).max(WAITING_BYTES_MAX)
+        self.received().bytes_since(self.start()) < (2 * self.size.bytes()).max(WAITING_BYTES_MAX)
     }
 
     /// Takes bytes. False when they don't follow on what came before.
@@ -81,35 +68,23 @@ impl Pending {
         true
     }
 
-    /// What to store next: a whole segment as soon as there is one, a part of the last one when `tail` is due.
-    pub(crate) fn next_job(&self, tail: bool) -> Option<Job> {
-        let bytes = self.segments.front()?;
-        let name = self.first.name(self.size);
-        let start = self.first.start(self.size);
-        if bytes.len() as u64 == self.size.bytes() {
-            return Some(Job::Segment(name, Bytes::copy_from_slice(bytes)));
-        }
-        let from = usize::try_from(self.stored.bytes_since(start)).ok()?;
-        if !tail || from >= bytes.len() {
-            return None;
-        }
-        let offset = |offset: usize| u32::try_from(offset).ok();
-        let name = TailName { segment: name, from: offset(from)?, to: offset(bytes.len())? };
-        Some(Job::Tail(name, Bytes::copy_from_slice(&bytes[from..])))
+    /// The bytes from one position to another in the same segment; `None` when they aren't all here.
+    pub(crate) fn piece(&self, from: Lsn, to: Lsn) -> Option<Bytes> {
+        let segment = Segment::containing(self.timeline(), from, self.size);
+        let index = segment.number.0.checked_sub(self.first.number.0)?;
+        let start = segment.start(self.size);
+        let place = |lsn: Lsn| usize::try_from(lsn.bytes_since(start)).ok();
+        let bytes = self.segments.get(usize::try_from(index).ok()?)?.get(place(from)?..place(to)?)?;
+        (from < to).then(|| Bytes::copy_from_slice(bytes))
     }
 
-    /// Notes that this was stored.
-    pub(crate) fn done(&mut self, job: &Job) {
-        match job {
-            Job::Segment(..) => {
-                self.stored = self.stored.max(self.first.end(self.size));
-                self.segments.pop_front();
-                self.first = self.first.next();
-            }
-            Job::Tail(name, _) => {
-                let end = self.first.start(self.size).saturating_add(name.to.into());
-                self.stored = self.stored.max(end);
-            }
+    /// Drops the segments that end at or before `lsn`.
+    pub(crate) fn forget_before(&mut self, lsn: Lsn) {
+        let size = self.size.bytes();
+        while self.first.end(self.size) <= lsn && self.segments.front().is_some_and(|front| front.len() as u64 == size)
+        {
+            self.segments.pop_front();
+            self.first = self.first.next();
         }
     }
 }
@@ -120,33 +95,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn pending(stored: u64) -> Pending {
-        Pending::new(TimelineId(1), Lsn(stored), SegmentSize::new(MIB).unwrap())
-    }
-
-    fn drive(pending: &mut Pending) -> String {
-        let mut jobs = Vec::new();
-        while let Some(job) = pending.next_job(true) {
-            jobs.push(match &job {
-                Job::Segment(name, bytes) => format!("{name} {}", bytes.len()),
-                Job::Tail(name, bytes) => format!("{name} {}", bytes.len()),
-            });
-            pending.done(&job);
-        }
-        jobs.join(", ")
-    }
-
-    #[test]
-    fn parts_then_the_whole_segment() {
-        let mut log = pending(3 * MIB + 100);
-        assert!(log.append(Lsn(3 * MIB), &[1; 100]));
-        assert_eq!((log.next_job(true), log.is_behind()), (None, false), "that was stored before the restart");
-        assert!(log.append(log.received(), &[2; 50]));
-        assert_eq!(log.next_job(false), None, "not due yet");
-        assert_eq!(drive(&mut log), "000000010000000000000003.00000064.00000096 50");
-        assert!(log.append(log.received(), &vec![3; MIB as usize]));
-        assert_eq!(drive(&mut log), "000000010000000000000003 1048576, 000000010000000000000004.00000000.00000096 150");
-        assert_eq!((log.stored(), log.received()), (Lsn(4 * MIB + 150), Lsn(4 * MIB + 150)));
+    fn pending(from: u64) -> Pending {
+        Pending::new(TimelineId(1), Lsn(from), SegmentSize::new(MIB).unwrap())
     }
 
     #[test]
@@ -157,13 +107,30 @@ mod tests {
     }
 
     #[test]
+    fn pieces_lie_in_one_segment() {
+        let mut log = pending(3 * MIB + 100);
+        assert!(log.append(Lsn(3 * MIB), &[1; 100]));
+        assert!(log.append(log.received(), &vec![2; MIB as usize]));
+        assert_eq!(log.piece(Lsn(3 * MIB + 99), Lsn(3 * MIB + 101)).unwrap()[..], [1, 2]);
+        assert_eq!(log.piece(Lsn(4 * MIB), Lsn(4 * MIB + 100)).unwrap().len(), 100);
+        for (from, to) in [(3 * MIB, 4 * MIB + 1), (4 * MIB, 4 * MIB + 101), (2 * MIB, 2 * MIB + 1), (3 * MIB, 3 * MIB)]
+        {
+            assert_eq!(log.piece(Lsn(from), Lsn(to)), None, "{from} {to}");
+        }
+        log.forget_before(Lsn(4 * MIB + 50));
+        assert_eq!((log.start(), log.received()), (Lsn(4 * MIB), Lsn(4 * MIB + 100)));
+        log.forget_before(Lsn(9 * MIB));
+        assert_eq!(log.start(), Lsn(4 * MIB), "the one that is filled stays");
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut log = pending(0);
         while log.has_room() {
             assert!(log.append(log.received(), &vec![0; MIB as usize / 2]));
         }
         assert_eq!(log.received(), Lsn(WAITING_BYTES_MAX));
-        log.done(&log.next_job(false).unwrap());
+        log.forget_before(Lsn(MIB));
         assert!(log.has_room());
     }
 }

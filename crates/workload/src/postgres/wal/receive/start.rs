@@ -21,6 +21,13 @@ pub(crate) fn first(inventory: &Inventory, history: &TimelineHistory, otherwise:
     Position { timeline, stored: inventory.tails_end(segment).min(end) }
 }
 
+/// How far a location has the log from `from` on, the start of a segment, in a form that parts can be joined to.
+pub(crate) fn continued(inventory: &Inventory, history: &TimelineHistory, from: Lsn) -> Lsn {
+    let end = inventory.covered_along(history, from);
+    let segment = Segment::containing(history.timeline_at(end), end, inventory.segment_size);
+    inventory.tails_end(segment).min(end).max(from)
+}
+
 /// Where the server can begin, whatever is archived.
 pub(crate) fn at_slot(history: &TimelineHistory, size: SegmentSize, otherwise: Lsn) -> Position {
     let timeline = history.timeline_at(otherwise);
@@ -88,6 +95,21 @@ mod tests {
             (&["000000010000000000000002", "000000020000000000000003"], &history(), position(2, 4 * SIZE)),
         ] {
             assert_eq!(first(&archived(names), history, otherwise), expected, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_location_holds_counts_up_to_its_first_gap() {
+        let one = TimelineHistory::without_ancestors(TimelineId(1));
+        for (names, expected) in [
+            (&[][..], 2 * SIZE),
+            (&["000000010000000000000002", "000000010000000000000003.00000000.00000080"], 3 * SIZE + 0x80),
+            (&["000000010000000000000002", "000000010000000000000004"], 3 * SIZE),
+            (&["000000010000000000000002.00000000.00000080", "000000010000000000000003"], 2 * SIZE + 0x80),
+            (&["000000010000000000000003"], 2 * SIZE),
+            (&["000000010000000000000002.00000010.00000080"], 2 * SIZE),
+        ] {
+            assert_eq!(continued(&archived(names), &one, Lsn(2 * SIZE)), Lsn(expected), "{names:?}");
         }
     }
 

@@ -38,8 +38,6 @@ pub struct Keep {
 pub struct Circumstances {
     /// Places that didn't work, or stopped meanwhile.
     pub broken: Vec<&'static str>,
-    /// Of these: places that were full, which can still be read.
-    pub full: Vec<&'static str>,
     /// Where an object is damaged.
     pub damaged: Option<&'static str>,
     /// The server was killed.

@@ -46,7 +46,6 @@ pub struct Window {
 pub struct Point {
     pub id: String,
     pub timeline: u32,
-    pub lsn_start: u64,
     pub lsn_stop: u64,
     pub is_usable: bool,
     pub locations: Vec<String>,
@@ -282,7 +281,6 @@ fn point(value: &Value) -> Result<Point> {
     Ok(Point {
         id: value["id"].as_str().context("id")?.to_owned(),
         timeline: number(&value["timeline"])?,
-        lsn_start: position(&value["lsn_start"])?,
         lsn_stop: position(&value["lsn_stop"])?,
         is_usable: value["usable"] == true,
         locations: locations.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),

@@ -88,11 +88,6 @@ impl Places {
         self.root.join(if name == "small" { "small/repository" } else { name })
     }
 
-    /// Whether nothing is wrong anywhere.
-    pub fn are_well(&self) -> bool {
-        self.faults.is_empty() && self.damage.is_none()
-    }
-
     /// Whether a place answers and takes what it is given.
     pub fn works(&self, name: &str) -> bool {
         self.faults.get(name).is_none_or(|fault| fault.is_bearable())

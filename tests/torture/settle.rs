@@ -61,7 +61,7 @@ impl Run {
     }
 
     /// All log so far is stored.
-    async fn archive_all(&mut self) -> Result<()> {
+    pub async fn archive_all(&mut self) -> Result<()> {
         let ask = "select pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()::text";
         let client = crate::contents::connect(&self.world.cluster, "postgres").await?;
         let found = crate::contents::rows(&client, ask).await?.swap_remove(0);

@@ -83,8 +83,16 @@ struct Scene<'a> {
 /// Before anything else: what the batches expect to be there.
 pub async fn prepare(cluster: &TestCluster) -> Result<()> {
     let client = connect(cluster, "postgres").await?;
-    client.batch_execute("create table twophase (n bigint); create table t0 (a int, b int, c text)").await?;
-    client.batch_execute("create index t0_a on t0 (a); insert into t0 select g, g, md5(g::text) from generate_series(1, 5000) g").await?;
+    let statements = "create table twophase (n bigint); create table t0 (a int, b int, c text); \
+        create table t1 (a int, b int, c text) tablespace fast; create unlogged table t2 (a int, b int, c text); \
+        create table t3 (a int, b int, c text) with (fillfactor = 70); create index t0_a on t0 (a); \
+        create index t1_a on t1 (a) tablespace slow; create index t2_a on t2 (a); create index t3_a on t3 (a); \
+        select lo_from_bytea(0, decode(repeat(md5('first'), 500), 'hex'))";
+    client.batch_execute(statements).await?;
+    for (table, count) in [("t0", 5000), ("t1", 1000), ("t2", 100), ("t3", 3000)] {
+        client.batch_execute(&grow(table, count, 0, 2)).await?;
+    }
+    client.batch_execute("create database d0").await?;
     Ok(())
 }
 

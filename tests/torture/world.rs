@@ -8,7 +8,8 @@ use std::cell::Cell;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Much longer than anything here should take on two busy cores, with two locations that hang.
@@ -56,9 +57,15 @@ impl Ran {
     }
 }
 
+/// Who waits for a process and who kills it agree whether it is still there: its number may be another's afterwards.
+struct Alive {
+    child: Child,
+    status: Option<ExitStatus>,
+}
+
 /// A run under way.
 pub struct Running {
-    child: Child,
+    child: Arc<Mutex<Alive>>,
     shown: String,
     output: PathBuf,
     begun: Instant,
@@ -161,6 +168,7 @@ impl World {
         let stderr = File::create(output.with_extension("stderr"))?;
         let child = command.stdout(stdout).stderr(stderr).spawn().context("start lifeboat")?;
         let shown = format!("[{:05}] lifeboat --config {configuration} {}", self.runs.get(), arguments.join(" "));
+        let child = Arc::new(Mutex::new(Alive { child, status: None }));
         Ok(Running { child, shown, output, begun: Instant::now() })
     }
 
@@ -205,23 +213,54 @@ fn compile_clock(library: &Path) -> Result<()> {
     Ok(())
 }
 
+impl Alive {
+    fn look(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait()?;
+        }
+        Ok(self.status)
+    }
+
+    fn kill(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.look()? {
+            return Ok(status);
+        }
+        self.child.kill()?;
+        let status = self.child.wait()?;
+        self.status = Some(status);
+        Ok(status)
+    }
+}
+
 impl Running {
+    fn alive(&self) -> MutexGuard<'_, Alive> {
+        self.child.lock().expect("nobody panics with the lock")
+    }
+
+    /// `kill -9` at a moment after its start, unless it has ended by itself.
+    pub fn kill_at(&self, moment: Duration) {
+        let (child, begun) = (self.child.clone(), self.begun);
+        // The moment is the fault that is injected: nothing is waited for.
+        std::thread::spawn(move || {
+            std::thread::sleep(moment.saturating_sub(begun.elapsed()));
+            let _ = child.lock().map(|mut alive| alive.kill().map(drop));
+        });
+    }
+
     /// What it gave, once it has ended.
     pub fn poll(&mut self) -> Result<Option<Ran>> {
-        let Some(status) = self.child.try_wait()? else {
-            if self.begun.elapsed() > PATIENCE {
-                self.child.kill()?;
-                self.child.wait()?;
-                bail!("it doesn't end within {PATIENCE:?}: {:#?}", self.result(None));
-            }
-            return Ok(None);
-        };
-        Ok(Some(self.result(status.code())))
+        let ran = self.poll_for_ever()?;
+        if ran.is_none() && self.begun.elapsed() > PATIENCE {
+            let status = self.alive().kill()?;
+            bail!("it doesn't end within {PATIENCE:?}: {:#?}", self.result(status.code()));
+        }
+        Ok(ran)
     }
 
     /// The same for one that runs until it is told to stop.
     pub fn poll_for_ever(&mut self) -> Result<Option<Ran>> {
-        Ok(self.child.try_wait()?.map(|status| self.result(status.code())))
+        let status = self.alive().look()?;
+        Ok(status.map(|status| self.result(status.code())))
     }
 
     pub fn wait(mut self) -> Result<Ran> {
@@ -233,17 +272,9 @@ impl Running {
         }
     }
 
-    pub fn age(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    /// `kill -9`, unless it has ended by itself.
+    /// `kill -9` now, unless it has ended by itself.
     pub fn kill(&mut self) -> Result<Ran> {
-        if let Some(ran) = self.poll()? {
-            return Ok(ran);
-        }
-        self.child.kill()?;
-        let status = self.child.wait()?;
+        let status = self.alive().kill()?;
         Ok(self.result(status.code()))
     }
 
@@ -256,8 +287,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.child.lock().map(|mut alive| alive.kill().map(drop));
     }
 }
 

@@ -67,12 +67,7 @@ pub fn nothing_is_missing(model: &Model, found: &Reachable) -> Result<()> {
 }
 
 /// Restores something from somewhere and compares it. Returns what was done, in a few words.
-pub async fn restore_something(
-    world: &World,
-    model: &Model,
-    random: &mut Random,
-    tally: &mut Tally,
-) -> Result<String> {
+pub async fn restore_something(world: &World, model: &Model, random: &mut Random, tally: &mut Tally) -> Result<String> {
     let whole: Vec<&str> = NAMES
         .iter()
         .copied()
@@ -100,6 +95,32 @@ pub async fn restore_something(
     target.arguments.extend(["--timeline".to_owned(), window.timeline.to_string()]);
     target.arguments.extend(with_from(from));
     restore(world, model, moment, &target, from, random, tally).await
+}
+
+/// From the very place that is damaged: it may be refused, and the server may refuse to go on; what comes up must be exact.
+pub async fn restore_from_damaged(world: &World, model: &Model, random: &mut Random, tally: &mut Tally) -> Result<()> {
+    let Some(place) = world.places.damage.as_ref().map(|damage| damage.place) else { return Ok(()) };
+    let ran = world.run(&["points", "shop", "--json", "--from", place])?;
+    if ran.code != Some(0) {
+        return ran.must_end(&[3, 5, 6]).map(drop);
+    }
+    let found = Reachable::of(&ran.json()?)?;
+    let Some((moment, window)) = model.choose(&found, random) else { return Ok(()) };
+    let mut target = Target::random(moment, window, random);
+    target.arguments.extend(["--timeline".to_owned(), window.timeline.to_string()]);
+    target.arguments.extend(with_from(Some(place)));
+    let (mut copy, code) = bring(world, &target.arguments, None, tally, &[0, 3, 6])?;
+    if code != 0 {
+        tally.count("restores from a damaged place that were refused");
+        return Ok(());
+    }
+    if start_to_the_end(&mut copy).await.is_err() {
+        tally.count("restores from a damaged place that didn't come up");
+        return Ok(());
+    }
+    let compared = model.compare(&copy, moment, target.ledger_at).await;
+    tally.count("restores from a damaged place that were exact all the same");
+    compared.with_context(|| format!("restored {:?} from a damaged place", target.arguments))
 }
 
 fn with_from(from: Option<&str>) -> Vec<String> {
@@ -138,7 +159,7 @@ async fn restore(
     );
     let kill_after = random.chance(12).then(|| Duration::from_millis(random.below(1200)));
     let is_deep = random.chance(20);
-    let mut copy = bring(world, &target.arguments, kill_after, tally).with_context(|| shown.clone())?;
+    let (mut copy, _) = bring(world, &target.arguments, kill_after, tally, &[0]).with_context(|| shown.clone())?;
     let outcome = async {
         start_to_the_end(&mut copy).await?;
         model.compare(&copy, moment, target.ledger_at).await?;
@@ -152,16 +173,27 @@ async fn restore(
         let _ = copy.stop(Shutdown::Immediate);
         let kept = world.path("failed-copy");
         let _ = std::process::Command::new("cp").arg("-a").arg(copy.directory()).arg(&kept).status();
-        return Err(error.context(format!("restored {shown}; kept in {}; its log ends:\n{}", kept.display(), end_of(&copy.log()))));
+        return Err(error.context(format!(
+            "restored {shown}; kept in {}; its log ends:\n{}",
+            kept.display(),
+            end_of(&copy.log())
+        )));
     }
     tally.restored(target.kind, from);
     Ok(shown)
 }
 
-/// Restores beside the original, perhaps killed once, and doesn't start it.
-fn bring(world: &World, target: &[String], kill_after: Option<Duration>, tally: &mut Tally) -> Result<TestCluster> {
+/// Restores beside the original, perhaps killed once, and doesn't start it. With the exit code, one of those that are right.
+fn bring(
+    world: &World,
+    target: &[String],
+    kill_after: Option<Duration>,
+    tally: &mut Tally,
+    right: &[i32],
+) -> Result<(TestCluster, i32)> {
     let spaces = tally.restores();
-    TestCluster::builder(world.shape.major).adopt(|data| {
+    let mut code = None;
+    let copy = TestCluster::builder(world.shape.major).adopt(|data| {
         world.cluster.give_to_server(data)?;
         fs::set_permissions(data, Permissions::from_mode(0o700))?;
         let mut arguments: Vec<String> = ["restore", "shop", "--json", "--to"].map(str::to_owned).to_vec();
@@ -180,13 +212,16 @@ fn bring(world: &World, target: &[String], kill_after: Option<Duration>, tally: 
             let ran = running.kill()?;
             tally.ran("restore", ran.code);
             if ran.code.is_some() {
-                return ran.must_end(&[0]).map(drop);
+                code = ran.code;
+                return ran.must_end(right).map(drop);
             }
         }
         let ran = world.run(&arguments)?;
         tally.ran("restore", ran.code);
-        ran.must_end(&[0])?.json().map(drop)
-    })
+        code = ran.code;
+        ran.must_end(right)?.json().map(drop)
+    })?;
+    Ok((copy, code.context("it ended with a code")?))
 }
 
 /// Every page and every index, as far as the version's programs are installed.

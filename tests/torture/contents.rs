@@ -31,7 +31,8 @@ const PREPARED: &str = "select 'prepared', coalesce(string_agg(gid, ',' order by
 pub async fn connect(cluster: &TestCluster, database: &str) -> Result<Client> {
     // The last word about a name wins.
     let info = format!("{} dbname={database}", cluster.connection_string());
-    let (client, connection) = tokio_postgres::connect(&info, NoTls).await.with_context(|| format!("open {database}"))?;
+    let (client, connection) =
+        tokio_postgres::connect(&info, NoTls).await.with_context(|| format!("open {database}"))?;
     tokio::spawn(connection);
     Ok(client)
 }

@@ -64,6 +64,7 @@ async fn world(seed: u64, steps: u64, deadline: Instant) -> Result<Tally> {
         outcome = run.settle(&mut random::Random::of(seed, u64::MAX)).await;
     }
     if let Err(error) = outcome {
+        eprintln!("seed {seed}, step {number} found something:\n{}", run.tally);
         keep(&run, &root);
         let kept = directory.keep();
         return Err(error.context(format!(
@@ -82,7 +83,8 @@ async fn world(seed: u64, steps: u64, deadline: Instant) -> Result<Tally> {
 fn keep(run: &Run, root: &std::path::Path) {
     let _ = std::fs::write(root.join("keep"), "");
     let _ = std::fs::write(root.join("server.log"), run.world.cluster.log());
-    let _ = std::process::Command::new("cp").arg("-a").arg(run.world.cluster.data_dir()).arg(root.join("data")).status();
+    let _ =
+        std::process::Command::new("cp").arg("-a").arg(run.world.cluster.data_dir()).arg(root.join("data")).status();
     let _ = run.world.places.save_bucket();
 }
 

@@ -174,7 +174,8 @@ impl Model {
             let number = |range| u64::from_str_radix(&name[range], 16);
             // Segments of 1 MiB; of a history file's segment only what is before it is certain.
             let whole = u64::from(found[0][1].len() == 24);
-            position = (u32::from_str_radix(&name[..8], 16)?, (number(8..16)? << 32) + ((number(16..24)? + whole) << 20));
+            position =
+                (u32::from_str_radix(&name[..8], 16)?, (number(8..16)? << 32) + ((number(16..24)? + whole) << 20));
         }
         let known = self.archived.entry(position.0).or_default();
         *known = (*known).max(position.1);
@@ -185,9 +186,8 @@ impl Model {
     pub fn missing(&self, found: &Reachable) -> Vec<String> {
         let must = |moment: &&Moment| {
             let archived = self.archived.get(&moment.timeline).is_some_and(|archived| moment.lsn <= *archived);
-            let after = |point: &Point| {
-                point.is_usable && point.lsn_stop <= moment.lsn && self.is_before(point, moment)
-            };
+            let after =
+                |point: &Point| point.is_usable && point.lsn_stop <= moment.lsn && self.is_before(point, moment);
             archived && moment.at >= self.given_up_before && found.points.iter().any(after)
         };
         let is_missing = |moment: &&Moment| {

@@ -163,7 +163,8 @@ impl Places {
     /// Keys of one kind in one place.
     fn keys(&self, place: &str, kind: &str) -> Result<Vec<String>> {
         if place == "bucket" {
-            let (_, body) = ask(self.store.url(), "GET", &format!("/torture?list-type=2&prefix=lifeboat/{kind}/"), &[])?;
+            let (_, body) =
+                ask(self.store.url(), "GET", &format!("/torture?list-type=2&prefix=lifeboat/{kind}/"), &[])?;
             let text = String::from_utf8_lossy(&body).into_owned();
             let keys = text.split("<Key>lifeboat/").skip(1).filter_map(|rest| rest.split_once("</Key>"));
             return Ok(keys.map(|(key, _)| key.to_owned()).collect());
@@ -301,7 +302,9 @@ fn ask(url: &str, method: &str, path: &str, body: &[u8]) -> Result<(String, Vec<
     socket.write_all(body)?;
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer)?;
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { bail!("no answer to {method} {path}") };
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        bail!("no answer to {method} {path}")
+    };
     let rest = answer.split_off(end + 4);
     Ok((String::from_utf8_lossy(&answer).into_owned(), rest))
 }

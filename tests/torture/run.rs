@@ -188,7 +188,8 @@ impl Run {
         self.strike(event).await?;
         for (at, (action, mut child)) in running.into_iter().enumerate() {
             let mut around = around.clone();
-            around.others = actions.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| *other).collect();
+            around.others =
+                actions.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| *other).collect();
             let ran = loop {
                 match child.poll()? {
                     Some(ran) => break ran,
@@ -197,6 +198,7 @@ impl Run {
             };
             eprintln!("  {} -> {}", ran.shown, ran.code.map_or("killed".into(), |code| code.to_string()));
             self.tally.ran(action.name(), ran.code);
+            self.tally.deleted(&ran);
             if ran.code.is_some() || kills[at].is_none() {
                 action.judge(&ran, &around).with_context(|| format!("{action:?}"))?;
             }
@@ -291,6 +293,9 @@ impl Run {
         }
         if random.chance(5) {
             checks::refuses_the_future(&self.world, &mut self.tally)?;
+        }
+        if self.world.places.damage.is_some() && random.chance(35) {
+            checks::restore_from_damaged(&self.world, &self.model, random, &mut self.tally).await?;
         }
         let shown = checks::restore_something(&self.world, &self.model, random, &mut self.tally).await?;
         eprintln!("  exact: {shown}");

@@ -70,7 +70,9 @@ impl Run {
         self.world.sql("select pg_switch_wal()").await?;
         let query = match self.world.shape.streams {
             true => format!("select coalesce(bool_or(flush_lsn >= '{}'), false) from pg_stat_replication", found[1]),
-            false => format!("select coalesce(left(last_archived_wal, 24) >= '{}', false) from pg_stat_archiver", found[0]),
+            false => {
+                format!("select coalesce(left(last_archived_wal, 24) >= '{}', false) from pg_stat_archiver", found[0])
+            }
         };
         self.until("everything is archived", &query).await?;
         self.model.ask_archived(&self.world.cluster, self.world.shape.streams).await

@@ -145,7 +145,9 @@ impl Scene<'_> {
             Kind::Insert => main(vec![grow(&table, 1 + random.below(1500), salt, 1 + random.below(12))]),
             Kind::Change => {
                 let (of, which) = (2 + random.below(200), random.below(200));
-                main(vec![format!("update {table} set b = b + 1, c = md5(c || '{salt}') where a % {of} = {which} % {of}")])
+                main(vec![format!(
+                    "update {table} set b = b + 1, c = md5(c || '{salt}') where a % {of} = {which} % {of}"
+                )])
             }
             Kind::Delete => main(vec![format!("delete from {table} where a % 3 = {}", random.below(3))]),
             Kind::CutAndRegrow => main(cut_and_regrow(&table, random, salt)),
@@ -174,8 +176,12 @@ impl Scene<'_> {
                 self.about_databases(kind, random, salt)
             }
             Kind::LargeObject => main(vec![match random.below(3) {
-                0 => "select lo_unlink(oid) from (select oid from pg_largeobject_metadata order by oid limit 1) x".into(),
-                _ => format!("select lo_from_bytea(0, decode(repeat(md5('{salt}'), {}), 'hex'))", 1 + random.below(800)),
+                0 => {
+                    "select lo_unlink(oid) from (select oid from pg_largeobject_metadata order by oid limit 1) x".into()
+                }
+                _ => {
+                    format!("select lo_from_bytea(0, decode(repeat(md5('{salt}'), {}), 'hex'))", 1 + random.below(800))
+                }
             }]),
             Kind::Prepare if self.prepared.len() < 3 => main(vec![
                 "begin".into(),
@@ -246,7 +252,9 @@ impl Scene<'_> {
 fn cut_and_regrow(table: &str, random: &mut Random, salt: u64) -> Vec<String> {
     let tenths = 1 + random.below(9);
     let mut statements = vec![
-        format!("delete from {table} where ctid > ('(' || pg_relation_size('{table}') * {tenths} / 81920 || ',1)')::tid"),
+        format!(
+            "delete from {table} where ctid > ('(' || pg_relation_size('{table}') * {tenths} / 81920 || ',1)')::tid"
+        ),
         format!("vacuum (truncate) {table}"),
     ];
     if random.chance(30) {

@@ -1,5 +1,6 @@
 //! What was done so far, in numbers.
 
+use crate::world::Ran;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -20,6 +21,19 @@ impl Tally {
     pub fn ran(&mut self, command: &'static str, code: Option<i32>) {
         let how = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
         *self.commands.entry(command).or_default().entry(how).or_default() += 1;
+    }
+
+    /// What a prune says that it deleted.
+    pub fn deleted(&mut self, prune: &Ran) {
+        let Ok(document) = prune.json() else { return };
+        let deleted = &document["deleted"];
+        let points = deleted["points"].as_array().map_or(0, |points| points.len() as u64);
+        for (what, count) in [("points", points), ("log_files", 0), ("packs", 0)] {
+            let count = count + deleted[what].as_u64().unwrap_or_default();
+            if count > 0 {
+                *self.counts.entry(format!("{what} deleted by prune")).or_default() += count;
+            }
+        }
     }
 
     /// A restore was compared and exact.

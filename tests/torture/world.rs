@@ -101,15 +101,8 @@ impl World {
         let cluster = builder.create()?;
         let clock = root.join("clock.so");
         compile_clock(&clock)?;
-        let mut world = Self {
-            cluster,
-            places,
-            shape,
-            spaces: Vec::new(),
-            root: root.to_path_buf(),
-            runs: Cell::new(0),
-            clock,
-        };
+        let mut world =
+            Self { cluster, places, shape, spaces: Vec::new(), root: root.to_path_buf(), runs: Cell::new(0), clock };
         for name in ["out", "scratch", "spaces"] {
             world.make_directory(name)?;
         }
@@ -146,8 +139,9 @@ impl World {
         let text = format!(
             "state_dir = \"{root}/state\"\ncompression_level = 1\nprune_after = \"1h\"\n{}\
              [encryption]\npassphrase = {{ file = \"{root}/passphrase\" }}\n\
-             [workload.shop]\nkind = \"postgres\"\ndata_dir = \"{}\"\nconnection = \"{}\"\n{lines}\n",
+             [workload.shop]\nkind = \"postgres\"\nbin_dir = \"{}\"\ndata_dir = \"{}\"\nconnection = \"{}\"\n{lines}\n",
             self.places.sections(),
+            self.cluster.programs().display(),
             self.cluster.data_dir().display(),
             self.cluster.connection_string(),
         );
@@ -299,7 +293,9 @@ pub async fn start_to_the_end(copy: &mut TestCluster) -> Result<()> {
         // The connection may be refused while the server is still starting, or has just ended.
         match copy.sql("select pg_is_in_recovery()").await {
             Ok(Some(answer)) if answer == "f" => return Ok(()),
-            answer if begun.elapsed() > PATIENCE => bail!("recovery doesn't end ({answer:?}):\n{}", end_of(&copy.log())),
+            answer if begun.elapsed() > PATIENCE => {
+                bail!("recovery doesn't end ({answer:?}):\n{}", end_of(&copy.log()))
+            }
             _ => {}
         }
         copy.wait_until("recover", |_| true)?;

@@ -47,7 +47,9 @@ fn earlier(text: &str, form: &str, written_before: SystemTime, by: Duration) -> 
 #[test]
 fn only_what_is_old_gets_older() {
     let answer = |first: &str, second: &str| {
-        format!("HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nLast-Modified: {first} GMT\r\n\r\n<a><LastModified>{second}.000Z</LastModified>")
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nLast-Modified: {first} GMT\r\n\r\n<a><LastModified>{second}.000Z</LastModified>"
+        )
     };
     let limit = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_305_600); // 2026-11-22T00:00:00Z
     let mut bytes = answer("Sat, 21 Nov 2026 23:59:59", "2026-11-22T00:00:00").into_bytes();

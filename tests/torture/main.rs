@@ -60,7 +60,7 @@ async fn world(seed: u64, steps: u64, deadline: Instant) -> Result<Tally> {
         number += 1;
         outcome = run.step(number).await;
     }
-    if outcome.is_ok() && number % 7 != 0 {
+    if outcome.is_ok() && !number.is_multiple_of(run::STEPS_BETWEEN_SETTLING) {
         outcome = run.settle(&mut random::Random::of(seed, u64::MAX)).await;
     }
     if let Err(error) = outcome {

@@ -76,7 +76,7 @@ impl Places {
     pub fn sections(&self) -> String {
         format!(
             "[location.near]\nurl = \"file://{}\"\n[location.bucket]\nurl = \"s3://torture/lifeboat\"\nendpoint = \"{}\"\n\
-             time_limit = \"2s\"\naccess_key_id = {{ command = [\"echo\", \"key\"] }}\n\
+             time_limit = \"4s\"\naccess_key_id = {{ command = [\"echo\", \"key\"] }}\n\
              secret_access_key = {{ command = [\"echo\", \"word\"] }}\n[location.small]\nurl = \"file://{}\"\n",
             self.directory("near").display(),
             self.proxy.url(),

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often everything is healed and must be whole.
-const STEPS_BETWEEN_SETTLING: u64 = 7;
+pub const STEPS_BETWEEN_SETTLING: u64 = 7;
 
 pub struct Run {
     pub world: World,
@@ -73,7 +73,7 @@ impl Run {
     /// One step. What it did, in a line or a few.
     pub async fn step(&mut self, number: u64) -> Result<()> {
         let mut random = Random::of(self.seed, number);
-        if number % STEPS_BETWEEN_SETTLING == 0 {
+        if number.is_multiple_of(STEPS_BETWEEN_SETTLING) {
             eprintln!("step {number}: settle");
             self.settle(&mut random).await?;
             if random.chance(50) && !self.world.shape.streams {

@@ -60,9 +60,11 @@ pub fn reachable(world: &World, from: Option<&str>) -> Result<Reachable> {
     Reachable::of(&ran.json()?).with_context(|| format!("{ran:#?}"))
 }
 
-/// What must be reachable is in a window. To be asked only while every place can be read.
+/// What must be reachable is in a window, and no window promises what isn't archived. To be asked only while every place can be read.
 pub fn nothing_is_missing(model: &Model, found: &Reachable) -> Result<()> {
     let missing = model.missing(found);
+    let lost = model.promised_too_much(found);
+    ensure!(lost.is_empty(), "acknowledged in a window, and not in its log: {lost:#?}");
     ensure!(missing.is_empty(), "archived and after a point, and yet in no window: {missing:?}\nfound: {found:#?}");
     Ok(())
 }

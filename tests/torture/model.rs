@@ -205,6 +205,20 @@ impl Model {
         self.moments.iter().filter(must).filter(is_missing).map(tell).collect()
     }
 
+    /// Commits that were acknowledged before the end of a window and lie behind its log: it promises too much.
+    pub fn promised_too_much(&self, found: &Reachable) -> Vec<String> {
+        let mut lost = Vec::new();
+        for window in &found.windows {
+            for entry in self.ledger_of(window.timeline).entries {
+                let known = entry.acknowledged.filter(|known| known.at < window.to && known.lsn != u64::MAX);
+                if known.is_some() && entry.sent_lsn >= window.lsn_to {
+                    lost.push(format!("{entry:?} and {window:?}"));
+                }
+            }
+        }
+        lost
+    }
+
     /// Whether a point lies on the way to a moment, at or before it.
     fn is_before(&self, point: &Point, moment: &Moment) -> bool {
         point.timeline == moment.timeline

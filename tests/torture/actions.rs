@@ -42,6 +42,8 @@ pub struct Circumstances {
     pub damaged: Option<&'static str>,
     /// The server was killed.
     pub crashed: bool,
+    /// Nobody received the log for a moment.
+    pub unheard: bool,
     /// What else ran.
     pub others: Vec<Action>,
 }
@@ -70,6 +72,12 @@ impl Action {
                 Self::Verify { level, from }
             }
         }
+    }
+
+    /// A prune that gives up most, with a clock that makes nearly everything old.
+    pub fn thorough_prune(random: &mut Random) -> Self {
+        let keep = Keep { last: 1 + random.below(2), young: 5 + random.below(15), window: None };
+        Self::Prune { keep, is_dry: false }
     }
 
     /// A word for counting.
@@ -184,8 +192,11 @@ impl Action {
                     right.push(7);
                 }
                 // A prune may have marked what this one builds on: then it is to be run again.
-                if prunes || around.crashed {
+                if prunes || around.crashed || around.unheard {
                     right.push(5);
+                }
+                if around.unheard {
+                    right.push(2);
                 }
             }
             Self::Prune { .. } if around.broken.is_empty() && around.others.is_empty() => right = vec![0],

@@ -134,6 +134,7 @@ impl Run {
             broken: NAMES.iter().copied().filter(|name| !places.works(name)).collect(),
             damaged: places.damage.as_ref().map(|damage| damage.place),
             crashed: false,
+            unheard: false,
             others: Vec::new(),
         }
     }
@@ -166,6 +167,8 @@ impl Run {
         self.receive().await?;
         let mut around = self.circumstances();
         around.crashed = event == Event::Crash || event == Event::Restart;
+        // The receiver goes with the server, and comes back.
+        around.unheard = self.world.shape.streams && (around.crashed || event == Event::KillReceiver);
         if event == Event::Forget {
             let _ = std::fs::remove_dir_all(self.world.path("state"));
         }

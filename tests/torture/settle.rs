@@ -41,6 +41,9 @@ impl Run {
         } else {
             ran.must_end(&[0])?;
         }
+        if random.chance(60) {
+            self.prune_in_two_phases(random)?;
+        }
         let found = checks::reachable(&self.world, None)?;
         for point in &found.points {
             ensure!(point.is_usable, "point {point:?} can't be restored, and all is healed");
@@ -51,6 +54,22 @@ impl Run {
         let shown = checks::restore_latest(&self.world, &self.model, from, random, &mut self.tally).await?;
         eprintln!("  settled, exact: {shown}");
         self.tally.count("settled");
+        Ok(())
+    }
+
+    /// Marks, lets the time of grace pass, and deletes: every byte that is left must verify.
+    fn prune_in_two_phases(&mut self, random: &mut Random) -> Result<()> {
+        for _ in 0..2 {
+            let action = Action::thorough_prune(random);
+            // Whole seconds: what was written in this one must be older than the next.
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+            let ran = action.start(&self.world, 0, SystemTime::now())?.wait()?;
+            self.tally.ran(action.name(), ran.code);
+            self.tally.deleted(&ran);
+            action.judge(&ran, &Circumstances::default())?;
+        }
+        let document = self.command("verify --data", &["verify", "shop", "--data", "--json"])?;
+        ensure!(document["bad"] == Value::Array(Vec::new()), "{document}");
         Ok(())
     }
 

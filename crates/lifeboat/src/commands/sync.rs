@@ -116,7 +116,7 @@ async fn bring_up_to_date(
     let report = alone.verify(None, arguments.data, &*progress).await;
     progress.finish();
     let mut bad = report?.bad;
-    bad.extend(verify::log::missing(&alone, None).await?);
+    bad.extend(verify::log::missing(&alone, None).await?.bad);
     let points: Vec<MarkedPoint> = alone.points_everywhere(None).await?;
     let verified = if arguments.data { "data" } else { "structure" };
     if bad.is_empty() {

@@ -425,4 +425,30 @@ pub struct SyncArguments {
 pub enum KeyCommand {
     /// List the keys that open each repository
     List,
+    /// Let another passphrase, or a machine's own key, open the repositories
+    #[command(
+        after_help = "Examples:\n  lifeboat key add --machine /etc/lifeboat/key --label db1\n  lifeboat key add --passphrase-file /root/new-passphrase --label 2026"
+    )]
+    Add(KeyAddArguments),
+    /// Take a key away: it opens the repositories no more. What was copied before, it still opens
+    Remove {
+        /// Its id, as `key list` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct KeyAddArguments {
+    /// Make a random key, write it to this new file, private to its owner, and let it open the repositories. It goes where the
+    /// passphrase goes: passphrase = { file = "FILE" }
+    #[arg(long, value_name = "FILE", required_unless_present = "passphrase_file", conflicts_with = "passphrase_file")]
+    pub machine: Option<PathBuf>,
+
+    /// Read the new passphrase from this file
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+
+    /// What it is for, in your words
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub label: String,
 }

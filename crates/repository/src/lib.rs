@@ -15,6 +15,7 @@ mod file_map;
 mod index;
 mod inflate;
 mod key;
+mod keyring;
 mod log;
 mod open;
 mod pack;

@@ -86,7 +86,7 @@ pub(crate) fn check_key_record(key: &str, bytes: &[u8]) -> Result<()> {
     same.then_some(()).ok_or_else(|| Error::corrupt(key, "its name is not the hash of its bytes"))
 }
 
-fn key_name(bytes: &[u8]) -> String {
+pub(crate) fn key_name(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_string()
 }
 
@@ -156,7 +156,7 @@ async fn root_in_keys(replica: &Replica) -> Result<Option<Root>> {
     Ok(None)
 }
 
-async fn read_root(replica: &Replica) -> Result<Root> {
+pub(crate) async fn read_root(replica: &Replica) -> Result<Root> {
     let address = replica.location.address();
     let bytes = match replica.location.get(ROOT_KEY).await {
         Ok(bytes) => bytes,
@@ -190,7 +190,12 @@ async fn read_keys(replica: &Replica, root: &Root, passphrase: &Passphrase) -> R
     Err(damage.unwrap_or(Error::WrongPassphrase { address: replica.location.address() }))
 }
 
-async fn open_key(replica: &Replica, key: &str, root: &Root, passphrase: &Passphrase) -> Result<Option<Keys>> {
+pub(crate) async fn open_key(
+    replica: &Replica,
+    key: &str,
+    root: &Root,
+    passphrase: &Passphrase,
+) -> Result<Option<Keys>> {
     let bytes = replica.location.get(key).await?;
     let object = format!("{}/{key}", replica.location.address());
     check_key_record(key, &bytes).map_err(|_| Error::corrupt(&object, "changed since it was written"))?;
@@ -360,17 +365,6 @@ impl Repository {
         }
     }
 
-    /// The key records, without secrets.
-    pub async fn key_records(&self) -> Result<Vec<(String, KeyRecord)>> {
-        let mut records = Vec::new();
-        let Some(first) = self.replicas.first() else { return Ok(records) };
-        for (key, bytes) in copy_of_keys(first).await? {
-            let record = serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&key, error.to_string()))?;
-            records.push((key.trim_start_matches("keys/").to_string(), record));
-        }
-        Ok(records)
-    }
-
     /// Seals a JSON document.
     pub(crate) fn seal<T: Serialize>(&self, kind: ContainerKind, value: &T) -> Result<Bytes> {
         let json = serde_json::to_vec(value).map_err(|error| Error::Internal(error.to_string()))?;
@@ -431,7 +425,7 @@ fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, KeyObjects)> {
     Ok((root, keys, vec![(format!("keys/{}", key_name(&json)), json.into())]))
 }
 
-async fn copy_of_keys(replica: &Replica) -> Result<Vec<(String, Bytes)>> {
+pub(crate) async fn copy_of_keys(replica: &Replica) -> Result<Vec<(String, Bytes)>> {
     let mut records = Vec::new();
     for entry in replica.location.list("keys/").await? {
         let bytes = replica.location.get(&entry.key).await?;

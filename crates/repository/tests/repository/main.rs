@@ -5,6 +5,7 @@ mod damage;
 mod flip;
 mod golden;
 mod keeping;
+mod keys;
 mod logs;
 mod place;
 mod properties;

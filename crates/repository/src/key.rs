@@ -271,7 +271,7 @@ fn aead_key(key: &[u8; 32]) -> Result<LessSafeKey> {
 /// The key that wraps: from a machine's key by HKDF, from a passphrase by Argon2id with `costs`.
 fn wrapping_key(passphrase: &Passphrase, salt: &[u8], costs: Option<Derivation>) -> Result<LessSafeKey> {
     if let Some(secret) = passphrase.machine_secret() {
-        return aead_key(&*Zeroizing::new(derive(&secret[..], salt, &[b"lifeboat/1/machine-key"])?));
+        return aead_key(&Zeroizing::new(derive(&secret[..], salt, &[b"lifeboat/1/machine-key"])?));
     }
     let internal = |error: argon2::Error| Error::Internal(format!("derive a key from the passphrase: {error}"));
     let Derivation { memory_kib, iterations, parallelism } = costs.unwrap_or_default();

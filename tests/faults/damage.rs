@@ -191,3 +191,27 @@ fn a_segment_that_a_point_needs_and_that_is_gone_is_found() {
     let ran = world.run(&["verify", "--data"]);
     assert_eq!(ran.code, 4, "{}", ran.screen());
 }
+
+/// Guards: a hole that another location fills is no damage: the points don't fail, and `copy` is enough.
+#[test]
+fn a_hole_in_the_log_of_one_location_makes_it_behind() {
+    let (world, _) = repository();
+    let mut names = Vec::new();
+    for round in 2..5 {
+        change(&world, round);
+        names.push(world.sql("select pg_walfile_name(pg_current_wal_insert_lsn())").expect("a name"));
+        archive_everything(&world);
+    }
+    let mut found = Vec::new();
+    collect(&world.path("second").join("wal"), &mut found);
+    let named = found.iter().find(|path| path.to_string_lossy().contains(&names[1])).expect("it is archived");
+    fs::remove_file(named).expect("lose a segment");
+    let ran = world.run(&["verify", "--data", "--json"]);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    let document = ran.json();
+    assert_eq!(document["bad"], serde_json::json!([]), "{document:#}");
+    assert!(document["behind"].to_string().contains("has a hole"), "{document:#}");
+    assert!(passed(&world), "the point is said to have failed");
+    world.run(&["copy", "--from", "first", "--to", "second"]).ok();
+    world.run(&["verify", "--data"]).ok();
+}

@@ -6,7 +6,6 @@ mod comparison;
 mod damage;
 mod kills;
 mod outages;
-mod proxy;
 mod refusals;
 mod screens;
 mod world;

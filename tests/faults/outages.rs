@@ -2,9 +2,8 @@
 //! other location gets its copy, the message names which and why, and a later run heals.
 
 use crate::comparison::{archive_everything, assert_unharmed, change, content, content_of_restored, make_table};
-use crate::proxy::{Mode, Proxy};
 use crate::world::{Ran, World};
-use lifeboat_components::servers::{self, LoopbackServer};
+use lifeboat_components::servers::{self, LoopbackServer, Mode, Proxy};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;

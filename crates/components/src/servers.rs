@@ -1,8 +1,10 @@
 //! Stores on loopback: imitations of the clouds' interfaces, and Garage. Each stops, and forgets everything, on drop.
 
 mod garage;
+mod proxy;
 
 pub use garage::{GARAGE_KEY_ID, GARAGE_SECRET, Garage, garage};
+pub use proxy::{Mode, Proxy};
 
 use crate::command::last_lines;
 use crate::{Component, free_port, install};

@@ -25,7 +25,10 @@ fn repository_kind(error: &RepositoryError) -> FailureKind {
     match error {
         RepositoryError::Location(error) => location_kind(error.kind()),
         RepositoryError::NotARepository { .. } | RepositoryError::NotFound { .. } => FailureKind::NotFound,
-        RepositoryError::OtherRepository { .. } | RepositoryError::NewerFormat { .. } => FailureKind::Usage,
+        RepositoryError::OtherRepository { .. }
+        | RepositoryError::NewerFormat { .. }
+        | RepositoryError::KeyNeeded { .. } => FailureKind::Usage,
+        RepositoryError::LocationNeeded { .. } => FailureKind::Unavailable,
         RepositoryError::WrongPassphrase { .. } | RepositoryError::Conflict { .. } => FailureKind::Locked,
         RepositoryError::Corrupt { .. } | RepositoryError::RootLost { .. } => FailureKind::Corrupt,
         RepositoryError::AllLocationsFailed { .. } | RepositoryError::Undermined { .. } => FailureKind::Unavailable,

@@ -10,6 +10,7 @@ pub mod failure;
 mod failure_of;
 mod interrupt;
 pub mod output;
+mod removable;
 mod rooms;
 pub mod run;
 pub mod target;

@@ -19,6 +19,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::settings::{Action, recovery_settings};
 use crate::target::{Target, TimelineChoice};
 use crate::window::{Window, windows};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_repository::PointId;
@@ -260,7 +261,7 @@ impl<'a> Planner<'a> {
         if reach.end < point.lsn_stop {
             return Fit::LogMissing(reach.end);
         }
-        match self.stop(point, &reach, places) {
+        match self.stop(point, path, &reach, places) {
             Some((stop, needed_to)) => Fit::Reaches(reach, stop, needed_to),
             None => Fit::FallsShort(reach),
         }
@@ -276,7 +277,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Where to stop, and up to where log can be needed for it. None when the log ends before.
-    fn stop(&self, point: &PointSummary, reach: &Reach, places: &[Place]) -> Option<(Stop, Lsn)> {
+    fn stop(&self, point: &PointSummary, path: &Path, reach: &Reach, places: &[Place]) -> Option<(Stop, Lsn)> {
         let inclusive = self.wanted.inclusive;
         match &self.wanted.target {
             Target::Immediate => Some((Stop::Consistent, point.lsn_stop)),
@@ -287,8 +288,8 @@ impl<'a> Planner<'a> {
                 Some(last) if last > *time || (last == *time && !inclusive) => {
                     Some((Stop::Time { time: *time, inclusive }, reach.end))
                 }
-                last => (last.unwrap_or(point.stopped_at).max(point.stopped_at) >= *time)
-                    .then(|| (exactly_at(reach.end, reach), reach.end)),
+                // Nothing ended since: that lasted until the last point at least, which is later than the target.
+                _ => (self.known_to(path, reach, point) >= *time).then(|| (exactly_at(reach.end, reach), reach.end)),
             },
             Target::Lsn(lsn) if *lsn > reach.end => None,
             Target::Lsn(lsn)
@@ -303,6 +304,12 @@ impl<'a> Planner<'a> {
             }
             Target::Name(name) => self.stop_at_last_place(point, reach, places, Stop::Name { name: name.clone() }),
         }
+    }
+
+    /// The last time of which anything is known in the log that is replayed: the end of a transaction, or of a point.
+    pub(super) fn known_to(&self, path: &Path, reach: &Reach, point: &PointSummary) -> Timestamp {
+        let passed = self.points.iter().filter(|other| path.carries(other) && other.lsn_stop <= reach.end);
+        passed.map(|other| other.stopped_at).chain(reach.last_at).fold(point.stopped_at, Timestamp::max)
     }
 
     /// By its name when PostgreSQL is known to meet no other of that name first, by its position otherwise.
@@ -359,7 +366,7 @@ impl<'a> Planner<'a> {
             bytes: point.bytes,
             files: point.files,
             wal: path.legs(point.lsn_start, needed_to),
-            archived_to: reach.last_at.map_or(point.stopped_at, |at| at.max(point.stopped_at)),
+            archived_to: self.known_to(&path, &reach, point),
             notes,
         }
     }

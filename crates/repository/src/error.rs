@@ -71,6 +71,24 @@ pub enum Error {
         /// The name in question.
         name: String,
     },
+    /// A key that must not be removed.
+    #[error("key {id} can't be removed: {why}")]
+    KeyNeeded {
+        /// Its id.
+        id: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// Something that must be done everywhere or nowhere.
+    #[error("can't {purpose} while location {location} is away: {reason}")]
+    LocationNeeded {
+        /// What was to be done.
+        purpose: &'static str,
+        /// The location.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// What a session built on was marked for removal, or removed, while it was under way.
     #[error("pack {what}, which this backup builds on, was given up by `prune` meanwhile")]
     Undermined {
@@ -119,13 +137,19 @@ impl Error {
                 "`lifeboat init` writes it again, from another location or from the key record, and touches nothing else",
             ),
             Self::OtherRepository { .. } => Some("give each repository its own location, or correct the url"),
-            Self::WrongPassphrase { .. } => Some("check [encryption] passphrase; without it nothing can be read"),
+            Self::WrongPassphrase { .. } => Some(
+                "check [encryption] passphrase; `lifeboat key list`, where it opens, shows the keys; without one nothing can be read",
+            ),
             Self::NewerFormat { .. } => Some("use the version of lifeboat that wrote it, or a newer one"),
             Self::Corrupt { object, .. } if object.ends_with("lifeboat.json") => Some(
                 "bring it back from another location, where it is the same; or move it away and let `lifeboat init` write it \
                      again from the key record",
             ),
             Self::Corrupt { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
+            Self::KeyNeeded { .. } => Some("`lifeboat key add` makes another one first; `lifeboat key list` shows all"),
+            Self::LocationNeeded { .. } => {
+                Some("bring it back, or take it out of the configuration; then run this again")
+            }
             Self::Undermined { .. } => Some("run it again: it will store what it needs anew"),
             Self::Conflict { .. } => {
                 Some("two clusters write to one archive, or one was promoted twice: look before anything is removed")

@@ -11,8 +11,9 @@ use crate::spool_key::SpoolKeys;
 use bytes::Bytes;
 use lifeboat_location::{ErrorKind, Location, PutOutcome};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const ROOT_KEY: &str = "lifeboat.json";
 const FORMAT: u16 = 1;
@@ -86,7 +87,7 @@ pub(crate) fn check_key_record(key: &str, bytes: &[u8]) -> Result<()> {
     same.then_some(()).ok_or_else(|| Error::corrupt(key, "its name is not the hash of its bytes"))
 }
 
-fn key_name(bytes: &[u8]) -> String {
+pub(crate) fn key_name(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_string()
 }
 
@@ -128,7 +129,12 @@ pub struct Repository {
     pub(crate) unavailable: Vec<(String, String)>,
     pub(crate) level: i32,
     pub(crate) limits: Limits,
+    /// Fragments of the index that this process rewrote, by the hash of their text.
+    pub(crate) fragments_made: FragmentsMade,
 }
+
+/// Name and bytes of rewritten fragments.
+pub(crate) type FragmentsMade = Arc<Mutex<HashMap<[u8; 32], (String, Bytes)>>>;
 
 /// Whether something of a repository is stored there.
 async fn has_data(replica: &Replica) -> Result<bool> {
@@ -151,7 +157,7 @@ async fn root_in_keys(replica: &Replica) -> Result<Option<Root>> {
     Ok(None)
 }
 
-async fn read_root(replica: &Replica) -> Result<Root> {
+pub(crate) async fn read_root(replica: &Replica) -> Result<Root> {
     let address = replica.location.address();
     let bytes = match replica.location.get(ROOT_KEY).await {
         Ok(bytes) => bytes,
@@ -185,7 +191,12 @@ async fn read_keys(replica: &Replica, root: &Root, passphrase: &Passphrase) -> R
     Err(damage.unwrap_or(Error::WrongPassphrase { address: replica.location.address() }))
 }
 
-async fn open_key(replica: &Replica, key: &str, root: &Root, passphrase: &Passphrase) -> Result<Option<Keys>> {
+pub(crate) async fn open_key(
+    replica: &Replica,
+    key: &str,
+    root: &Root,
+    passphrase: &Passphrase,
+) -> Result<Option<Keys>> {
     let bytes = replica.location.get(key).await?;
     let object = format!("{}/{key}", replica.location.address());
     check_key_record(key, &bytes).map_err(|_| Error::corrupt(&object, "changed since it was written"))?;
@@ -284,7 +295,9 @@ impl Repository {
         }
         match opened {
             Some((root, keys, _)) => {
-                Ok(Self { id: root.repository, keys: Arc::new(keys), replicas: usable, unavailable, level, limits })
+                let (id, keys) = (root.repository, Arc::new(keys));
+                let fragments_made = FragmentsMade::default();
+                Ok(Self { id, keys, replicas: usable, unavailable, level, limits, fragments_made })
             }
             None => Err(first_error.unwrap_or(Error::NotFound { what: "a location".into() })),
         }
@@ -333,7 +346,8 @@ impl Repository {
     /// The same repository seen through these locations.
     pub(crate) fn among(&self, replicas: Vec<Replica>) -> Self {
         let (id, keys) = (self.id.clone(), self.keys.clone());
-        Self { id, keys, replicas, unavailable: Vec::new(), level: self.level, limits: self.limits }
+        let fragments_made = self.fragments_made.clone();
+        Self { id, keys, replicas, unavailable: Vec::new(), level: self.level, limits: self.limits, fragments_made }
     }
 
     /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
@@ -353,18 +367,8 @@ impl Repository {
             unavailable,
             level: self.level,
             limits: self.limits,
+            fragments_made: self.fragments_made.clone(),
         }
-    }
-
-    /// The key records, without secrets.
-    pub async fn key_records(&self) -> Result<Vec<(String, KeyRecord)>> {
-        let mut records = Vec::new();
-        let Some(first) = self.replicas.first() else { return Ok(records) };
-        for (key, bytes) in copy_of_keys(first).await? {
-            let record = serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&key, error.to_string()))?;
-            records.push((key.trim_start_matches("keys/").to_string(), record));
-        }
-        Ok(records)
     }
 
     /// Seals a JSON document.
@@ -427,7 +431,7 @@ fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, KeyObjects)> {
     Ok((root, keys, vec![(format!("keys/{}", key_name(&json)), json.into())]))
 }
 
-async fn copy_of_keys(replica: &Replica) -> Result<Vec<(String, Bytes)>> {
+pub(crate) async fn copy_of_keys(replica: &Replica) -> Result<Vec<(String, Bytes)>> {
     let mut records = Vec::new();
     for entry in replica.location.list("keys/").await? {
         let bytes = replica.location.get(&entry.key).await?;

@@ -1,7 +1,7 @@
 //! `lifeboat verify`: prove that recovery points can be brought back.
 
 mod boot;
-mod log;
+pub mod log;
 
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};
@@ -67,6 +67,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
 /// What is there is whole, but not everywhere.
 fn nobody_behind(report: &VerifyReport) -> Result<(), Failure> {
     let mut names: Vec<&str> = report.behind.iter().map(|damage| damage.location.as_str()).collect();
+    names.sort_unstable();
     names.dedup();
     if names.is_empty() {
         return Ok(());
@@ -107,7 +108,9 @@ async fn check_stored(
     let report = repository.verify_homes(arguments.workload.as_deref(), arguments.data, &is_home, &*progress).await;
     progress.finish();
     let mut report = report?;
-    report.bad.extend(log::missing(&repository, arguments.workload.as_deref()).await?);
+    let missing = log::missing(&repository, arguments.workload.as_deref()).await?;
+    report.bad.extend(missing.bad);
+    report.behind.extend(missing.behind);
     let level = if arguments.data { "data" } else { "structure" };
     if let Err(failure) = record(&repository, arguments, &report, level).await {
         // Looking at a copy with the right to read only is a good habit.
@@ -150,6 +153,7 @@ async fn keep(
         passed,
         level: level.to_owned(),
         details,
+        standing: None,
     };
     Ok(repository.put_verification(&verification).await?)
 }

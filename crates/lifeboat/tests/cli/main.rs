@@ -2,5 +2,7 @@
 
 mod arguments;
 mod configuration;
+mod keys;
 mod program;
 mod prune;
+mod window;

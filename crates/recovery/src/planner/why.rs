@@ -50,7 +50,7 @@ impl Planner<'_> {
         match self.fit(given, path, places) {
             Fit::LogMissing(missing_from) => Reason::LogMissing { point, missing_from, needed_to: given.lsn_stop },
             Fit::FallsShort(reach) => {
-                let at = reach.last_at.unwrap_or(given.stopped_at).max(given.stopped_at);
+                let at = self.known_to(path, &reach, given);
                 Reason::PointFallsShort { point, at, lsn: reach.end, better }
             }
             Fit::TooLate | Fit::Reaches(..) => {

@@ -2,7 +2,7 @@
 
 use crate::archive::*;
 use lifeboat_postgres::Lsn;
-use lifeboat_recovery::{Known, Leg, PointSummary, RestorePlan, Stop, Target, Wanted, plan};
+use lifeboat_recovery::{Known, Leg, PointSummary, RestorePlan, Stop, Target, Wanted, plan, windows};
 use proptest::prelude::*;
 
 /// Positions go up to this.
@@ -140,6 +140,18 @@ proptest! {
                 prop_assert_eq!(reachable(&known, lsn.0), offered, "{}", refusal);
             }
             _ => {}
+        }
+    }
+
+    #[test]
+    fn every_moment_of_every_window_is_accepted(known in archives()) {
+        for window in windows(&known.points, &known.logs[0]) {
+            let told = (0..=i64::try_from(END).unwrap() + 20).map(minute).filter(|at| (window.from..=window.to).contains(at));
+            for at in told {
+                let wanted = wanted(Target::Time(at)).timeline(window.timeline.0);
+                let planned = plan(&known, &wanted).map(drop).map_err(|refusal| refusal.to_string());
+                prop_assert_eq!(planned, Ok(()), "{} is in {}", at, window);
+            }
         }
     }
 }

@@ -4,6 +4,8 @@ mod bench;
 mod damage;
 mod flip;
 mod golden;
+mod keeping;
+mod keys;
 mod logs;
 mod place;
 mod properties;

@@ -1,17 +1,23 @@
 //! A proxy in front of an object store that can be told to fail: one request per connection, each answered as told.
+//!
+//! It can also make what lies in the store look older than it is: nobody waits a day for a test.
+
+mod older;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// It reaches the store.
     Pass,
+    /// It reaches the store after so many milliseconds.
+    Slow(u64),
     /// It is read, and nothing ever comes back.
     Hang,
     /// The store's own error, with this status.
@@ -25,8 +31,10 @@ struct State {
     mode: Mode,
     /// After so many writes the mode becomes this one.
     then: Option<(u32, Mode)>,
-    /// Requests that got the answer of a mode other than `Pass`.
+    /// Requests that got the answer of a mode that fails.
     failed: u32,
+    /// What was written before this time looks older, by so much.
+    older: Option<(SystemTime, Duration)>,
 }
 
 #[derive(Debug)]
@@ -49,7 +57,7 @@ impl Proxy {
         let store = url.strip_prefix("http://").expect("a plain url").to_owned();
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("listen");
         let address = listener.local_addr().expect("the address");
-        let state = Mutex::new(State { mode: Mode::Pass, then: None, failed: 0 });
+        let state = Mutex::new(State { mode: Mode::Pass, then: None, failed: 0, older: None });
         let shared = Arc::new(Shared { state, ended: AtomicBool::new(false) });
         let for_thread = shared.clone();
         let acceptor = std::thread::spawn(move || {
@@ -78,6 +86,11 @@ impl Proxy {
     /// After so many more writes.
     pub fn set_after_writes(&self, writes: u32, mode: Mode) {
         self.shared.lock().then = Some((writes, mode));
+    }
+
+    /// From now on every time before `written_before` that the store tells is earlier by `by`.
+    pub fn age(&self, written_before: SystemTime, by: Duration) {
+        self.shared.lock().older = Some((written_before, by));
     }
 
     /// Requests that were not let through so far.
@@ -112,7 +125,7 @@ impl Shared {
                 None => {}
             }
         }
-        state.failed += u32::from(state.mode != Mode::Pass);
+        state.failed += u32::from(!matches!(state.mode, Mode::Pass | Mode::Slow(_)));
         state.mode
     }
 }
@@ -120,12 +133,10 @@ impl Shared {
 fn serve(mut client: TcpStream, store: &str, shared: &Shared) -> std::io::Result<()> {
     let (head, body) = read_request(&mut client)?;
     match shared.mode_for(&head) {
-        Mode::Pass => {
-            let mut server = TcpStream::connect(store)?;
-            let (line, fields) = head.split_once("\r\n").unwrap_or((&head, ""));
-            write!(server, "{line}\r\nConnection: close\r\n{fields}")?;
-            server.write_all(&body)?;
-            std::io::copy(&mut server, &mut client)?;
+        Mode::Pass => pass(&mut client, store, &head, &body, shared)?,
+        Mode::Slow(milliseconds) => {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+            pass(&mut client, store, &head, &body, shared)?;
         }
         // Held until the client gives up.
         Mode::Hang => {
@@ -148,6 +159,20 @@ fn serve(mut client: TcpStream, store: &str, shared: &Shared) -> std::io::Result
         Mode::Reset => {}
     }
     Ok(())
+}
+
+fn pass(client: &mut TcpStream, store: &str, head: &str, body: &[u8], shared: &Shared) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(store)?;
+    let (line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
+    write!(server, "{line}\r\nConnection: close\r\n{fields}")?;
+    server.write_all(body)?;
+    let Some((written_before, by)) = shared.lock().older else {
+        return std::io::copy(&mut server, client).map(drop);
+    };
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    older::rewrite(&mut answer, written_before, by);
+    client.write_all(&answer)
 }
 
 /// The head up to and with its empty line, and the body.

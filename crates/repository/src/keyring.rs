@@ -1,0 +1,80 @@
+//! Who can open a repository: listing, adding and removing key records.
+//!
+//! The repository key itself never changes. Removing a record keeps its owner from opening the repository from then on; what
+//! somebody copied before, the removed key still opens. Promise: a person can always open it, and whoever removes a key
+//! doesn't lock himself out.
+
+use crate::error::{Error, Result};
+use crate::key::{Derivation, KeyRecord, Passphrase};
+use crate::open::{Repository, copy_of_keys, key_name, open_key, read_root};
+use bytes::Bytes;
+
+impl Repository {
+    /// The key records, without secrets.
+    pub async fn key_records(&self) -> Result<Vec<(String, KeyRecord)>> {
+        let mut records = Vec::new();
+        let Some(first) = self.replicas.first() else { return Ok(records) };
+        for (key, bytes) in copy_of_keys(first).await? {
+            let record = serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&key, error.to_string()))?;
+            records.push((key.trim_start_matches("keys/").to_string(), record));
+        }
+        Ok(records)
+    }
+
+    /// Lets `passphrase`, which may be a machine's key, open the repository in every location. Returns the record's id.
+    ///
+    /// # Errors
+    /// When a location is away: a key that opens only some of them would be found out on the wrong day.
+    pub async fn add_key(&self, passphrase: &Passphrase, label: &str) -> Result<String> {
+        self.all_locations("add a key")?;
+        let mut record = self.keys.wrap(passphrase, label, Derivation::default())?;
+        if let Some(first) = self.replicas.first() {
+            record.root = Some(read_root(first).await?);
+        }
+        let json = serde_json::to_vec_pretty(&record).map_err(|error| Error::Internal(error.to_string()))?;
+        let id = key_name(&json);
+        for replica in &self.replicas {
+            replica.location.put_new(&format!("keys/{id}"), Bytes::from(json.clone())).await?;
+        }
+        Ok(id)
+    }
+
+    /// Removes the record with this id from every location. `own` is what the caller opens the repository with.
+    ///
+    /// # Errors
+    /// When there is no such record, when it is the last one for people or the caller's own, when a location is away.
+    pub async fn remove_key(&self, id: &str, own: &Passphrase) -> Result<()> {
+        self.all_locations("remove a key")?;
+        let records = self.key_records().await?;
+        let Some((_, record)) = records.iter().find(|(other, _)| other == id) else {
+            return Err(Error::NotFound { what: format!("key {id}") });
+        };
+        let for_people = records.iter().filter(|(_, record)| record.is_for_people()).count();
+        if record.is_for_people() && for_people == 1 {
+            return Err(Error::KeyNeeded {
+                id: id.into(),
+                why: "it is the last passphrase, and machines are lost with their keys",
+            });
+        }
+        let name = format!("keys/{id}");
+        if let Some(first) = self.replicas.first() {
+            let root = read_root(first).await?;
+            if open_key(first, &name, &root, own).await?.is_some() {
+                return Err(Error::KeyNeeded { id: id.into(), why: "this configuration opens the repository with it" });
+            }
+        }
+        for replica in &self.replicas {
+            replica.location.delete(&name).await?;
+        }
+        Ok(())
+    }
+
+    fn all_locations(&self, purpose: &'static str) -> Result<()> {
+        match self.unavailable.first() {
+            None => Ok(()),
+            Some((name, reason)) => {
+                Err(Error::LocationNeeded { purpose, location: name.clone(), reason: reason.clone() })
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Who can open a repository: passphrases, machines' own keys, and what may not be taken away.
+
+use crate::bench::*;
+use lifeboat_repository::*;
+use std::sync::Arc;
+
+async fn opens(places: &[Arc<crate::place::Place>], key: &Passphrase) -> bool {
+    let all = replicas(&places.iter().collect::<Vec<_>>());
+    match Repository::open_with(all, key, 3, quick()).await {
+        Ok(_) => true,
+        Err(Error::WrongPassphrase { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn keys_come_and_go_and_the_data_stays_the_same() {
+    let (places, repository) = create(2).await;
+    let files = few_files(1);
+    let (point, _) = backup(&repository, &files).await;
+    let machine = Passphrase::of_machine().unwrap();
+    let words = Passphrase::new("four words on paper".into());
+    assert!(!opens(&places, &machine).await);
+    let machine_id = repository.add_key(&machine, "db1").await.unwrap();
+    let words_id = repository.add_key(&words, "2027").await.unwrap();
+    for key in [&machine, &words, &passphrase()] {
+        assert!(opens(&places, key).await);
+        for place in &places {
+            assert!(opens(std::slice::from_ref(place), key).await, "in each location alone");
+        }
+    }
+    let all = replicas(&places.iter().collect::<Vec<_>>());
+    let by_machine = Arc::new(Repository::open_with(all, &machine, 3, quick()).await.unwrap());
+    assert_eq!(by_machine.key_fingerprint().unwrap(), repository.key_fingerprint().unwrap());
+    assert_reads_back(&by_machine, &point.id, &files).await;
+
+    let kinds: Vec<_> = repository.key_records().await.unwrap().into_iter().map(|(_, record)| record.kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "machine").count(), 1, "{kinds:?}");
+    repository.remove_key(&machine_id, &passphrase()).await.unwrap();
+    assert!(!opens(&places, &machine).await);
+    assert!(opens(&places, &words).await);
+    // The first passphrase is given up for the second.
+    let first = repository.key_records().await.unwrap().into_iter().find(|(id, _)| *id != words_id).unwrap().0;
+    repository.remove_key(&first, &words).await.unwrap();
+    assert!(!opens(&places, &passphrase()).await);
+    assert!(opens(&places, &words).await);
+    assert_eq!(verify(&repository, true).await, vec![]);
+}
+
+#[tokio::test]
+async fn nobody_locks_everybody_out() {
+    let (places, repository) = create(2).await;
+    let first = repository.key_records().await.unwrap().swap_remove(0).0;
+    let machine = Passphrase::of_machine().unwrap();
+    let id = repository.add_key(&machine, "db1").await.unwrap();
+    let refused = repository.remove_key(&first, &machine).await.unwrap_err();
+    assert!(matches!(refused, Error::KeyNeeded { .. }), "the last one for people: {refused}");
+    let refused = repository.remove_key(&id, &machine).await.unwrap_err();
+    assert!(matches!(refused, Error::KeyNeeded { .. }), "one's own: {refused}");
+    let unknown = repository.remove_key("0123456789abcdef", &machine).await.unwrap_err();
+    assert!(matches!(unknown, Error::NotFound { .. }), "{unknown}");
+    assert!(opens(&places, &machine).await && opens(&places, &passphrase()).await);
+}
+
+/// A machine's key that was copied badly, and one of another repository, open nothing.
+#[tokio::test]
+async fn another_machines_key_opens_nothing() {
+    let (places, repository) = create(1).await;
+    let machine = Passphrase::of_machine().unwrap();
+    repository.add_key(&machine, "db1").await.unwrap();
+    assert!(!opens(&places, &Passphrase::of_machine().unwrap()).await);
+    let text = machine.expose();
+    assert_eq!(text.len(), "lifeboat-key-1-".len() + 64 + 1 + 8);
+    for place in 0..text.len() {
+        let mut changed: Vec<u8> = text.bytes().collect();
+        changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
+        let key = Passphrase::new(String::from_utf8(changed).unwrap());
+        assert!(!key.is_of_machine(), "{place}: the checksum tells");
+    }
+    assert!(!opens(&places, &Passphrase::new(text[..text.len() - 1].to_owned())).await);
+    assert_eq!(format!("{machine:?}"), "Passphrase(hidden)");
+}

@@ -1,7 +1,7 @@
 //! Tablespaces: tables move between them, and a restore puts them elsewhere.
 
 use crate::contents::{Contents, must_be_sound};
-use crate::world::{Plan, World, start_to_the_end};
+use crate::world::{Plan, World, start_to_the_end, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::TestCluster;
 
@@ -84,4 +84,31 @@ async fn configuration_outside_the_data_directory_is_noted() -> Result<()> {
     let output = world.done(&["restore", "shop", "--to", &to, "--immediate"])?;
     ensure!(output.stderr.contains(&name), "the restore says nothing of {name}: {output:?}");
     Ok(())
+}
+
+/// Guards: replay repeats the move from what the backup has of the old place. That may be nothing, and then the database
+/// comes back empty: such a point is never kept, and the next one is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_moves_during_the_backup() -> Result<()> {
+    let world = Plan::new(15).workload("max_rate = \"4MB\"").workload("workers = 1").start()?;
+    let slow = make_tablespace(&world, "slow").await?;
+    let make = "create table filler as select g, repeat(md5(g::text), 20) from generate_series(1, 20000) g";
+    world.cluster.sql(make).await?;
+    world.cluster.sql("create database d0").await?;
+    world.cluster.sql("checkpoint").await?;
+    let begun = world.cluster.sql("select redo_lsn::text from pg_control_checkpoint()").await?;
+    let mut running = world.spawn("lifeboat.toml", &["backup", "shop"])?;
+    until("the backup has begun", || async {
+        Ok(world.cluster.sql("select redo_lsn::text from pg_control_checkpoint()").await? != begun)
+    })
+    .await?;
+    world.cluster.sql("alter database d0 set tablespace slow").await?;
+    let status = running.child.wait()?;
+    ensure!(status.code() == Some(5) && running.log().contains("was moved"), "{status}: {}", running.log());
+    world.configure("lifeboat.toml", |text| text.replace("max_rate", "# max_rate"))?;
+    world.backup("incr")?;
+    world.archive_all().await?;
+    let expected = Contents::of(&world.cluster).await?;
+    let copy = restore_mapped(&world, "moved", &[("slow", slow.as_str())], &[]).await?;
+    Contents::of(&copy).await?.must_be(&expected)
 }

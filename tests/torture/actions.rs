@@ -42,6 +42,8 @@ pub struct Circumstances {
     pub damaged: Option<&'static str>,
     /// The server was killed.
     pub crashed: bool,
+    /// Databases came, went or moved: then a backup is to be taken again.
+    pub moved: bool,
     /// Nobody received the log for a moment.
     pub unheard: bool,
     /// What else ran.
@@ -192,7 +194,7 @@ impl Action {
                     right.push(7);
                 }
                 // A prune may have marked what this one builds on: then it is to be run again.
-                if prunes || around.crashed || around.unheard {
+                if prunes || around.crashed || around.unheard || around.moved {
                     right.push(5);
                 }
                 if around.unheard {

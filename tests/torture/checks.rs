@@ -37,8 +37,7 @@ impl Target {
         let last_at = until_at.saturating_sub(1).min(window.to);
         if moment.at.max(window.from) < last_at && is_own {
             let first = moment.at.max(window.from);
-            // The very end of what is told to be reachable is where something may be missing.
-            let at = if random.chance(30) { last_at } else { first + random.below(last_at - first) };
+            let at = first + random.below(last_at - first);
             let way = Self::new("--at", &["--at", &time_text(at)], At::Time(at));
             ways.extend([way.clone(), way]);
         }

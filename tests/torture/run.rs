@@ -135,6 +135,7 @@ impl Run {
             damaged: places.damage.as_ref().map(|damage| damage.place),
             crashed: false,
             unheard: false,
+            moved: false,
             others: Vec::new(),
         }
     }
@@ -175,6 +176,7 @@ impl Run {
         if let Event::KillPush(milliseconds) = event {
             std::fs::write(self.world.path("kill-after"), format!("0.{milliseconds:03}"))?;
         }
+        let is_backed_up = actions.iter().any(|action| matches!(action, Action::Backup { .. }));
         let clients = Clients::start(&self.world.cluster, 2).await?;
         let step_begun = SystemTime::now();
         let mut running = Vec::new();
@@ -185,7 +187,7 @@ impl Run {
             running.push((*action, child));
         }
         for _ in 0..batches {
-            self.batch(random).await?;
+            around.moved |= self.batch(random, is_backed_up).await?;
         }
         let _ = std::fs::remove_file(self.world.path("kill-after"));
         self.strike(event).await?;
@@ -241,14 +243,16 @@ impl Run {
         Ok(())
     }
 
-    /// Statements, and the moment after them.
-    pub async fn batch(&mut self, random: &mut Random) -> Result<()> {
+    /// Statements, and the moment after them. True when databases came, went or moved.
+    pub async fn batch(&mut self, random: &mut Random, is_backed_up: bool) -> Result<bool> {
         let begun = self.model.leave(&self.world.cluster).await?;
         let spaces = ["fast".to_owned(), "slow".to_owned()];
-        let done = sql::batch(&self.world.cluster, random, &spaces).await?;
+        let done = sql::batch(&self.world.cluster, random, &spaces, is_backed_up).await?;
         eprintln!("  moment {} after {}", self.model.moments.len(), done.shown.chars().take(150).collect::<String>());
         self.tally.count("batches of statements");
-        self.model.arrive(&self.world.cluster, begun, Some(done), random.chance(30)).await
+        let moved = done.shown.contains(" database ");
+        self.model.arrive(&self.world.cluster, begun, Some(done), random.chance(30)).await?;
+        Ok(moved)
     }
 
     /// In worlds that stream their log: somebody receives it.

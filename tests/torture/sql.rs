@@ -74,6 +74,9 @@ const TABLE_BYTES_MAX: u64 = 6 << 20;
 /// What is there to work on.
 struct Scene<'a> {
     cluster: &'a TestCluster,
+    /// A backup is under way: then no database is made file by file. Replay repeats the copy from what the backup has of the
+    /// template, with what changed there since (PostgreSQL's documentation, "Caveats" of continuous archiving).
+    is_backed_up: bool,
     tables: Vec<(String, u64)>,
     databases: Vec<String>,
     prepared: Vec<String>,
@@ -97,7 +100,7 @@ pub async fn prepare(cluster: &TestCluster) -> Result<()> {
 }
 
 /// One batch.
-pub async fn batch(cluster: &TestCluster, random: &mut Random, spaces: &[String]) -> Result<Done> {
+pub async fn batch(cluster: &TestCluster, random: &mut Random, spaces: &[String], is_backed_up: bool) -> Result<Done> {
     let client = connect(cluster, "postgres").await?;
     let first = |rows: Vec<Vec<String>>| rows.into_iter().filter_map(|row| row.into_iter().next()).collect::<Vec<_>>();
     let tables = "select relname, pg_total_relation_size(oid)::text from pg_class \
@@ -105,6 +108,7 @@ pub async fn batch(cluster: &TestCluster, random: &mut Random, spaces: &[String]
     let tables = rows(&client, tables).await?;
     let scene = Scene {
         cluster,
+        is_backed_up,
         tables: tables.into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap_or_default())).collect(),
         databases: first(rows(&client, "select datname from pg_database where datname ~ '^d[0-9]$' order by 1").await?),
         prepared: first(rows(&client, "select gid from pg_prepared_xacts order by 1").await?),
@@ -233,12 +237,14 @@ impl Scene<'_> {
                 let to = self.space(random);
                 ("postgres".into(), vec![format!("alter database {name} set tablespace {to}")])
             }
-            (_, template) if self.databases.len() < DATABASES_MAX => {
+            (Kind::CreateDatabase, template) if self.databases.len() < DATABASES_MAX => {
                 let is_free = |name: &String| !self.databases.contains(name);
                 let name = (0..10).map(|number| format!("d{number}")).find(is_free).unwrap_or_default();
                 let template = template.filter(|_| random.chance(70)).unwrap_or("template1".into());
                 let strategy = match self.cluster.major() {
+                    14 if self.is_backed_up => return ("postgres".into(), vec!["checkpoint".into()]),
                     14 => "",
+                    _ if self.is_backed_up => " strategy wal_log",
                     _ => ["", " strategy file_copy", " strategy wal_log"][random.below(3) as usize],
                 };
                 ("postgres".into(), vec![format!("create database {name} template {template}{strategy}")])

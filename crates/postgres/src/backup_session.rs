@@ -13,6 +13,7 @@
 use crate::connection::{Error, ErrorKind, Result};
 use crate::{Lsn, MajorVersion, TimelineId};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_postgres::{Client, Row};
 
@@ -68,6 +69,8 @@ pub struct BackupSession {
     major: MajorVersion,
     start: BackupStart,
     recovery_timeline: i32,
+    /// Each database with its tablespace, by number, as it was before.
+    databases: BTreeMap<u32, u32>,
 }
 
 impl BackupSession {
@@ -86,6 +89,7 @@ impl BackupSession {
         prepare(&client).await?;
         take_lock(&client, request.workload).await?;
 
+        let databases = databases(&client).await?;
         let call = match major {
             MajorVersion::V14 => "pg_start_backup($1, $2, false)",
             _ => "pg_backup_start($1, $2)",
@@ -103,7 +107,7 @@ impl BackupSession {
             started_at: state.now,
             on_standby: state.in_recovery,
         };
-        Ok(Self { client, major, start, recovery_timeline: state.recovery_timeline })
+        Ok(Self { client, major, start, recovery_timeline: state.recovery_timeline, databases })
     }
 
     /// Where it began.
@@ -162,7 +166,21 @@ impl BackupSession {
         if stop.stop_lsn < self.start.start_lsn || stop.backup_label.is_empty() {
             return Err(Error::new(ErrorKind::Protocol, "stop backup", "the server's answer contradicts itself"));
         }
+        self.check_databases().await?;
         Ok(stop)
+    }
+
+    /// A database that is copied file by file leaves no trace of its content in the log: replay repeats the copy, from what
+    /// the backup has of the source. When the source was gone before it was read, the copy comes back empty.
+    async fn check_databases(&self) -> Result<()> {
+        let now = databases(&self.client).await?;
+        let is_moved = |(oid, space): (&u32, &u32)| now.get(oid).is_some_and(|current| current != space);
+        let is_gone = self.databases.keys().any(|oid| !now.contains_key(oid));
+        let is_new = now.keys().any(|oid| !self.databases.contains_key(oid));
+        if self.databases.iter().any(is_moved) || (is_gone && is_new) {
+            return Err(changed("a database was moved, or one was made and another dropped"));
+        }
+        Ok(())
     }
 }
 
@@ -190,6 +208,12 @@ impl State {
         let recovery_timeline = if in_recovery { checkpoint.max(followed) } else { 0 };
         Ok(Self { in_recovery, checkpoint_timeline: checkpoint, recovery_timeline, now: timestamp(&row)? })
     }
+}
+
+async fn databases(client: &Client) -> Result<BTreeMap<u32, u32>> {
+    let rows = client.query("select oid, dattablespace from pg_catalog.pg_database", &[]).await;
+    let rows = rows.map_err(|error| Error::from_driver("list databases", error))?;
+    rows.iter().map(|row| Ok((column(row, "oid")?, column(row, "dattablespace")?))).collect()
 }
 
 fn changed(why: &str) -> Error {

@@ -35,6 +35,7 @@ use crate::reader::{ChunkReader, pack_id};
 use crate::receipt;
 use bytes::Bytes;
 use jiff::Timestamp;
+use lifeboat_location::ErrorKind;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -196,27 +197,35 @@ impl Repository {
         }
         let mut marks = Vec::new();
         for (name, holders) in holders {
-            let Document { made_at, removal } = self.read_mark(&name, &holders).await?;
+            let Some(Document { made_at, removal }) = self.read_mark(&name, &holders).await? else { continue };
             let has_begun = begun.contains(&name);
             marks.push(Mark { name, made_at, removal, has_begun });
         }
         Ok(marks)
     }
 
-    async fn read_mark(&self, name: &str, holders: &[&Replica]) -> Result<Document> {
+    /// None when nobody has it any more: it was listed a moment ago, and has been carried out or taken back since.
+    async fn read_mark(&self, name: &str, holders: &[&Replica]) -> Result<Option<Document>> {
         let key = mark_key(name);
-        let mut failure = Error::NotFound { what: key.clone() };
+        let mut failure = None;
         for replica in holders {
-            let read = async {
-                let json = self.unseal(ContainerKind::Document, &key, &replica.location.get(&key).await?)?;
-                serde_json::from_slice(&json).map_err(|error| Error::corrupt(&key, error.to_string()))
+            let bytes = match replica.location.get(&key).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => {
+                    failure = Some(error.into());
+                    continue;
+                }
             };
-            match read.await {
-                Ok(document) => return Ok(document),
-                Err(error) => failure = error,
+            let read = self.unseal(ContainerKind::Document, &key, &bytes).and_then(|json| {
+                serde_json::from_slice(&json).map_err(|error| Error::corrupt(&key, error.to_string()))
+            });
+            match read {
+                Ok(document) => return Ok(Some(document)),
+                Err(error) => failure = Some(error),
             }
         }
-        Err(failure)
+        failure.map_or(Ok(None), Err)
     }
 
     /// Every point, as every location lists it: an error when one doesn't answer. A point that is in one location only would

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::reader::{ChunkReader, pack_id};
 use crate::removal::{self, Covered};
 use crate::tree::{Content, TreeReader};
-use crate::{ChunkId, point};
+use crate::{ChunkId, point, receipt};
 use futures::StreamExt;
 use lifeboat_location::Entry;
 use serde::Serialize;
@@ -120,13 +120,17 @@ impl Repository {
             number.and_then(|number| covered.get(number)).is_some_and(|covered| covered.has(key))
         };
         absent::what_others_have(&sets, is_home, &lacks, &mut report.behind);
-        absent::what_receipts_say(&sets, &lacks, &mut report.bad);
-        for ((replica, entries), covered) in listings.iter().zip(&covered) {
+        let mut pointless = Vec::new();
+        absent::what_receipts_say(&sets, &lacks, &mut pointless);
+        for (replica, entries) in &listings {
+            for damage in pointless.iter().filter(|damage| damage.location == replica.name) {
+                report.bad.extend(still_missing(replica, &damage.object).await.then(|| damage.clone()));
+            }
             let alone = Arc::new(self.only(&replica.name)?);
             if data {
                 verify_bytes(&alone, replica, entries, &mut report, progress).await;
             }
-            if let Err(error) = verify_points(&alone, replica, workload, covered, &mut report, progress).await {
+            if let Err(error) = verify_points_at_rest(&alone, replica, workload, &mut report, progress).await {
                 report.add(replica, "location", &error);
             }
         }
@@ -165,9 +169,57 @@ async fn verify_bytes(
         report.bytes += size;
         progress.advance(size);
         if let Err(error) = result {
-            report.add(replica, key, &error);
+            // It was listed and is given up by now; whether a point needs it after all is seen by following the points.
+            let is_gone = matches!(replica.location.head(&key).await, Ok(None));
+            if !is_gone {
+                report.add(replica, key, &error);
+            }
         }
     }
+}
+
+/// A point that wasn't listed though its receipt was: it may have been written, or both given up, between two listings.
+async fn still_missing(replica: &Replica, point: &str) -> bool {
+    let Some(receipt) = receipt::key_for(point) else { return true };
+    let is_there = async |key: &str| replica.location.head(key).await.map(|entry| entry.is_some());
+    // In this order: the receipt is written after its point and given up before it.
+    let has_receipt = is_there(&receipt).await.unwrap_or(true);
+    has_receipt && !is_there(point).await.unwrap_or(false)
+}
+
+/// What is found bad while sessions write and sweeps delete is looked at again, so often.
+const LOOKS_MAX: usize = 4;
+
+/// Follows the points as they were at one moment: what is found while something is written or given up may be half of it.
+async fn verify_points_at_rest(
+    repository: &Arc<Repository>,
+    replica: &Replica,
+    workload: Option<&str>,
+    report: &mut VerifyReport,
+    progress: &dyn Progress,
+) -> Result<()> {
+    for look in 1.. {
+        let before = listed(replica).await?;
+        let mut found = VerifyReport::default();
+        let (covered, _) = repository.covered_at(replica).await?;
+        verify_points(repository, replica, workload, &covered, &mut found, progress).await?;
+        if found.bad.is_empty() || look == LOOKS_MAX || listed(replica).await? == before {
+            report.objects += found.objects;
+            report.points += found.points;
+            report.bad.extend(found.bad);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// All that points are made of.
+async fn listed(replica: &Replica) -> Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    for prefix in ["points/", "index/", "packs/"] {
+        keys.extend(replica.location.list(prefix).await?.into_iter().map(|entry| entry.key));
+    }
+    Ok(keys)
 }
 
 /// Nothing is read that is longer than we would have written it.
@@ -249,11 +301,12 @@ async fn verify_points(
     report: &mut VerifyReport,
     progress: &dyn Progress,
 ) -> Result<()> {
+    // First: what is listed here has all that it needs, also when more is written meanwhile.
+    let headers = repository.list_points(workload).await?;
     let reader = ChunkReader::open(repository.clone()).await?;
     for note in reader.take_notes() {
         report.bad.push(Damage { location: replica.name.clone(), object: "index".into(), what: note });
     }
-    let headers = repository.list_points(workload).await?;
     let mut needed = HashSet::new();
     progress.phase(&format!("follow the points of {}", replica.name), None);
     for header in headers {

@@ -25,6 +25,8 @@ struct Inner {
     writes: Option<(String, usize, Fault)>,
     /// So many more deletions succeed.
     deletes: Option<usize>,
+    /// After so many more reads and listings the place holds this.
+    then: Option<(usize, BTreeMap<String, Bytes>)>,
     forgets_condition: bool,
     /// The store's own clock, in seconds, and when each object was written by it.
     clock_seconds: u64,
@@ -104,6 +106,21 @@ impl Place {
         self.lock().objects.remove(key).unwrap()
     }
 
+    /// From now on it holds this and nothing else.
+    pub fn hold(&self, objects: BTreeMap<String, Bytes>) {
+        self.lock().objects = objects;
+    }
+
+    /// Somebody else is at work: after so many more reads and listings the place holds this.
+    pub fn becomes(&self, reads: usize, objects: BTreeMap<String, Bytes>) {
+        self.lock().then = Some((reads, objects));
+    }
+
+    /// Whether that has happened.
+    pub fn has_become(&self) -> bool {
+        self.lock().then.is_none()
+    }
+
     /// The most bytes that were handed to this place at one time.
     pub fn held_bytes_max(&self) -> usize {
         self.held_bytes_max.load(Ordering::SeqCst)
@@ -114,7 +131,15 @@ impl Place {
     }
 
     async fn before_read(&self, key: &str) -> Result<()> {
-        let fault = self.lock().reads.clone();
+        let fault = {
+            let mut inner = self.lock();
+            match inner.then.take() {
+                Some((0, objects)) => inner.objects = objects,
+                Some((reads, objects)) => inner.then = Some((reads - 1, objects)),
+                None => {}
+            }
+            inner.reads.clone()
+        };
         match fault {
             Some((prefix, fault)) if key.starts_with(&prefix) => self.suffer(fault, key).await,
             _ => Ok(()),

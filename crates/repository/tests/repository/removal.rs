@@ -93,6 +93,33 @@ async fn what_goes_is_gone_and_what_stays_reads_back() {
     assert_reads_back(&repository, &third.id, &old).await;
 }
 
+/// Guards: whoever verifies while somebody writes or deletes finds nothing bad, whatever the moment: the objects change
+/// between any two of its requests.
+#[tokio::test]
+async fn a_verification_under_way_takes_no_change_for_damage() {
+    let (places, repository) = create(1).await;
+    let (first, _) = backup(&repository, &some_files(1)).await;
+    let one = places[0].objects();
+    backup(&repository, &some_files(1000)).await;
+    let two = places[0].objects();
+    let_pass(&places, GRACE);
+    let mark = mark(&repository, &[&first]).await;
+    let with_mark = places[0].objects();
+    let_pass(&places, GRACE);
+    repository.sweep(&mark, &going(&[&first])).await.unwrap();
+    let swept = places[0].objects();
+    for (before, after) in [(one, two), (with_mark, swept)] {
+        for requests in 0.. {
+            places[0].hold(before.clone());
+            places[0].becomes(requests, after.clone());
+            assert_eq!(verify(&repository, true).await, vec![], "a change before request {requests}");
+            if !places[0].has_become() {
+                break;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_begins_after_the_mark_builds_on_nothing_that_goes() {
     let (places, repository) = create(2).await;

@@ -47,7 +47,7 @@ pub use reader::{ChunkReader, Located};
 pub use removal::{Going, LogRange, Mark, MarkedPoint, Removal, SweepReport};
 pub use session::{ChunkWriter, SessionReport, WriteSession};
 pub use tree::{Content, EntryKind, TreeEntry, TreeReader, TreeWriter};
-pub use verification::Verification;
+pub use verification::{LEVELS, Verification, Verified};
 pub use verify::{Damage, VerifyReport};
 
 /// Decoders of foreign bytes, for the fuzzers and for readers of other languages' tests.

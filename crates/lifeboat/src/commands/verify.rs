@@ -4,6 +4,8 @@ mod boot;
 mod log;
 mod tell;
 
+pub use log::holes;
+
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};
 use crate::config::{Config, UnknownKeys};

@@ -4,6 +4,7 @@
 //! line. Nothing here connects anywhere; secrets stay references until somebody needs them.
 
 mod find;
+mod freshness;
 mod location;
 mod problem;
 mod secret;
@@ -13,6 +14,7 @@ mod values;
 mod workload;
 
 pub use find::{LoadError, Loaded, load, search};
+pub use freshness::VerifyWithin;
 pub use location::{Credentials, LocationConfig, LocationUrl, Media, Store};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, SecretError, SecretSource};

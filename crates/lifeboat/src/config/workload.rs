@@ -1,5 +1,6 @@
 //! `[workload.NAME]`: a thing that is protected.
 
+use super::freshness::{self, VerifyWithin};
 use super::secret::SecretSource;
 use super::section::{Findings, Section, absolute};
 use super::synchronous::{self, SynchronousConfig};
@@ -51,6 +52,10 @@ pub struct WorkloadConfig {
     pub wal_tail_interval: Duration,
     /// What a commit waits for under `wal receive --sync`.
     pub synchronous: Option<SynchronousConfig>,
+    /// How old the newest recovery point may be.
+    pub backup_within: Option<Duration>,
+    /// How long ago a verification may have passed.
+    pub verify_within: VerifyWithin,
     /// Program and arguments, run when somebody must look.
     pub alarm: Option<Vec<String>>,
 }
@@ -102,6 +107,8 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let alarm = synchronous::read_alarm(&mut section, findings);
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
+    let backup_within = freshness::read_backup_within(&mut section, findings);
+    let verify_within = freshness::read_verify_within(&mut section, findings);
     section.finish(findings);
     if findings.problems.len() > before {
         return None;
@@ -122,6 +129,8 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         trusts_log: changed.unwrap_or(true),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
         synchronous,
+        backup_within,
+        verify_within,
         alarm,
     })
 }

@@ -3,8 +3,11 @@
 //! A configuration that can't be read is a failure of its own (exit code 2). What is found after that is a list, and
 //! the command goes through all of it: somebody who mends one thing wants to know of the next.
 
+mod freshness;
 mod locations;
 mod workloads;
+
+pub use freshness::proof;
 
 use super::{find_named, load_config};
 use crate::cli::{CheckArguments, Global};
@@ -75,6 +78,7 @@ pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Resu
             findings.extend(locations::look(&config).await);
             for name in &names {
                 findings.extend(workloads::look(&config, name, output).await);
+                findings.extend(freshness::look(&config, name, output).await);
             }
         });
     }

@@ -80,6 +80,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ("rate without unit", "kind = ", "max_rate = \"100\"\nkind = "),
     ("no workers", "kind = ", "workers = 0\nkind = "),
     ("other checkpoint", "kind = ", "checkpoint = \"lazy\"\nkind = "),
+    ("limit without unit", "kind = ", "backup_within = \"26\"\nverify_within = \"soon\"\nkind = "),
+    ("limit of no level", "kind = ", "verify_within = {}\nkind = "),
+    ("limit of another level", "kind = ", "verify_within = { boots = \"7d\", data = 3 }\nkind = "),
     ("interval too short", "kind = ", "wal_tail_interval = \"1ms\"\nkind = "),
 ];
 

@@ -2,5 +2,6 @@
 
 mod arguments;
 mod configuration;
+mod metrics;
 mod program;
 mod prune;

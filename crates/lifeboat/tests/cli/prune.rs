@@ -18,13 +18,13 @@ use std::time::{Duration, SystemTime};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SEGMENT: u64 = 16 << 20;
 
-struct World {
+pub struct World {
     directory: tempfile::TempDir,
-    repository: Arc<Repository>,
+    pub repository: Arc<Repository>,
 }
 
 impl World {
-    async fn new(keep: &str) -> Self {
+    pub async fn new(keep: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("repository");
         Directory::create(&root).unwrap();
@@ -37,11 +37,11 @@ impl World {
         world
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn configure(&self, keep: &str) {
+    pub fn configure(&self, keep: &str) {
         let root = self.directory.path().display();
         let text = format!(
             "state_dir = \"{root}/state\"\n[location.local]\nurl = \"file://{root}/repository\"\n\
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// A point that was made so many days ago, with a file of its own, and the segment of the log that it needs.
-    async fn point(&self, days_ago: u64, bad_pages: usize) -> Point {
+    pub async fn point(&self, days_ago: u64, bad_pages: usize) -> Point {
         let number = 100 - days_ago;
         let name = format!("0000000100000000000000{number:02X}");
         let group = "7/00000001/00000000";

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The race: full backup, restore and incremental backup of about 5 GB, Lifeboat against pgBackRest and pg_basebackup.
+"""The race: full backup, restore and incremental backup of about 5 GB, Lifeboat against pgBackRest, Barman
+and pg_basebackup.
 
-Both tools get the same database in the same state, in the same run, warm in the page cache; two workers each, zstd at
+All tools get the same database in the same state, in the same run, warm in the page cache; two workers each, zstd at
 level 3; repositories in directories on the disk of the database. What differs favours the peer: pgBackRest doesn't
 encrypt, Lifeboat always does. Both verify page checksums, and both restore to files that are durable when it ends.
 
@@ -25,95 +26,11 @@ from pathlib import Path
 
 from lab import machine, measure, stages
 from lab.shop import SEED, Shop, as_postgres, bytes_below, give_to_postgres, warm
+from lab.tools import WORKERS, Barman, Lifeboat, PgBackRest
 
 HERE = Path(__file__).resolve().parent
 TRANSACTIONS = 20_000
-WORKERS = 2
 SUMS = "select sum(abalance) from pgbench_accounts; select count(*), sum(length(body)) from documents"
-
-
-class Lifeboat:
-    """Encrypts always; everything else is as it comes but the number of workers, which is that of this machine."""
-
-    name = "lifeboat"
-
-    def __init__(self, shop, program, unchanged_files):
-        self.shop = shop
-        self.repository, self.state = shop.directory / "lifeboat-repo", shop.directory / "lifeboat-state"
-        # A copy that the user of the server can reach.
-        self.program = shop.directory / "lifeboat"
-        shutil.copy(program, self.program)
-        self.config, passphrase = shop.directory / "lifeboat.toml", shop.directory / "passphrase"
-        passphrase.write_text("correct horse battery staple\n")
-        passphrase.chmod(0o600)
-        self.config.write_text(
-            f'state_dir = "{self.state}"\n'
-            f"compression_level = 3\n"
-            f'[location.local]\nurl = "file://{self.repository}"\n'
-            f'[encryption]\npassphrase = {{ file = "{passphrase}" }}\n'
-            f'[workload.shop]\nkind = "postgres"\ndata_dir = "{shop.data}"\nworkers = {WORKERS}\n'
-            f'unchanged_files = "{unchanged_files}"\n'
-            f'connection = "host={shop.directory} port=6154 user=postgres"\n'
-        )
-        for path in (self.config, passphrase):
-            give_to_postgres(path)
-        self.archive = f'exec {self.program} --config {self.config} wal push "$1"'
-
-    def command(self, *arguments):
-        return [*as_postgres(), self.program, "--config", self.config, *arguments]
-
-    def begin(self):
-        for path in (self.repository, self.state):
-            shutil.rmtree(path, ignore_errors=True)
-        measure.run(self.command("init"))
-
-    def backup(self, kind):
-        return measure.run(self.command("backup", "--quiet", "--type", kind))
-
-    def restore(self, to):
-        return measure.run(self.command("restore", "shop", "--to", to, "--quiet"))
-
-    def version(self):
-        return [self.program, "--version"]
-
-
-class PgBackRest:
-    """With the settings that make it fast: bundles, no waiting for the checkpoint, two processes."""
-
-    name = "pgbackrest"
-
-    def __init__(self, shop):
-        self.shop, self.repository = shop, shop.directory / "pgbackrest-repo"
-        for part in ("lock", "spool"):
-            (shop.directory / part).mkdir(exist_ok=True)
-            give_to_postgres(shop.directory / part)
-        self.config = shop.directory / "pgbackrest.conf"
-        self.config.write_text(
-            f"[global]\nrepo1-path={self.repository}\nrepo1-bundle=y\nrepo1-retention-full=9\n"
-            f"compress-type=zst\ncompress-level=3\nprocess-max={WORKERS}\nstart-fast=y\n"
-            f"lock-path={shop.directory}/lock\nspool-path={shop.directory}/spool\n"
-            f"log-level-console=warn\nlog-level-file=off\n"
-            f"[shop]\npg1-path={shop.data}\npg1-port=6154\npg1-socket-path={shop.directory}\npg1-user=postgres\n"
-        )
-        self.archive = f'exec pgbackrest --config={self.config} --stanza=shop archive-push "$1"'
-
-    def command(self, *arguments):
-        return [*as_postgres(), "pgbackrest", f"--config={self.config}", "--stanza=shop", *arguments]
-
-    def begin(self):
-        shutil.rmtree(self.repository, ignore_errors=True)
-        self.repository.mkdir()
-        give_to_postgres(self.repository)
-        measure.run(self.command("stanza-create"))
-
-    def backup(self, kind):
-        return measure.run(self.command(f"--type={kind}", "backup"))
-
-    def restore(self, to):
-        return measure.run(self.command(f"--pg1-path={to}", "restore"))
-
-    def version(self):
-        return ["pgbackrest", "version"]
 
 
 class Race:
@@ -265,6 +182,7 @@ def main():
         "--unchanged-files", choices=["read", "skip"], default="read", help="as in Lifeboat's configuration"
     )
     parser.add_argument("--without-base-backup", action="store_true", help="leave pg_basebackup out")
+    parser.add_argument("--without-barman", action="store_true", help="leave Barman out")
     parser.add_argument("--keep-results", default=HERE / "results", help="directory for the raw figures")
     options = parser.parse_args()
 
@@ -273,7 +191,9 @@ def main():
     give_to_postgres(directory)
     shop = Shop(directory, options.programs, options.scale, options.rows)
     shop.build()
-    tools = [Lifeboat(shop, options.lifeboat, options.unchanged_files), PgBackRest(shop)]
+    tools = [Lifeboat(shop, options.lifeboat, settings=f'unchanged_files = "{options.unchanged_files}"'), PgBackRest(shop)]
+    if not options.without_barman:
+        tools.append(Barman(shop))
     base_backups = {
         "pg_basebackup": ["-Fp", "-X", "fetch"],
         "… server-zstd": ["-Ft", "-X", "fetch", "--compress", f"server-zstd:level=3,workers={WORKERS}"],

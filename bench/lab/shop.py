@@ -73,6 +73,8 @@ def give_to_postgres(path):
 class Shop:
     """The cluster in `directory`/data, with sockets in `directory`."""
 
+    port = PORT
+
     def __init__(self, directory, programs, scale, rows):
         self.directory, self.programs, self.scale, self.rows = Path(directory), Path(programs), scale, rows
         self.data = self.directory / "data"

@@ -51,6 +51,12 @@ impl Contents {
         Ok(())
     }
 
+    /// The same without one table.
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     /// Number of tables.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -142,7 +142,7 @@ async fn lost_host(run: Run) -> Result<usize> {
     }?;
     let (must, _) = ledger.judge(&copy, Moment::End).await?;
     ensure!(must >= 20, "nothing was put to the test: {must} acknowledged rows");
-    must_be_sound(&mut copy)?;
+    must_be_sound(&mut copy).await?;
     Ok(must)
 }
 

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// What the races need beside Lifeboat.
-const PEERS: [Component; 2] = [Component::Postgres(15), Component::PgBackRest];
+const PEERS: [Component; 4] = [Component::Postgres(15), Component::PgBackRest, Component::Barman, Component::Moto];
 
 /// The first argument names a race; what follows goes to its script.
 pub fn run(arguments: &[String]) -> Result<()> {
     let scripts = scripts()?;
     let (wanted, rest): (Vec<PathBuf>, &[String]) = match arguments {
         [] => (scripts, &[]),
+        [all, rest @ ..] if all == "all" => (scripts, rest),
         [race, rest @ ..] => {
             let named = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == race.as_str());
             (scripts.into_iter().filter(named).collect(), rest)

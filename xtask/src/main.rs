@@ -17,7 +17,7 @@ usage: cargo xtask <command>
   test [--all] [FILTER]    install what the tests need, then formatting, lints and every test
                            --all adds the tests that take long; FILTER runs only tests whose name contains it
   install [NAME]...        install components: those named (postgres-17, moto, garage, ...), or what the tests need
-  bench [RACE]             build the release and run the races in bench/ (all, or one)";
+  bench [RACE]             build the release and run the races in bench/ (one, or `all`)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

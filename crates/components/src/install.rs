@@ -22,6 +22,8 @@ pub enum Component {
     Garage,
     /// The peer that benchmarks race against.
     PgBackRest,
+    /// Another one.
+    Barman,
     /// Python with the packages that a stranger's reader of a repository needs.
     PythonReader,
 }
@@ -41,7 +43,7 @@ impl Component {
     ];
 
     /// By the name that `cargo xtask install NAME` takes: `postgres-17`, `moto`, `azurite`, `fake-gcs`, `garage`,
-    /// `pgbackrest`, `python-reader`.
+    /// `pgbackrest`, `barman`, `python-reader`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "moto" => Some(Self::Moto),
@@ -49,6 +51,7 @@ impl Component {
             "fake-gcs" => Some(Self::FakeGcs),
             "garage" => Some(Self::Garage),
             "pgbackrest" => Some(Self::PgBackRest),
+            "barman" => Some(Self::Barman),
             "python-reader" => Some(Self::PythonReader),
             _ => name
                 .strip_prefix("postgres-")?
@@ -83,6 +86,7 @@ pub fn install(component: Component) -> Result<PathBuf> {
             Ok(())
         }),
         Component::PgBackRest => debian_program("pgbackrest", "pgbackrest"),
+        Component::Barman => debian_program("barman", "barman").and_then(|_| debian_program("rsync", "rsync")),
         Component::PythonReader => {
             install_once("python-reader", "cryptography argon2-cffi blake3 zstandard 1", |directory| {
                 // Whatever is current: the reader must go on working.

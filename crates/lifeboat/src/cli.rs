@@ -104,6 +104,15 @@ pub enum Command {
     /// Complete one location from another
     Copy(CopyArguments),
 
+    /// Bring a removable disk up to date, verify it, and say when it can be unplugged
+    ///
+    /// Catches up with everything that the disk lacks; interrupted, the next run goes on. A mount point without its disk is
+    /// refused, and never written to.
+    #[command(after_help = "Examples:\n  lifeboat sync disk-a              catch up, look at the structure\n  \
+        lifeboat sync disk-a --data       and read every byte of the disk\n  \
+        lifeboat sync disk-a --init-new   set a new disk up first")]
+    Sync(SyncArguments),
+
     /// Give up recovery points by the policy `keep`, and delete what was given up some days ago
     #[command(
         after_help = "What is given up is only marked, and deleted by a later run, `prune_after` (3d) afterwards. Run it daily.\n\nExample:\n  lifeboat prune --dry-run"
@@ -163,6 +172,16 @@ pub struct BackupArguments {
     /// What to compare with
     #[arg(long = "type", value_name = "TYPE", default_value = "incr")]
     pub kind: BackupKind,
+    /// Read at most so much a second, such as 100MB [default: `max_rate` of the workload]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub max_rate: Option<u64>,
+    /// Outside the workload's `window`, wait until it opens; without this the backup is refused
+    #[arg(long)]
+    pub wait_for_window: bool,
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    crate::config::parse_rate(text).ok_or_else(|| format!("expected {}", crate::config::RATE_EXPECTED))
 }
 
 /// What a backup compares with. Each brings back everything by itself: points have no chains.
@@ -186,6 +205,9 @@ pub struct PointsArguments {
     /// Look in this location only
     #[arg(long, value_name = "LOCATION")]
     pub from: Option<String>,
+    /// List every point, also on a terminal [default there: the newest 20]
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -366,6 +388,12 @@ pub struct PruneArguments {
     /// Say what goes, what stays and why; change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Rewrite packs of which less than so many percent is still needed; 0 rewrites none
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub repack_below: u8,
+    /// Read no faster when rewriting, such as 50MB (a second)
+    #[arg(long, value_name = "RATE")]
+    pub max_rate: Option<String>,
     /// Take back what is marked and not yet being deleted
     #[arg(long, conflicts_with = "dry_run")]
     pub cancel: bool,
@@ -386,6 +414,27 @@ pub struct CopyArguments {
     /// The location to complete
     #[arg(long, value_name = "LOCATION")]
     pub to: String,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArguments {
+    /// The removable location
+    pub location: String,
+    /// Read from this location only [default: all others]
+    #[arg(long, value_name = "LOCATION")]
+    pub from: Option<String>,
+    /// Read, decrypt and compare every byte of the disk afterwards
+    #[arg(long)]
+    pub data: bool,
+    /// The disk is new and empty: make a repository on it
+    #[arg(long)]
+    pub init_new: bool,
+    /// With --init-new: on the file system of /, too
+    #[arg(long, requires = "init_new")]
+    pub same_device: bool,
+    /// Don't run `detach` of the configuration
+    #[arg(long)]
+    pub stay: bool,
 }
 
 #[derive(Debug, Subcommand)]

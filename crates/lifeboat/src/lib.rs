@@ -11,6 +11,7 @@ mod failure_of;
 mod freshness;
 mod interrupt;
 pub mod output;
+mod removable;
 mod rooms;
 pub mod run;
 pub mod target;

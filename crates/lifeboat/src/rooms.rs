@@ -1,12 +1,13 @@
 //! From the configuration to the rooms: which repository, which server, which directories of this machine.
 
-use crate::config::{Config, Credentials, LocationConfig, WorkloadConfig};
+use crate::config::{Config, Credentials, Fallback, LocationConfig, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
+use crate::removable;
 use lifeboat_location as location;
 use lifeboat_postgres::connection::{Secret as ServerSecret, Target as ServerTarget};
 use lifeboat_repository::{Passphrase, Replica, Repository};
-use lifeboat_workload::postgres::wal::Spool;
+use lifeboat_workload::postgres::{self, backup::Primary, wal::Spool};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +60,10 @@ pub fn replicas(config: &Config, names: &[String]) -> Result<Vec<Replica>, Failu
         let settings = location_settings(super::commands::find_named("location", name, &config.locations)?)?;
         let location =
             location::open(&settings).map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
+        let location = match config.locations[name].max_rate_bytes_per_second {
+            Some(rate) => Arc::new(location::Paced::new(location, rate)),
+            None => location,
+        };
         replicas.push(Replica { name: name.clone(), location });
     }
     Ok(replicas)
@@ -70,8 +75,21 @@ pub fn passphrase(config: &Config) -> Result<Passphrase, Failure> {
 }
 
 /// Opens the repository in the locations of a workload, or in those that are named. Locations that don't answer are
-/// told of, and the others serve.
+/// told of, and the others serve. Removable ones that aren't there are expected not to be: one note.
 pub async fn open_repository(config: &Config, names: &[String], output: &Output) -> Result<Arc<Repository>, Failure> {
+    for absent in removable::attached(config, names).1 {
+        output.tell(&format!("note: {absent} is not attached, and left out"));
+    }
+    open_attached(config, names, output).await
+}
+
+/// The same without the note, for commands that run all day.
+pub async fn open_attached(config: &Config, names: &[String], output: &Output) -> Result<Arc<Repository>, Failure> {
+    let (names, absent) = removable::attached(config, names);
+    if let Some(absent) = absent.first().filter(|_| names.is_empty()) {
+        return Err(removable::not_attached(config, absent));
+    }
+    let names = &names;
     let repository = Repository::open(replicas(config, names)?, &passphrase(config)?, config.compression_level).await?;
     for (name, reason) in repository.unavailable() {
         output.warn(&format!("location {name} is left out: {reason}"));
@@ -86,11 +104,28 @@ pub fn all_locations(config: &Config) -> Vec<String> {
 
 /// How to reach the server of a workload.
 pub fn server(workload: &WorkloadConfig) -> Result<ServerTarget, Failure> {
+    target(workload, &workload.connection)
+}
+
+/// The primary of a workload that is a standby.
+pub fn primary(workload: &WorkloadConfig) -> Result<Option<Primary>, Failure> {
+    let Some(config) = &workload.primary else { return Ok(None) };
+    Ok(Some(Primary {
+        connection: target(workload, &config.connection)?,
+        max_lag: config.standby_max_lag,
+        fallback: match config.fallback {
+            Fallback::Fail => postgres::backup::Fallback::Fail,
+            Fallback::Primary => postgres::backup::Fallback::Primary,
+        },
+    }))
+}
+
+fn target(workload: &WorkloadConfig, connection: &str) -> Result<ServerTarget, Failure> {
     let secret = match &workload.password {
         Some(source) => ServerSecret::Password(source.resolve()?.expose().to_owned()),
         None => ServerSecret::None,
     };
-    ServerTarget::parse(&workload.connection, &secret).map_err(Failure::from)
+    ServerTarget::parse(connection, &secret).map_err(Failure::from)
 }
 
 /// Where this machine keeps locks, marks and what is on its way. Deleting it loses nothing but time.

@@ -32,8 +32,9 @@ fn one_sound_location_is_enough_for_a_restore() {
 fn values_arrive_as_written() {
     let text = format!(
         "compression_level = 9\n{GOOD}[workload.shop]\nkind = \"postgres\"\ndata_dir = \"/d\"\nconnection = \"host=h\"\n\
-         keep = {{ last = 3, yearly = 1 }}\nmax_rate = \"64MiB/s\"\nworkers = 4\ncheckpoint = \"spread\"\n\
-         wal_tail_interval = \"500ms\"\nslot = \"boat\"\nbackup_within = \"26h\"\nverify_within = {{ boot = \"7d\" }}\ncheck = [\"select true\"]\n"
+         keep = {{ last = 3, yearly = 1 }}\nmax_rate = \"64MiB/s\"\nworkers = 4\nwindow = \"22:00-06:00\"\ncheckpoint = \"spread\"\n\
+         wal_tail_interval = \"500ms\"\nslot = \"boat\"\nbackup_within = \"26h\"\n\
+         verify_within = {{ boot = \"7d\" }}\ncheck = [\"select true\"]\n"
     );
     let config = parse("f", &text, UnknownKeys::Refuse).expect("a good configuration").config;
     insta::assert_debug_snapshot!(config);

@@ -19,6 +19,7 @@ mod gcs;
 mod key;
 mod memory;
 mod open;
+mod paced;
 mod s3;
 
 pub use bucket::Bucket;
@@ -27,6 +28,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use faulty::{Fault, Faulty, Operation};
 pub use memory::Memory;
 pub use open::{Credentials, Secret, Settings, TIME_LIMIT_DEFAULT, create_container, open};
+pub use paced::Paced;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -83,10 +83,7 @@ impl BackupSession {
             return Err(Error::new(ErrorKind::Invalid, "start backup", "the label isn't one line of 1 to 1024 bytes"));
         }
         let major = major_version(&client).await?;
-        // The session must outlive every limit that an administrator has set for idle ones.
-        let limits = "set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; \
-                      set statement_timeout = 0; set lock_timeout = 0; set client_min_messages = warning";
-        client.batch_execute(limits).await.map_err(|error| Error::from_driver("prepare session", error))?;
+        prepare(&client).await?;
         take_lock(&client, request.workload).await?;
 
         let call = match major {
@@ -208,6 +205,43 @@ async fn major_version(client: &Client) -> Result<MajorVersion> {
     let number: i32 = column(&row, "version")?;
     MajorVersion::from_server_version_num(number.cast_unsigned())
         .map_err(|error| Error::new(ErrorKind::Invalid, action, error.to_string()))
+}
+
+/// A session that holds a workload's lock, for a backup that the server runs by itself: the lock that
+/// [`BackupSession::start`] takes too. Dropping it lets go.
+#[derive(Debug)]
+pub struct LockedSession {
+    client: Client,
+}
+
+impl LockedSession {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when another backup of the workload runs: says whose.
+    pub async fn take(client: Client, workload: &str) -> Result<Self> {
+        prepare(&client).await?;
+        take_lock(&client, workload).await?;
+        Ok(Self { client })
+    }
+
+    /// The server's clock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`] when the session has ended: then the lock is gone too.
+    pub async fn now(&self) -> Result<Timestamp> {
+        let action = "ask for the server's time";
+        let query = "select (extract(epoch from clock_timestamp()) * 1000000)::int8 as now";
+        let row = self.client.query_one(query, &[]).await.map_err(|error| Error::from_driver(action, error))?;
+        timestamp(&row)
+    }
+}
+
+/// The session must outlive every limit that an administrator has set for idle ones.
+async fn prepare(client: &Client) -> Result<()> {
+    let limits = "set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; \
+                  set statement_timeout = 0; set lock_timeout = 0; set client_min_messages = warning";
+    client.batch_execute(limits).await.map_err(|error| Error::from_driver("prepare session", error))
 }
 
 async fn take_lock(client: &Client, workload: &str) -> Result<()> {

@@ -7,10 +7,14 @@
 
 mod judgement;
 mod observation;
+mod replay;
+mod shape;
 pub mod synchronous;
 
-pub use judgement::{Finding, Severity, findings, refusals, role_statements};
+pub use judgement::{Finding, Means, Severity, findings, refusals, replicating_role_statements, role_statements};
 pub use observation::observe;
+pub use replay::{Lag, PrimaryState, ReplayState, close_segment, lag, observe_primary, observe_replay};
+pub use shape::{Shape, shape};
 
 use crate::{Lsn, SystemId, TimelineId};
 use jiff::Timestamp;

@@ -7,6 +7,7 @@
 //! Not here: reading a configuration, printing, storing the result of a verification.
 
 // Pure.
+mod lane;
 mod line;
 mod path;
 mod plan;
@@ -30,6 +31,7 @@ pub use boot::{
 };
 pub use destination::{Destination, DestinationError};
 pub use error::{RecoveryError, RecoveryErrorKind, Result};
+pub use lane::{Lane, lanes};
 pub use observe::{Observed, observe};
 pub use path::{Leg, PointSummary, Run, TransactionMark, WalCoverage};
 pub use plan::{RestorePlan, Stop, TimelineSetting};

@@ -216,6 +216,19 @@ impl FrameOpener {
         Ok(Self { key, kind, unpacker: Unpacker::new()?, packed: Vec::new() })
     }
 
+    /// Decrypts one frame, and leaves it compressed. Check it with [`Self::open`] first.
+    pub fn packed(&mut self, object: &str, number: u32, sealed: &[u8]) -> Result<Vec<u8>> {
+        let mut packed = sealed.to_vec();
+        let place = place(self.kind, number.into());
+        let length = self
+            .key
+            .open_in_place(nonce(number.into()), place, &mut packed)
+            .map_err(|_| Error::corrupt(object, format!("frame {number}: the bytes are not what was sealed")))?
+            .len();
+        packed.truncate(length);
+        Ok(packed)
+    }
+
     /// Decrypts, decompresses and checks one frame against its id.
     pub fn open(&mut self, keys: &Keys, object: &str, number: u32, frame: &Frame, sealed: &[u8]) -> Result<&[u8]> {
         let damaged = |what: &str| Error::corrupt(object, format!("frame {number}: {what}"));

@@ -11,12 +11,12 @@ use crate::patience::{ask_all, within};
 use crate::removal::Covered;
 use futures::StreamExt;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 /// In the order in which they are copied.
 pub(crate) const PREFIXES: [&str; 10] =
-    ["keys/", "removals/", "packs/", "index/", "wal/", "ledger/", "plan/", "points/", "receipts/", "verifications/"];
+    ["keys/", "packs/", "index/", "wal/", "ledger/", "plan/", "syncs/", "points/", "receipts/", "verifications/"];
 const COPIES_AT_ONCE: usize = 4;
 
 /// What would be copied.
@@ -61,14 +61,15 @@ async fn listing(replica: &Replica) -> Result<Listing> {
     Ok(all)
 }
 
-/// What `to` lacks, less what marks cover: that is on its way out.
-fn difference(from: &Listing, to: &Listing, covered: &Covered) -> Vec<(String, u64)> {
+/// What `to` lacks, less what it lacks on purpose, and what is being deleted where it would come from.
+fn difference(from: &Listing, to: &Listing, lacks: &Covered, leaves: &Covered) -> Vec<(String, u64)> {
     let missing = |prefix: &&str| {
         let of_prefix = from.range(prefix.to_string()..).take_while(|(key, _)| key.starts_with(*prefix));
         of_prefix
             .filter(|(key, _)| {
                 !to.contains_key(*key)
-                    && !covered.has(key)
+                    && !lacks.has(key)
+                    && !leaves.has(key)
                     && !part::is_needless(key, |start| beginning(from, start))
                     && !part::is_needless(key, |start| beginning(to, start))
             })
@@ -95,8 +96,11 @@ impl Repository {
 
     /// What `to` lacks of what `from` has.
     pub async fn plan_copy(&self, from: &str, to: &str) -> Result<CopyPlan> {
-        let covered = Covered::by(&self.marks().await?);
-        let objects = difference(&listing(self.replica(from)?).await?, &listing(self.replica(to)?).await?, &covered);
+        let (source, target) = (self.replica(from)?, self.replica(to)?);
+        let (there, here) = (listing(source).await?, listing(target).await?);
+        let leaves = Covered::by_begun(&self.only(from)?.marks().await?);
+        let lacks = self.lacks_on_purpose(target, &here, &[&there]).await?;
+        let objects = difference(&there, &here, &lacks, &leaves);
         Ok(CopyPlan { from: from.into(), to: to.into(), objects })
     }
 
@@ -119,6 +123,19 @@ impl Repository {
     pub async fn apply_copy(&self, plan: &CopyPlan, copied: &(dyn Fn(u64) + Sync)) -> Result<CopyReport> {
         let (from, to) = (self.replica(&plan.from)?, self.replica(&plan.to)?);
         Ok(copy_objects(self, from, to, &plan.objects, copied).await.0)
+    }
+
+    /// What a location lacks and is not to get: less the packs that it gave up and that a point needs which it is to get.
+    async fn lacks_on_purpose(&self, to: &Replica, here: &Listing, others: &[&Listing]) -> Result<Covered> {
+        let (mut covered, _) = self.covered_at(to).await?;
+        let is_new = |key: &&String| key.starts_with("points/") && !here.contains_key(*key) && !covered.has(key);
+        let points: BTreeSet<&str> =
+            others.iter().flat_map(|there| there.keys()).filter(is_new).map(String::as_str).collect();
+        if !points.is_empty() && covered.has_packs() {
+            let points: Vec<&str> = points.into_iter().collect();
+            covered.except(&self.packs_of_points(&points).await?);
+        }
+        Ok(covered)
     }
 }
 
@@ -164,6 +181,15 @@ async fn copy_objects(
         }
         // What comes later depends on what came before: a location never gets a point without its packs.
         if report.failure.is_some() {
+            break;
+        }
+        let packs: HashSet<String> =
+            objects.iter().filter(|(key, _)| key.starts_with("packs/")).map(|(key, _)| key.clone()).collect();
+        if prefix == "packs/"
+            && !packs.is_empty()
+            && let Err(error) = repository.is_back(to, &packs).await
+        {
+            report.failure = Some(describe(&error));
             break;
         }
     }
@@ -215,12 +241,21 @@ pub(crate) async fn heal(repository: &Repository) -> Result<Healed> {
             Err(error) => healed.behind.push((replica.name.clone(), describe(&error))),
         }
     }
-    // What can't be told is copied: at worst it is deleted a second time.
-    let covered = Covered::by(&repository.marks().await.unwrap_or_default());
+    let mut leaves = Vec::new();
+    for (replica, _) in &listings {
+        leaves.push(match repository.only(&replica.name)?.marks().await {
+            Ok(marks) => Covered::by_begun(&marks),
+            Err(_) => Covered::default(),
+        });
+    }
     repository.heal_receipts(&mut listings).await?;
     for to in 0..listings.len() {
+        let others: Vec<&Listing> =
+            listings.iter().enumerate().filter(|(number, _)| *number != to).map(|(_, (_, there))| there).collect();
+        // What can't be told is copied: at worst it is deleted a second time.
+        let lacks = repository.lacks_on_purpose(&listings[to].0, &listings[to].1, &others).await.unwrap_or_default();
         for from in (0..listings.len()).filter(|&from| from != to) {
-            let missing = difference(&listings[from].1, &listings[to].1, &covered);
+            let missing = difference(&listings[from].1, &listings[to].1, &lacks, &leaves[from]);
             if missing.is_empty() {
                 continue;
             }

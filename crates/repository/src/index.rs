@@ -97,6 +97,11 @@ impl Index {
         &self.packs[placement.pack as usize].frames[placement.frame as usize]
     }
 
+    /// All packs, and no index any more.
+    pub fn into_packs(self) -> Vec<PackEntry> {
+        self.packs
+    }
+
     /// Number of chunks.
     pub fn chunk_count(&self) -> usize {
         self.chunks.len()

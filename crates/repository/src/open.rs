@@ -10,8 +10,9 @@ use crate::patience::{Limits, ask_all};
 use bytes::Bytes;
 use lifeboat_location::{ErrorKind, Location, PutOutcome};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const ROOT_KEY: &str = "lifeboat.json";
 const FORMAT: u16 = 1;
@@ -127,7 +128,12 @@ pub struct Repository {
     pub(crate) unavailable: Vec<(String, String)>,
     pub(crate) level: i32,
     pub(crate) limits: Limits,
+    /// Fragments of the index that this process rewrote, by the hash of their text.
+    pub(crate) fragments_made: FragmentsMade,
 }
+
+/// Name and bytes of rewritten fragments.
+pub(crate) type FragmentsMade = Arc<Mutex<HashMap<[u8; 32], (String, Bytes)>>>;
 
 /// Whether something of a repository is stored there.
 async fn has_data(replica: &Replica) -> Result<bool> {
@@ -283,7 +289,9 @@ impl Repository {
         }
         match opened {
             Some((root, keys, _)) => {
-                Ok(Self { id: root.repository, keys: Arc::new(keys), replicas: usable, unavailable, level, limits })
+                let (id, keys) = (root.repository, Arc::new(keys));
+                let fragments_made = FragmentsMade::default();
+                Ok(Self { id, keys, replicas: usable, unavailable, level, limits, fragments_made })
             }
             None => Err(first_error.unwrap_or(Error::NotFound { what: "a location".into() })),
         }
@@ -327,7 +335,8 @@ impl Repository {
     /// The same repository seen through these locations.
     pub(crate) fn among(&self, replicas: Vec<Replica>) -> Self {
         let (id, keys) = (self.id.clone(), self.keys.clone());
-        Self { id, keys, replicas, unavailable: Vec::new(), level: self.level, limits: self.limits }
+        let fragments_made = self.fragments_made.clone();
+        Self { id, keys, replicas, unavailable: Vec::new(), level: self.level, limits: self.limits, fragments_made }
     }
 
     /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
@@ -347,6 +356,7 @@ impl Repository {
             unavailable,
             level: self.level,
             limits: self.limits,
+            fragments_made: self.fragments_made.clone(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! little-endian. Only an incremental backup reads it.
 
 use crate::chunk::ChunkId;
-use crate::container::{Builder, ContainerKind, Packer, Sealed, Shape};
+use crate::container::{Builder, ContainerKind, Frame, Packer, Sealed, Shape};
 use crate::error::{Error, Result};
 use crate::index::PackEntry;
 use crate::key::Keys;
@@ -44,6 +44,14 @@ impl OpenPack {
         self.annex.extend_from_slice(&(fingerprints.len() as u32).to_le_bytes());
         fingerprints.iter().for_each(|value| self.annex.extend_from_slice(&value.to_le_bytes()));
         Ok(self.builder.len() - before)
+    }
+
+    /// Adds a chunk as another pack had it: compressed, and not sealed.
+    pub fn push_packed(&mut self, frame: &Frame, packed: &[u8], fingerprints: &[u64]) -> Result<()> {
+        self.builder.push_packed(frame, packed)?;
+        self.annex.extend_from_slice(&(fingerprints.len() as u32).to_le_bytes());
+        fingerprints.iter().for_each(|value| self.annex.extend_from_slice(&value.to_le_bytes()));
+        Ok(())
     }
 
     /// Whether it should be closed.

@@ -42,6 +42,8 @@ pub struct ChunkReader {
     repository: Arc<Repository>,
     index: Index,
     adopted: HashSet<[u8; 32]>,
+    /// Packs that a fragment lists and no location has.
+    doubtful: HashSet<[u8; 32]>,
     notes: Mutex<Vec<String>>,
     /// Names of locations that did not answer.
     silent: Mutex<HashSet<String>>,
@@ -52,7 +54,8 @@ impl ChunkReader {
     pub async fn open(repository: Arc<Repository>) -> Result<Self> {
         let notes = Mutex::default();
         let (adopted, silent) = (HashSet::new(), Mutex::default());
-        let mut reader = Self { repository, index: Index::default(), adopted, notes, silent };
+        let doubtful = HashSet::new();
+        let mut reader = Self { repository, index: Index::default(), adopted, doubtful, notes, silent };
         let replicas = reader.repository.replicas.clone();
         let packs = reader.list(&replicas, "packs/").await?;
         let fragments = reader.list(&replicas, "index/").await?;
@@ -72,7 +75,12 @@ impl ChunkReader {
         for (replica, entries) in replicas.iter().zip(packs) {
             reader.adopt_packs(replica, entries.unwrap_or_default()).await;
         }
-        doubtful.into_iter().for_each(|pack| reader.index.add(pack));
+        for pack in doubtful {
+            if !reader.index.has_pack(&pack.id) {
+                reader.doubtful.insert(pack.id);
+            }
+            reader.index.add(pack);
+        }
         Ok(reader)
     }
 
@@ -135,6 +143,19 @@ impl ChunkReader {
                 Err(error) => self.note(describe(&error)),
             }
         }
+    }
+
+    /// From now on a chunk that several packs hold is looked for in one that isn't among these. Packs that no location has come last.
+    pub(crate) fn prefer_others(&mut self, avoided: &HashSet<[u8; 32]>) {
+        let mut packs = std::mem::take(&mut self.index).into_packs();
+        // A sort that keeps the order of equals.
+        packs.sort_by_key(|pack| (self.doubtful.contains(&pack.id), avoided.contains(&pack.id)));
+        packs.into_iter().for_each(|pack| self.index.add(pack));
+    }
+
+    /// Whether some location lists this pack.
+    pub(crate) fn is_sure_of(&self, pack: &[u8; 32]) -> bool {
+        !self.doubtful.contains(pack)
     }
 
     /// A location that did not answer is asked last from now on.
@@ -355,7 +376,11 @@ impl ChunkReader {
     }
 }
 
-async fn read_fingerprints(repository: &Repository, replica: &Replica, pack: &PackEntry) -> Result<Vec<Box<[u64]>>> {
+pub(crate) async fn read_fingerprints(
+    repository: &Repository,
+    replica: &Replica,
+    pack: &PackEntry,
+) -> Result<Vec<Box<[u64]>>> {
     let key = pack.key();
     let object = format!("{}/{key}", replica.location.address());
     let container = read_container(repository, replica, &key, pack.bytes).await?;

@@ -1,21 +1,26 @@
 //! Giving up: recovery points, files of a log, and the packs that nobody needs any more.
 //!
-//! Two phases, and no lock on writers. First a *mark* says what will go (`removals/<name>/mark`, in every location).
-//! From then on no new session builds on a marked pack, and one that began before looks again before it commits. After a
-//! time of grace a *sweep* looks at everything again, spares what is needed after all, and deletes the rest, in the order
-//! receipts, points, verifications, log, index, packs. So a point is never anywhere without its packs, and until the sweep
-//! nothing is lost: a mark can be taken back.
+//! Two phases, and no lock on writers. First a *mark* says what will go (`removals/<name>/mark`). From then on no new session
+//! builds on a marked pack, and one that began before looks again before it commits. After a time of grace a *sweep* looks at
+//! everything again, spares what is needed after all, and deletes the rest, in the order receipts, points, verifications, log,
+//! index, packs. So a point is never anywhere without its packs, and until the sweep nothing is lost: a mark can be taken back.
 //!
-//! A sweep needs every location to answer: what was written to one that is away can't be known, and may need a marked pack.
-//! The time of grace is measured by each store's own clock.
+//! What is under `removals/` is about the location that it is in, and is never copied: each location keeps what its own policy
+//! says. So a location is pruned by itself ([`Repository::only`]), and needs no other one: what another one is still to bring comes
+//! with everything that it needs ([`gone`]). Called on several locations, everything here is done in all of them alike, and all must
+//! answer. The time of grace is measured by each store's own clock.
 //!
 //! Not here: which points and which part of a log are given up.
 
+mod gone;
 mod reach;
 mod reliance;
+mod repack;
 mod sweep;
 
+pub(crate) use gone::Gone;
 pub(crate) use reliance::{Ground, Reliance};
+pub use repack::{RepackPlan, RepackReport};
 pub use sweep::{Going, SweepReport};
 
 use crate::container::ContainerKind;
@@ -131,7 +136,7 @@ pub(crate) fn doomed_by(marks: &[Mark]) -> HashSet<[u8; 32]> {
 #[derive(Debug, Default)]
 pub(crate) struct Covered {
     keys: HashSet<String>,
-    prefixes: Vec<String>,
+    prefixes: HashSet<String>,
     logs: Vec<LogRange>,
     /// Fragments are being rewritten: until that is done everywhere, a location may lack one that another still has.
     fragments: bool,
@@ -141,58 +146,53 @@ impl Covered {
     pub(crate) fn by(marks: &[Mark]) -> Self {
         let fragments = marks.iter().any(|mark| mark.has_begun);
         let mut covered = Self { fragments, ..Self::default() };
-        for removal in marks.iter().map(|mark| &mark.removal) {
-            for marked in &removal.points {
-                let key = key_of(&marked.workload, &marked.point);
-                covered.keys.extend(receipt::key_for(&key));
-                covered.keys.insert(key);
-                covered.prefixes.push(format!("verifications/{}/{}/", marked.workload, marked.point));
-            }
-            covered.keys.extend(removal.pack_keys());
-            covered.logs.extend(removal.logs.iter().cloned());
-        }
+        marks.iter().for_each(|mark| covered.add(&mark.removal));
         covered
+    }
+
+    /// Only what is being deleted at this moment.
+    pub(crate) fn by_begun(marks: &[Mark]) -> Self {
+        let begun: Vec<Mark> = marks.iter().filter(|mark| mark.has_begun).cloned().collect();
+        Self::by(&begun)
+    }
+
+    fn add(&mut self, removal: &Removal) {
+        for marked in &removal.points {
+            let key = key_of(&marked.workload, &marked.point);
+            self.keys.extend(receipt::key_for(&key));
+            self.keys.insert(key);
+            self.prefixes.insert(format!("verifications/{}/{}/", marked.workload, marked.point));
+        }
+        self.keys.extend(removal.pack_keys());
+        self.logs.extend(removal.logs.iter().cloned());
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
         let in_log = || {
-            let (workload, rest) = key.strip_prefix("wal/").and_then(|rest| rest.split_once('/'))?;
-            let entry = crate::log::parse_key(rest, 0)?;
+            let (workload, entry) = gone::log_of(key)?;
             self.logs.iter().any(|range| range.covers(workload, &entry)).then_some(())
         };
+        let in_prefix = || key.rfind('/').is_some_and(|end| self.prefixes.contains(&key[..=end]));
         let in_index = self.fragments && key.starts_with("index/");
-        in_index
-            || self.keys.contains(key)
-            || self.prefixes.iter().any(|prefix| key.starts_with(prefix))
-            || in_log().is_some()
+        in_index || self.keys.contains(key) || in_prefix() || in_log().is_some()
     }
 }
 
 impl Repository {
-    /// Every mark that stands, oldest first. A mark that can't be read anywhere is an error: what it covers can't be
-    /// told.
+    /// Every mark that stands, in whichever location, oldest first. A location that doesn't answer is an error, and so is a mark that
+    /// can't be read anywhere: what it covers can't be told.
     pub async fn marks(&self) -> Result<Vec<Mark>> {
         let ask = async |replica: Replica| Ok(replica.location.list(PREFIX).await?);
         let mut holders: BTreeMap<String, Vec<&Replica>> = BTreeMap::new();
         let mut begun = BTreeSet::new();
-        let (mut answered, mut failure) = (false, None);
         for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.patience, ask).await) {
-            match answer {
-                Ok(entries) => {
-                    answered = true;
-                    for entry in entries {
-                        match entry.key.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')) {
-                            Some((name, "mark")) => holders.entry(name.into()).or_default().push(replica),
-                            Some((name, "begun")) => _ = begun.insert(name.to_owned()),
-                            _ => {}
-                        }
-                    }
+            for entry in answer? {
+                match entry.key.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')) {
+                    Some((name, "mark")) => holders.entry(name.into()).or_default().push(replica),
+                    Some((name, "begun")) => _ = begun.insert(name.to_owned()),
+                    _ => {}
                 }
-                Err(error) => failure = Some(error),
             }
-        }
-        if let Some(error) = failure.filter(|_| !answered) {
-            return Err(error);
         }
         let mut marks = Vec::new();
         for (name, holders) in holders {
@@ -239,7 +239,19 @@ impl Repository {
         logs: Vec<LogRange>,
         grace: Duration,
     ) -> Result<Removal> {
-        let reader = ChunkReader::open(self.clone()).await?;
+        self.plan_removal_after(points, logs, grace, &BTreeSet::new()).await
+    }
+
+    /// The same after packs (by the digits of their names) were rewritten: what they hold counts where else it is.
+    pub async fn plan_removal_after(
+        self: &Arc<Self>,
+        points: Vec<MarkedPoint>,
+        logs: Vec<LogRange>,
+        grace: Duration,
+        rewritten: &BTreeSet<String>,
+    ) -> Result<Removal> {
+        let mut reader = ChunkReader::open(self.clone()).await?;
+        reader.prefer_others(&rewritten.iter().filter_map(|id| pack_id(id)).collect());
         let going: BTreeSet<&MarkedPoint> = points.iter().collect();
         let needed = reach::packs_needed(self, &reader, |marked| !going.contains(marked)).await?;
         let marked: HashSet<String> = self.marks().await?.into_iter().flat_map(|mark| mark.removal.packs).collect();
@@ -257,7 +269,7 @@ impl Repository {
         Ok(Removal { points, logs, packs: packs.into_iter().collect() })
     }
 
-    /// Marks what is to go, in every location; an error when one doesn't take it. Returns the name of the mark.
+    /// Marks what is to go, in every location of this repository; an error when one doesn't take it. Returns the name of the mark.
     pub async fn mark(&self, removal: Removal) -> Result<String> {
         self.all_must_answer()?;
         let made_at = Timestamp::now();
@@ -279,7 +291,7 @@ impl Repository {
         Ok(())
     }
 
-    fn all_must_answer(&self) -> Result<()> {
+    pub(crate) fn all_must_answer(&self) -> Result<()> {
         let away: Vec<String> = self.unavailable.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
         match away.is_empty() {
             true => Ok(()),

@@ -75,6 +75,8 @@ impl WriteSession {
         // What is behind stays out: what it lacks would otherwise be stored a second time everywhere.
         let is_behind = |replica: &&Replica| !healed.behind.iter().any(|(name, _)| name == &replica.name);
         let current: Vec<Replica> = repository.replicas.iter().filter(is_behind).cloned().collect();
+        // Before anything is listed: what a sweep deletes in between must not count as known.
+        let ground = Ground::survey(&repository.among(current.clone()), notes).await;
         let answers = ask_all(&current, repository.limits.listing(), ask).await;
         for (replica, answer) in current.into_iter().zip(answers) {
             match answer {
@@ -96,7 +98,6 @@ impl WriteSession {
             return Err(Error::AllLocationsFailed { reasons: reasons.collect(), temporary: true });
         }
         let live = Arc::new(repository.among(live));
-        let ground = Ground::survey(&live, notes).await;
         let (known, adopted) = known_everywhere(&live, &listings, &ground, notes).await?;
         let fanout = Fanout::new(lanes, Handle::current(), repository.limits);
         let reliance = Reliance::new(live, ground, &known);
@@ -141,7 +142,9 @@ impl WriteSession {
     pub fn commit(&self, mut point: Point) -> Result<Point> {
         let report = self.settle()?;
         let core = &self.core;
-        core.fanout.block_on(core.reliance.still_holds(&core.known))?;
+        let stored_in: Vec<&str> =
+            report.lanes.iter().filter(|lane| lane.failure.is_none()).map(|lane| lane.name.as_str()).collect();
+        core.fanout.block_on(core.reliance.still_holds(&core.known, &stored_in))?;
         point.bytes_stored = report.bytes_stored;
         point.locations = report
             .lanes
@@ -186,7 +189,7 @@ impl Core {
     fn is_stored(&self, id: &ChunkId) -> bool {
         let found = self.known.find(id);
         if let Some(placement) = found {
-            self.reliance.rely_on(placement.pack);
+            self.reliance.rely_on(placement);
         }
         found.is_some()
     }

@@ -1,23 +1,17 @@
 //! Results of verifications, kept beside the points they are about. A point itself is never changed.
 //!
-//! The seal proves that somebody who has the repository's key wrote a result, and that it is whole. It doesn't prove when, nor that
-//! none was taken away: ages are told by what is inside, never by a name, which is only where to look first.
+//! The seal proves that somebody who has the repository's key wrote a result, and that it is whole. It doesn't prove when, nor
+//! that none was taken away.
+//!
+//! What a point is worth isn't told by the newest result alone: a look at the structure takes nothing from the test restore
+//! of last week, and doesn't make up for one that failed. So each result carries the [`Standing`] after it.
 
 use crate::container::ContainerKind;
 use crate::error::Result;
 use crate::key::random;
 use crate::open::Repository;
 use crate::point::PointId;
-use lifeboat_location::Entry;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-/// The levels, from the cheapest to the one that proves most.
-pub const LEVELS: [&str; 3] = ["structure", "data", "boot"];
-/// Of one level in one location, so many results are read to find one that passed.
-const READS_MAX: usize = 100;
-/// A result is a page of text, or a few: what is larger is none.
-const RESULT_BYTES_MAX: u64 = 16 << 20;
 
 /// What a verification of a point found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,20 +28,81 @@ pub struct Verification {
     pub level: String,
     /// What was measured, by the kind of workload.
     pub details: serde_json::Value,
+    /// What held after this result. Filled in when it is kept; results of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
 }
 
-/// The newest results of one level.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Verified {
-    /// Of any outcome.
-    pub newest: Verification,
-    /// The newest that passed, if it was found.
-    pub passed: Option<Verification>,
+/// One result, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// `structure`, `data` or `boot`.
+    pub level: String,
+    /// When it was found.
+    pub at: jiff::Timestamp,
 }
+
+/// What all results about a point come to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Standing {
+    /// The strongest failure that nothing of its strength has passed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Proof>,
+    /// The strongest pass since the last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<Proof>,
+}
+
+/// How much a level proves. One that isn't known proves nothing.
+fn strength(level: &str) -> u8 {
+    match level {
+        "structure" => 1,
+        "data" => 2,
+        "boot" => 3,
+        _ => 0,
+    }
+}
+
+impl Standing {
+    /// What holds after one more result.
+    #[must_use]
+    pub fn after(mut self, verification: &Verification) -> Self {
+        let proof = Proof { level: verification.level.clone(), at: verification.verified_at };
+        let at_least =
+            |other: &Option<Proof>| other.as_ref().is_none_or(|other| strength(&proof.level) >= strength(&other.level));
+        match verification.passed {
+            true => {
+                if at_least(&self.failed) {
+                    self.failed = None;
+                }
+                if at_least(&self.passed) {
+                    self.passed = Some(proof);
+                }
+            }
+            false => {
+                self.passed = None;
+                if at_least(&self.failed) {
+                    self.failed = Some(proof);
+                }
+            }
+        }
+        self
+    }
+
+    /// Whether it passed a test restore, and nothing failed since.
+    pub fn is_proven(&self) -> bool {
+        self.failed.is_none() && self.passed.as_ref().is_some_and(|proof| proof.level == "boot")
+    }
+}
+
+/// Results of older versions carry no standing: so many are looked at to make one.
+const RESULTS_READ_MAX: usize = 32;
 
 impl Repository {
-    /// Keeps a result in every reachable location. An error only when none took it.
+    /// Keeps a result in every reachable location, with what holds after it. An error only when none took it.
     pub async fn put_verification(&self, verification: &Verification) -> Result<()> {
+        let before = self.standing(&verification.workload, &verification.point).await?.unwrap_or_default();
+        let verification = &Verification { standing: Some(before.after(verification)), ..verification.clone() };
         let suffix: [u8; 4] = random()?;
         let time = verification.verified_at.strftime("%Y%m%dT%H%M%SZ");
         let Verification { workload, point, level, .. } = verification;
@@ -69,82 +124,107 @@ impl Repository {
 
     /// The newest result for a point, if there is one that can be read.
     pub async fn latest_verification(&self, workload: &str, point: &PointId) -> Result<Option<Verification>> {
+        Ok(self.newest_verifications(workload, point).await?.into_iter().next())
+    }
+
+    /// What all results about a point come to; `None` when there is none that can be read.
+    pub async fn standing(&self, workload: &str, point: &PointId) -> Result<Option<Standing>> {
+        Ok(standing_of(&self.newest_verifications(workload, point).await?))
+    }
+
+    /// Results for a point, newest first: down to the first that carries a standing, or [`RESULTS_READ_MAX`] of them.
+    async fn newest_verifications(&self, workload: &str, point: &PointId) -> Result<Vec<Verification>> {
         let prefix = format!("verifications/{workload}/{point}/");
         for replica in &self.replicas {
             let Ok(entries) = replica.location.list(&prefix).await else { continue };
-            for entry in entries.iter().rev() {
+            let mut results: Vec<Verification> = Vec::new();
+            for entry in entries.iter().rev().take(RESULTS_READ_MAX) {
                 let Ok(bytes) = replica.location.get(&entry.key).await else { continue };
                 let Ok(json) = self.unseal(ContainerKind::Document, &entry.key, &bytes) else { continue };
-                let Ok(verification) = serde_json::from_slice(&json) else { continue };
-                return Ok(Some(verification));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The newest results of a workload by level, whatever their points. Names tell where to look, so that of thousands a
-    /// few are read. An error when no location can be listed.
-    pub async fn newest_verifications(&self, workload: &str) -> Result<BTreeMap<String, Verified>> {
-        let prefix = format!("verifications/{workload}/");
-        let (mut found, mut failure, mut is_listed) = (BTreeMap::new(), None, false);
-        for replica in &self.replicas {
-            let mut entries = match replica.location.list(&prefix).await {
-                Ok(entries) => entries,
-                Err(error) => {
-                    failure = Some(error);
-                    continue;
-                }
-            };
-            is_listed = true;
-            entries.retain(|entry| entry.size <= RESULT_BYTES_MAX);
-            entries.sort_by(|one, other| name_of(other).cmp(name_of(one)));
-            for level in LEVELS {
-                for entry in entries.iter().filter(|entry| may_be_of(entry, level)).take(READS_MAX) {
-                    let Ok(bytes) = replica.location.get(&entry.key).await else { continue };
-                    let Ok(json) = self.unseal(ContainerKind::Document, &entry.key, &bytes) else { continue };
-                    let Ok(result) = serde_json::from_slice::<Verification>(&json) else { continue };
-                    let is_it = result.level == level && result.workload == workload;
-                    if is_it && take_in(&mut found, result) {
-                        break;
-                    }
+                let Ok(verification) = serde_json::from_slice::<Verification>(&json) else { continue };
+                let has_standing = verification.standing.is_some();
+                results.push(verification);
+                if has_standing {
+                    break;
                 }
             }
+            if !results.is_empty() {
+                return Ok(results);
+            }
         }
-        match failure {
-            Some(error) if !is_listed => Err(error.into()),
-            _ => Ok(found),
-        }
+        Ok(Vec::new())
     }
 }
 
-/// The last part of the key: it begins with the time.
-fn name_of(entry: &Entry) -> &str {
-    entry.key.rsplit('/').next().unwrap_or_default()
+/// `results`: newest first, the last with a standing if it has one.
+fn standing_of(results: &[Verification]) -> Option<Standing> {
+    let mut standing: Option<Standing> = None;
+    for verification in results.iter().rev() {
+        standing = Some(match (standing, &verification.standing) {
+            (None, Some(carried)) => carried.clone(),
+            (before, _) => before.unwrap_or_default().after(verification),
+        });
+    }
+    standing
 }
 
-/// Results of the first versions don't name their level.
-fn may_be_of(entry: &Entry, level: &str) -> bool {
-    name_of(entry).splitn(3, '-').nth(2).is_none_or(|named| named == level)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Whether it passed: what is older needn't be read.
-fn take_in(found: &mut BTreeMap<String, Verified>, result: Verification) -> bool {
-    let has_passed = result.passed;
-    let passed = has_passed.then(|| result.clone());
-    match found.get_mut(&result.level) {
-        None => {
-            found.insert(result.level.clone(), Verified { newest: result, passed });
-        }
-        Some(verified) => {
-            let is_later =
-                |than: &Option<Verification>| than.as_ref().is_none_or(|than| than.verified_at < result.verified_at);
-            if passed.is_some() && is_later(&verified.passed) {
-                verified.passed = passed;
-            }
-            if verified.newest.verified_at < result.verified_at {
-                verified.newest = result;
-            }
+    fn result(hour: i64, level: &str, passed: bool) -> Verification {
+        Verification {
+            point: PointId("p".into()),
+            workload: "shop".into(),
+            verified_at: jiff::Timestamp::from_second(hour * 3600).unwrap(),
+            passed,
+            level: level.into(),
+            details: serde_json::Value::Null,
+            standing: None,
         }
     }
-    has_passed
+
+    /// `boot+ structure+`: oldest first; what is told: the failure, then the pass, with their hours.
+    fn told(results: &str) -> String {
+        let mut all: Vec<Verification> = results
+            .split(' ')
+            .enumerate()
+            .map(|(hour, word)| result(hour as i64, word.trim_end_matches(['+', '-']), word.ends_with('+')))
+            .collect();
+        all.reverse();
+        let standing = standing_of(&all).unwrap();
+        let say = |proof: Option<Proof>| {
+            proof.map_or("none".into(), |proof| format!("{}@{}", proof.level, proof.at.as_second() / 3600))
+        };
+        format!("failed {}, passed {}", say(standing.failed), say(standing.passed))
+    }
+
+    #[test]
+    fn a_weaker_look_takes_nothing_away_and_makes_nothing_good() {
+        for (results, expected) in [
+            ("structure+", "failed none, passed structure@0"),
+            ("boot+ structure+ structure+", "failed none, passed boot@0"),
+            ("boot+ data+ boot+", "failed none, passed boot@2"),
+            ("structure+ data+", "failed none, passed data@1"),
+            ("boot+ structure-", "failed structure@1, passed none"),
+            ("boot+ structure- structure+", "failed none, passed structure@2"),
+            ("boot- structure+", "failed boot@0, passed structure@1"),
+            ("boot- structure- structure+ data+", "failed boot@0, passed data@3"),
+            ("boot- data+ boot+", "failed none, passed boot@2"),
+            ("unheard+ structure+", "failed none, passed structure@1"),
+        ] {
+            assert_eq!(told(results), expected, "{results}");
+        }
+        assert_eq!(standing_of(&[]), None);
+    }
+
+    #[test]
+    fn a_carried_standing_stands_for_everything_before_it() {
+        let carried = Standing::default().after(&result(0, "boot", true));
+        let newest = Verification { standing: Some(carried.clone()), ..result(1, "structure", true) };
+        assert_eq!(standing_of(std::slice::from_ref(&newest)), Some(carried.clone()));
+        let after = standing_of(&[result(2, "structure", true), newest]).unwrap();
+        assert_eq!(after, carried);
+        assert!(after.is_proven() && !after.after(&result(3, "data", false)).is_proven());
+    }
 }

@@ -21,7 +21,7 @@ use crate::{ChunkId, point};
 use futures::StreamExt;
 use lifeboat_location::Entry;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 const READS_AT_ONCE: usize = 3;
@@ -96,31 +96,37 @@ impl Repository {
                 Err(error) => report.add(replica, "location", &error),
             }
         }
-        let covered = match self.marks().await {
-            Ok(marks) => Covered::by(&marks),
-            Err(error) => {
-                let what = describe(&error);
-                report.bad.push(Damage { location: String::new(), object: "removals".into(), what });
-                Covered::default()
-            }
-        };
+        let (mut covered, mut leaving) = (Vec::new(), Vec::new());
+        for (replica, _) in &listings {
+            let (lacks, marks) = self.covered_at(replica).await.unwrap_or_else(|error| {
+                report.add(replica, "removals", &error);
+                Default::default()
+            });
+            leaving.push(Covered::by_begun(&marks));
+            covered.push(lacks);
+        }
         let sets: Vec<(&str, BTreeSet<&str>)> = listings
             .iter()
-            .map(|(replica, entries)| {
-                // A mark that is lacking costs time, not data.
-                let is_staying = |key: &&str| !covered.has(key) && !key.starts_with(removal::PREFIX);
+            .zip(&leaving)
+            .map(|((replica, entries), leaving)| {
+                // What is under `removals/` is about the location that it is in.
+                let is_staying = |key: &&str| !leaving.has(key) && !key.starts_with(removal::PREFIX);
                 let staying = entries.iter().map(|entry| entry.key.as_str()).filter(is_staying);
                 (replica.name.as_str(), staying.collect())
             })
             .collect();
-        absent::what_others_have(&sets, is_home, &mut report.behind);
-        absent::what_receipts_say(&sets, &mut report.bad);
-        for (replica, entries) in &listings {
+        let lacks = |location: &str, key: &str| {
+            let number = listings.iter().position(|(replica, _)| replica.name == location);
+            number.and_then(|number| covered.get(number)).is_some_and(|covered| covered.has(key))
+        };
+        absent::what_others_have(&sets, is_home, &lacks, &mut report.behind);
+        absent::what_receipts_say(&sets, &lacks, &mut report.bad);
+        for ((replica, entries), covered) in listings.iter().zip(&covered) {
             let alone = Arc::new(self.only(&replica.name)?);
             if data {
                 verify_bytes(&alone, replica, entries, &mut report, progress).await;
             }
-            if let Err(error) = verify_points(&alone, replica, workload, &mut report, progress).await {
+            if let Err(error) = verify_points(&alone, replica, workload, covered, &mut report, progress).await {
                 report.add(replica, "location", &error);
             }
         }
@@ -219,8 +225,10 @@ fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()>
         }
         "receipts" => repository.check_receipt(key, bytes),
         "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
-        "removals" if !name.ends_with("/mark") => Ok(()),
-        "verifications" | "plan" | "removals" => repository.unseal(ContainerKind::Document, key, bytes).map(|_| ()),
+        "removals" if !name.ends_with("/mark") && !name.starts_with("gone/") => Ok(()),
+        "verifications" | "plan" | "removals" | "syncs" => {
+            repository.unseal(ContainerKind::Document, key, bytes).map(|_| ())
+        }
         "keys" => crate::open::check_key_record(key, bytes),
         "" if name == "lifeboat.json" => crate::open::check_root(bytes, &repository.id),
         _ => Ok(()),
@@ -237,6 +245,7 @@ async fn verify_points(
     repository: &Arc<Repository>,
     replica: &Replica,
     workload: Option<&str>,
+    covered: &Covered,
     report: &mut VerifyReport,
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -244,8 +253,8 @@ async fn verify_points(
     for note in reader.take_notes() {
         report.bad.push(Damage { location: replica.name.clone(), object: "index".into(), what: note });
     }
-    verify_pack_sizes(replica, &reader, report).await?;
     let headers = repository.list_points(workload).await?;
+    let mut needed = HashSet::new();
     progress.phase(&format!("follow the points of {}", replica.name), None);
     for header in headers {
         report.objects += 1;
@@ -257,7 +266,7 @@ async fn verify_points(
                 continue;
             }
         };
-        match follow(&reader, &point.tree).await {
+        match follow(&reader, &point.tree, &mut needed).await {
             Ok(unlisted) => {
                 report.points += 1;
                 let location = replica.name.clone();
@@ -268,14 +277,22 @@ async fn verify_points(
             Err(error) => report.add(replica, header.key(), &error),
         }
     }
-    Ok(())
+    let is_missed = |pack: &str| needed.contains(pack) || !covered.has(pack);
+    verify_pack_sizes(replica, &reader, &is_missed, report).await
 }
 
-async fn verify_pack_sizes(replica: &Replica, reader: &ChunkReader, report: &mut VerifyReport) -> Result<()> {
+/// `is_missed`: whether a pack that isn't there is a loss.
+async fn verify_pack_sizes(
+    replica: &Replica,
+    reader: &ChunkReader,
+    is_missed: &(dyn Fn(&str) -> bool + Sync),
+    report: &mut VerifyReport,
+) -> Result<()> {
     let listed: std::collections::HashMap<String, u64> =
         replica.location.list("packs/").await?.into_iter().map(|entry| (entry.key, entry.size)).collect();
     for pack in reader.index().packs() {
         let what = match listed.get(&pack.key()) {
+            None if !is_missed(&pack.key()) => continue,
             None => "is missing".to_string(),
             Some(size) if *size != pack.bytes => format!("is {size} bytes long, not {}", pack.bytes),
             Some(_) => continue,
@@ -285,19 +302,27 @@ async fn verify_pack_sizes(replica: &Replica, reader: &ChunkReader, report: &mut
     Ok(())
 }
 
-/// Every chunk that a tree leads to is in the index. Returns the packs among them that no fragment lists.
-async fn follow(reader: &ChunkReader, tree: &[ChunkId]) -> Result<BTreeSet<String>> {
+/// Every chunk that a tree leads to is in the index. Returns the packs among them that no fragment lists; the packs that are
+/// needed are added to `needed`.
+async fn follow(reader: &ChunkReader, tree: &[ChunkId], needed: &mut HashSet<String>) -> Result<BTreeSet<String>> {
+    let index = reader.index();
+    let mut numbers: HashSet<u32> = HashSet::new();
+    let mut need = |id: &ChunkId| numbers.extend(index.find(id).map(|found| found.pack));
+    tree.iter().for_each(&mut need);
     let mut unlisted: BTreeSet<String> = tree.iter().filter_map(|id| reader.adopted_pack_of(id)).collect();
     for entry in TreeReader::read(reader, tree).await? {
         if let Some(Content::Leaves(ids)) = &entry.content {
             unlisted.extend(ids.iter().filter_map(|id| reader.adopted_pack_of(id)));
+            ids.iter().for_each(&mut need);
         }
         for extent in reader.extents(&entry).await? {
             if let crate::Source::Chunk { id, .. } = extent.source {
                 unlisted.extend(reader.adopted_pack_of(&id));
+                need(&id);
             }
         }
     }
+    needed.extend(numbers.into_iter().map(|number| index.pack(number).key()));
     Ok(unlisted)
 }
 

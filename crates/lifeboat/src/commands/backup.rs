@@ -1,5 +1,7 @@
 //! `lifeboat backup`: take a recovery point of each workload that is named.
 
+mod opening;
+
 use super::{find_named, load_config};
 use crate::cli::{BackupArguments, BackupKind, Global};
 use crate::config::{Checkpoint, Config, UnknownKeys};
@@ -8,12 +10,14 @@ use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, rooms};
 use lifeboat_repository::Point;
 use lifeboat_workload::postgres::PostgresDetails;
-use lifeboat_workload::postgres::backup::{BackupOutcome, BackupRequest, BackupType, backup};
+use lifeboat_workload::postgres::backup::{BackupOutcome, BackupRequest, BackupType, ServerCompression, backup};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long the end of a backup waits for its WAL.
 const WAL_TIME_LIMIT: Duration = Duration::from_secs(120);
+/// Of a backup that leaves the machine to others: as `nice` gives when nothing is said.
+const NICENESS: i32 = 10;
 
 pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Result<(), Failure> {
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
@@ -22,10 +26,14 @@ pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Res
     }
     let all: Vec<String> = config.workloads.keys().cloned().collect();
     let names = if arguments.workloads.is_empty() { &all } else { &arguments.workloads };
+    let limited = |name: &String| config.workloads[name].max_rate_bytes_per_second.is_some();
+    if arguments.max_rate.is_some() || names.iter().any(limited) {
+        step_back();
+    }
     let runtime = rooms::runtime()?;
     let (mut documents, mut failures, mut damaged) = (Vec::new(), Vec::new(), 0);
     for name in names {
-        match runtime.block_on(back_up_one(&config, name, arguments.kind, output)) {
+        match runtime.block_on(back_up_one(&config, name, arguments, output)) {
             Ok(outcome) => {
                 damaged += outcome.details.bad_pages.len();
                 tell(&outcome, output)?;
@@ -55,31 +63,54 @@ pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Res
     Ok(())
 }
 
-async fn back_up_one(config: &Config, name: &str, kind: BackupKind, output: &Output) -> Result<BackupOutcome, Failure> {
+/// Whoever limits the rate has said that the database goes first: it gets the processors first, too. Threads started later
+/// inherit it. The disk's priority is the service manager's to give (the README says how).
+fn step_back() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "the priority of this process stays as it was");
+    }
+}
+
+async fn back_up_one(
+    config: &Config,
+    name: &str,
+    arguments: &BackupArguments,
+    output: &Output,
+) -> Result<BackupOutcome, Failure> {
     let workload = find_named("workload", name, &config.workloads)?;
+    let closes_at = match &workload.window {
+        Some(window) => Some(opening::wait(name, window, arguments.wait_for_window, output).await?),
+        None => None,
+    };
     let request = BackupRequest {
         workload: name.to_owned(),
         data_dir: workload.data_dir.clone(),
         connection: rooms::server(workload)?,
-        backup_type: match kind {
+        backup_type: match arguments.kind {
             BackupKind::Full => BackupType::Full,
             BackupKind::Incremental => BackupType::Incremental,
             BackupKind::Differential => BackupType::Differential,
         },
         workers: rooms::workers(workload),
-        max_rate_bytes_per_second: workload.max_rate_bytes_per_second,
+        max_rate_bytes_per_second: arguments.max_rate.or(workload.max_rate_bytes_per_second),
         fast_checkpoint: workload.checkpoint == Checkpoint::Fast,
         state_dir: rooms::state_dir(config)?,
         spool: rooms::spool(config, name)?,
         wal_time_limit: WAL_TIME_LIMIT,
         skips_unchanged_files: workload.skips_unchanged_files,
+        server_compression: match workload.compresses_on_server {
+            true => ServerCompression::Zstd,
+            false => ServerCompression::None,
+        },
+        primary: rooms::primary(workload)?,
         trusts_log: workload.trusts_log,
     };
     let repository = rooms::open_repository(config, &workload.locations, output).await?;
     let progress = progress::for_rooms(output, name);
-    let outcome = backup(repository, &request, progress.clone(), interrupt::signal()).await;
+    let cancel = opening::closing(interrupt::signal(), closes_at);
+    let outcome = backup(repository, &request, progress.clone(), cancel.clone()).await;
     progress.finish();
-    outcome.map_err(Failure::from)
+    outcome.map_err(|error| opening::failure(error, name, workload.window.as_ref()))
 }
 
 fn tell(outcome: &BackupOutcome, output: &Output) -> Result<(), Failure> {

@@ -3,19 +3,29 @@
 use super::load_config;
 use crate::cli::Global;
 use crate::config::UnknownKeys;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
-use crate::rooms;
+use crate::{removable, rooms};
 use lifeboat_repository::{InitOutcome, Repository};
 use serde_json::json;
 
 pub fn run(global: &Global, output: &Output) -> Result<(), Failure> {
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
-    for location in config.locations.values() {
+    // A mount point without its disk must stay empty.
+    let (names, absent) = removable::attached(&config, &rooms::all_locations(&config));
+    if names.is_empty() {
+        return Err(Failure::new(FailureKind::Usage, "every location is removable, and none is attached").with_hint(
+            "add a location that is always there; `lifeboat sync` brings removable disks up to date from it",
+        ));
+    }
+    for name in &absent {
+        output.tell(&format!("note: {name} is not attached; `lifeboat sync {name} --init-new` sets the disk up"));
+    }
+    for location in names.iter().filter_map(|name| config.locations.get(name)) {
         lifeboat_location::create_container(&rooms::location_settings(location)?)
             .map_err(|error| Failure::from(lifeboat_repository::Error::from(error)))?;
     }
-    let replicas = rooms::replicas(&config, &rooms::all_locations(&config))?;
+    let replicas = rooms::replicas(&config, &names)?;
     let passphrase = rooms::passphrase(&config)?;
     let (id, fingerprint, outcomes) = rooms::runtime()?.block_on(async {
         for replica in &replicas {

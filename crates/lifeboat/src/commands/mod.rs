@@ -12,6 +12,7 @@ mod metrics;
 mod points;
 mod prune;
 mod restore;
+mod sync;
 mod verify;
 mod wal;
 
@@ -37,6 +38,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Man { to } => man::run(to.as_deref(), output),
         Command::Points(arguments) => points::run(&cli.global, arguments, output),
         Command::Restore(arguments) => restore::run(&cli.global, arguments, output),
+        Command::Sync(arguments) => sync::run(&cli.global, arguments, output),
         Command::Verify(arguments) => verify::run(&cli.global, arguments, output),
     }
 }

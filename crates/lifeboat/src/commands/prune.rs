@@ -1,8 +1,10 @@
 //! `lifeboat prune`: give up what the policy doesn't keep, and delete what was given up before.
 //!
-//! First what was marked some days ago is deleted, after another look; then what goes today is marked.
+//! Each location is pruned by itself, as its own policy says: first what was marked there some days ago is deleted, after
+//! another look; then what goes today is marked. One that doesn't answer is left alone, and the others don't wait for it.
 
 mod look;
+mod rewrite;
 mod tell;
 
 use super::load_config;
@@ -10,15 +12,17 @@ use crate::cli::{Global, PruneArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, human};
-use crate::rooms;
+use crate::{removable, rooms};
 use jiff::Timestamp;
 use lifeboat_repository::{Mark, Removal, Repository, SweepReport};
 use look::Judged;
+use rewrite::Repacked;
 use serde_json::json;
 use std::sync::Arc;
 
 /// What a run does, or would do.
 struct Outcome {
+    location: String,
     judged: Vec<Judged>,
     /// Marked now.
     going: Removal,
@@ -32,24 +36,51 @@ struct Outcome {
 
 pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Result<(), Failure> {
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    rewrite::rate(arguments)?;
     rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
-        if let Some((name, reason)) = repository.unavailable().first() {
-            let message = format!("location {name} can't be used, and nothing is given up without it: {reason}");
-            return Err(Failure::new(FailureKind::Unavailable, message).with_hint(
-                "what was written there can't be known; bring it back, or take it out of the configuration",
-            ));
-        }
         if arguments.cancel {
             return cancel(&repository, output).await;
         }
-        let outcome = prune(&config, &repository, arguments.dry_run).await?;
-        tell::tell(&config, &outcome, arguments.dry_run, output)
+        let stored = look::read(&config, &repository).await?;
+        let mut outcomes = Vec::new();
+        let mut judged = Vec::new();
+        for replica in repository.replicas() {
+            let alone = Arc::new(repository.only(&replica.name)?);
+            judged.push((alone.clone(), look::judge(&config, &replica.name, &alone, &stored).await?));
+        }
+        let all: Vec<&Judged> = judged.iter().flat_map(|(_, judged)| judged).collect();
+        let repacked = rewrite::rewrite(&config, &repository, &all, arguments, output).await?;
+        for (alone, judged) in judged {
+            outcomes.push(prune(&config, &alone, judged, &repacked, arguments.dry_run).await?);
+        }
+        let (_, absent) = removable::attached(&config, &rooms::all_locations(&config));
+        if !arguments.dry_run && absent.is_empty() && repository.unavailable().is_empty() {
+            repository.forget_gone().await?;
+        }
+        tell::tell(&config, &outcomes, &repacked, arguments.dry_run, output)?;
+        nobody_left_alone(&repository)
     })
 }
 
-async fn prune(config: &Config, repository: &Arc<Repository>, dry_run: bool) -> Result<Outcome, Failure> {
-    let judged = look::judge(config, repository).await?;
+/// What could not be asked keeps everything for now.
+fn nobody_left_alone(repository: &Repository) -> Result<(), Failure> {
+    let Some((name, reason)) = repository.unavailable().first() else { return Ok(()) };
+    let message = format!("location {name} was left alone: {reason}");
+    Err(Failure::new(FailureKind::Unavailable, message)
+        .with_hint("the others were pruned; bring it back and run this again, or take it out of the configuration")
+        .after_its_document())
+}
+
+/// `repository` is seen through the one location.
+async fn prune(
+    config: &Config,
+    repository: &Arc<Repository>,
+    judged: Vec<Judged>,
+    repacked: &Repacked,
+    dry_run: bool,
+) -> Result<Outcome, Failure> {
+    let location = repository.replicas().first().map(|replica| replica.name.clone()).unwrap_or_default();
     let mut swept = SweepReport::default();
     let mut standing = Vec::new();
     for mark in repository.marks().await? {
@@ -68,31 +99,35 @@ async fn prune(config: &Config, repository: &Arc<Repository>, dry_run: bool) -> 
     }
     let going = look::going(repository, &judged).await?;
     let fresh = look::not_marked_yet(repository, going, &standing).await?;
-    let removal = repository.plan_removal(fresh.points, fresh.logs, config.prune_after).await?;
+    let removal =
+        repository.plan_removal_after(fresh.points, fresh.logs, config.prune_after, &repacked.report.rewritten).await?;
     if !dry_run && !removal.is_empty() {
         repository.mark(removal.clone()).await?;
     }
     let (going_logs, going_bytes) = look::size_of(repository, &removal).await?;
-    Ok(Outcome { judged, going: removal, going_bytes, going_logs, standing, swept })
+    Ok(Outcome { location, judged, going: removal, going_bytes, going_logs, standing, swept })
 }
 
 async fn cancel(repository: &Arc<Repository>, output: &Output) -> Result<(), Failure> {
     let (mut cancelled, mut begun) = (Vec::new(), Vec::new());
-    for mark in repository.marks().await? {
-        if mark.has_begun {
-            begun.push(mark.name);
-            continue;
+    for replica in repository.replicas() {
+        let alone = repository.only(&replica.name)?;
+        for mark in alone.marks().await? {
+            if mark.has_begun {
+                begun.push(mark.name);
+                continue;
+            }
+            alone.cancel_removal(&mark).await?;
+            cancelled.push((replica.name.clone(), mark));
         }
-        repository.cancel_removal(&mark).await?;
-        cancelled.push(mark);
     }
     if output.is_json() {
-        let names: Vec<&str> = cancelled.iter().map(|mark| mark.name.as_str()).collect();
+        let names: Vec<&str> = cancelled.iter().map(|(_, mark)| mark.name.as_str()).collect();
         return output.document(&json!({ "cancelled": names, "begun": begun }));
     }
-    for mark in &cancelled {
+    for (location, mark) in &cancelled {
         let made = human::age(mark.made_at, Timestamp::now());
-        output.text(&format!("taken back: {} points, marked {made}", mark.removal.points.len()))?;
+        output.text(&format!("{location}: taken back: {} points, marked {made}", mark.removal.points.len()))?;
     }
     for name in &begun {
         output.warn(&format!("removal {name} is being deleted already and can't be taken back"));

@@ -1,10 +1,8 @@
 //! `lifeboat verify`: prove that recovery points can be brought back.
 
 mod boot;
-mod log;
+pub mod log;
 mod tell;
-
-pub use log::holes;
 
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};
@@ -154,6 +152,7 @@ async fn keep(
         passed,
         level: level.to_owned(),
         details,
+        standing: None,
     };
     Ok(repository.put_verification(&verification).await?)
 }

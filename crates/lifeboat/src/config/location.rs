@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How long one request to a location may take when nothing is said: longer than a throttled 64 MiB upload.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
+/// Least and most that `max_age` can be.
+const MAX_AGES: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(10 * 366 * 24 * 3600));
+
 /// What kind of store a url names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
@@ -100,6 +103,17 @@ pub enum Credentials {
     },
 }
 
+/// A disk that lies in a drawer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RemovableConfig {
+    /// Mounts it: program and arguments.
+    pub attach: Option<Vec<String>>,
+    /// Unmounts it.
+    pub detach: Option<Vec<String>>,
+    /// `lifeboat check` says no when the last `sync` is older.
+    pub max_age: Option<Duration>,
+}
+
 /// A place that holds a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocationConfig {
@@ -109,9 +123,15 @@ pub struct LocationConfig {
     /// The region, as the cloud names it or as people call the site.
     pub region: Option<String>,
     pub media: Media,
+    /// Nothing there can be deleted before its time: object lock, or a file system that is written once. As it was said.
+    pub immutable: bool,
+    /// What to run before and after `lifeboat sync`, and how old a removable disk's copy may get.
+    pub removable: RemovableConfig,
     pub credentials: Credentials,
     /// How long one request may take before it counts as failed.
     pub time_limit: Duration,
+    /// Bytes per second that may be written to it.
+    pub max_rate_bytes_per_second: Option<u64>,
 }
 
 /// Reads one section. `None` when there were problems; they are in the findings.
@@ -135,6 +155,8 @@ pub(super) fn read(mut section: Section, findings: &mut Findings) -> Option<Loca
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(3600));
     let time_limit =
         section.duration(findings, "time_limit", (least, most), "a duration of \"1s\" to \"1h\", such as \"60s\"");
+    let immutable = section.read(findings, "immutable", "true or false", |value| value.as_bool()).unwrap_or_default();
+    let removable = read_removable(&mut section, findings, media);
     let credentials = read_credentials(&mut section, findings, store);
     if store == Some(Store::Directory) && endpoint.is_some() {
         let message = format!("`endpoint` in {} has no meaning for a directory; remove it", section.name());
@@ -150,6 +172,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings) -> Option<Loca
         let message = format!("`media` in {} must be \"disk\" or \"removable\" for a directory", section.name());
         findings.problem(&section.span_of("media"), message);
     }
+    let max_rate = section.rate(findings, "max_rate");
     section.finish(findings);
     if findings.problems.len() > before {
         return None;
@@ -157,7 +180,37 @@ pub(super) fn read(mut section: Section, findings: &mut Findings) -> Option<Loca
     let url = url?;
     let usual = if url.store() == Store::Directory { Media::Disk } else { Media::Object };
     let media = media.unwrap_or(usual);
-    Some(LocationConfig { url, endpoint, region, media, credentials, time_limit: time_limit.unwrap_or(TIME_LIMIT) })
+    let time_limit = time_limit.unwrap_or(TIME_LIMIT);
+    Some(LocationConfig {
+        url,
+        endpoint,
+        region,
+        media,
+        immutable,
+        removable,
+        credentials,
+        time_limit,
+        max_rate_bytes_per_second: max_rate,
+    })
+}
+
+fn read_removable(section: &mut Section, findings: &mut Findings, media: Option<Media>) -> RemovableConfig {
+    let mut command = |key| {
+        section.read(findings, key, "a list: program and arguments, such as [\"mount\", \"/mnt/disk-a\"]", |value| {
+            let words: Option<Vec<String>> =
+                value.as_array()?.iter().map(|word| word.get_ref().as_str().map(str::to_owned)).collect();
+            words.filter(|words| words.first().is_some_and(|program| !program.trim().is_empty()))
+        })
+    };
+    let (attach, detach) = (command("attach"), command("detach"));
+    let max_age = section.duration(findings, "max_age", MAX_AGES, "a time of 1 hour to 10 years, such as \"14d\"");
+    for key in ["attach", "detach", "max_age"] {
+        if section.value(key).is_some() && media != Some(Media::Removable) {
+            let message = format!("`{key}` in {} has a meaning only beside media = \"removable\"", section.name());
+            findings.problem(&section.span_of(key), message);
+        }
+    }
+    RemovableConfig { attach, detach, max_age }
 }
 
 fn read_url(section: &mut Section, findings: &mut Findings) -> Option<LocationUrl> {

@@ -9,17 +9,21 @@ mod location;
 mod problem;
 mod secret;
 mod section;
+mod standby;
 mod synchronous;
 mod values;
+mod window;
 mod workload;
 
 pub use find::{LoadError, Loaded, load, search};
 pub use freshness::VerifyWithin;
-pub use location::{Credentials, LocationConfig, LocationUrl, Media, Store};
+pub use location::{Credentials, LocationConfig, LocationUrl, Media, RemovableConfig, Store};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, SecretError, SecretSource};
+pub use standby::{Fallback, PrimaryConfig};
 pub use synchronous::{SyncKeeping, SynchronousConfig};
-pub use values::{nearest, parse_duration, parse_size};
+pub use values::{RATE_EXPECTED, nearest, parse_duration, parse_rate, parse_size};
+pub use window::Window;
 pub use workload::{Checkpoint, WorkloadConfig};
 
 use section::{Findings, Section};

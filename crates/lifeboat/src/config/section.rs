@@ -75,6 +75,11 @@ impl<'a, 't> Section<'a, 't> {
         self.table.get(key).map_or_else(|| self.span(), |value| value.span())
     }
 
+    /// Whether the file names the key.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The value of a key. From here on the key is known.
     pub fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'t>>> {
         if !self.known.contains(&key) {
@@ -136,6 +141,11 @@ impl<'a, 't> Section<'a, 't> {
         self.read(findings, key, expected, |value| {
             values::parse_duration(value.as_str()?).filter(|duration| (least..=most).contains(duration))
         })
+    }
+
+    /// Bytes per second.
+    pub fn rate(&mut self, findings: &mut Findings, key: &'static str) -> Option<u64> {
+        self.read(findings, key, values::RATE_EXPECTED, |value| values::parse_rate(value.as_str()?))
     }
 
     pub fn absolute_path(&mut self, findings: &mut Findings, key: &'static str) -> Option<PathBuf> {
@@ -242,7 +252,7 @@ pub(super) fn shown(text: &str) -> String {
     short
 }
 
-fn describe(value: &DeValue) -> String {
+pub(super) fn describe(value: &DeValue) -> String {
     match value {
         DeValue::String(text) => format!("\"{}\"", shown(text)),
         DeValue::Integer(number) => shown(&number.to_string()),

@@ -37,6 +37,14 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(bytes)
 }
 
+/// What [`parse_rate`] takes.
+pub const RATE_EXPECTED: &str = "a size per second of at least 1MB, such as \"100MB\"";
+
+/// Reads `"100MB"` or `"100MB/s"`, in bytes per second. Less than a megabyte is a slip of the pen: a backup would take weeks.
+pub fn parse_rate(text: &str) -> Option<u64> {
+    parse_size(text.strip_suffix("/s").unwrap_or(text)).filter(|bytes| *bytes >= 1_000_000)
+}
+
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     if text.len() > TEXT_LENGTH_MAX {
         return None;

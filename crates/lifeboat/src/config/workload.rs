@@ -2,15 +2,21 @@
 
 use super::freshness::{self, VerifyWithin};
 use super::secret::SecretSource;
-use super::section::{Findings, Section, absolute};
+use super::section::{Findings, Section};
+use super::standby::PrimaryConfig;
 use super::synchronous::{self, SynchronousConfig};
-use super::values::parse_size;
+use super::window::Window;
 use lifeboat_plan::retention::Keep;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use toml::Spanned;
+use toml::de::DeValue;
 
 /// How often the unfinished end of the log is sent when nothing is said: the most that a lost site loses.
 const WAL_TAIL_INTERVAL: Duration = Duration::from_secs(1);
+
+const CONNECTION_EXPECTED: &str = "how to reach PostgreSQL, such as \"host=/var/run/postgresql user=postgres\"";
 
 /// How PostgreSQL takes the checkpoint that a backup begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,14 +31,19 @@ pub enum Checkpoint {
 /// A PostgreSQL cluster that is protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadConfig {
-    pub data_dir: PathBuf,
+    /// `None`: it isn't on this machine, and the server sends its files.
+    pub data_dir: Option<PathBuf>,
     /// As libpq writes it: `host=… port=… user=…`. Holds no password.
     pub connection: String,
     pub password: Option<SecretSource>,
     /// Names of the locations that get a copy. All of them when the file says nothing.
     pub locations: Vec<String>,
+    /// The region that the database runs in, as the locations name theirs.
+    pub region: Option<String>,
     /// `None`: every point is kept.
     pub keep: Option<Keep>,
+    /// Where a location keeps something else than `keep` says.
+    pub keep_in: BTreeMap<String, Option<Keep>>,
     /// Queries that must each return true after a test restore.
     pub check: Vec<String>,
     /// Where PostgreSQL's programs are; found by version when nothing is said.
@@ -41,6 +52,8 @@ pub struct WorkloadConfig {
     pub slot: Option<String>,
     /// Bytes per second that a backup may read.
     pub max_rate_bytes_per_second: Option<u64>,
+    /// The hours in which a backup may run.
+    pub window: Option<Window>,
     /// Threads that read and compress, 1 to 64. One for each processor when nothing is said.
     pub workers: Option<usize>,
     pub checkpoint: Checkpoint,
@@ -50,6 +63,10 @@ pub struct WorkloadConfig {
     pub trusts_log: bool,
     /// How often the unfinished end of the log is sent.
     pub wal_tail_interval: Duration,
+    /// Whether the server compresses the files that it sends.
+    pub compresses_on_server: bool,
+    /// Whose standby it is.
+    pub primary: Option<PrimaryConfig>,
     /// What a commit waits for under `wal receive --sync`.
     pub synchronous: Option<SynchronousConfig>,
     /// How old the newest recovery point may be.
@@ -64,27 +81,24 @@ pub struct WorkloadConfig {
 pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> Option<WorkloadConfig> {
     let before = findings.problems.len();
     section.require(findings, "kind", "\"postgres\"", |value| (value.as_str()? == "postgres").then_some(()));
-    let data_dir = section.require(findings, "data_dir", "an absolute path", |value| absolute(value.as_str()?));
-    let connection = read_connection(&mut section, findings);
+    let data_dir = section.absolute_path(findings, "data_dir");
+    let connection = read_conninfo(&mut section, findings, "connection", CONNECTION_EXPECTED, true);
     let password = section.secret(findings, "password");
     let chosen = read_locations(&mut section, findings, locations);
-    let keep = read_keep(&mut section, findings);
+    let region = section.text(findings, "region", "the name of a region");
+    let keep = read_keep(&mut section, findings, "keep").flatten();
+    let keep_in = read_keep_in(&mut section, findings, chosen.as_deref().unwrap_or(locations));
     let check = section.texts(
         findings,
         "check",
         "a list of queries, none of them empty, such as [\"select count(*) > 0 from orders\"]",
     );
     let bin_dir = section.absolute_path(findings, "bin_dir");
-    let slot = section.read(findings, "slot", "1 to 63 of a-z, 0-9 and `_`, as PostgreSQL allows", |value| {
-        let text = value.as_str()?;
-        let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        (plain && (1..=63).contains(&text.len())).then(|| text.to_owned())
+    let slot = read_slot(&mut section, findings);
+    let max_rate = section.rate(findings, "max_rate");
+    let window = section.read(findings, "window", "two times of the day, such as \"22:00-06:00\"", |value| {
+        Window::parse(value.as_str()?)
     });
-    let max_rate =
-        section.read(findings, "max_rate", "a size per second of at least 1MB, such as \"100MB\"", |value| {
-            let text = value.as_str()?;
-            parse_size(text.strip_suffix("/s").unwrap_or(text)).filter(|bytes| *bytes >= 1_000_000)
-        });
     let workers = section.integer(findings, "workers", 1..65);
     let checkpoint = section.read(findings, "checkpoint", "\"fast\" or \"spread\"", |value| match value.as_str()? {
         "fast" => Some(Checkpoint::Fast),
@@ -109,25 +123,36 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
     let backup_within = freshness::read_backup_within(&mut section, findings);
     let verify_within = freshness::read_verify_within(&mut section, findings);
+    let compresses_on_server = super::standby::read_compression(&mut section, findings);
+    let primary = super::standby::read(&mut section, findings);
+    if !section.has("data_dir") && unchanged == Some(true) {
+        let message = format!("`unchanged_files = \"skip\"` in {} needs `data_dir`", section.name());
+        findings.problem(&section.span_of("unchanged_files"), message);
+    }
     section.finish(findings);
     if findings.problems.len() > before {
         return None;
     }
     Some(WorkloadConfig {
-        data_dir: data_dir?,
+        data_dir,
         connection: connection?,
         password,
         locations: chosen.unwrap_or_else(|| locations.to_vec()),
+        region,
         keep,
+        keep_in,
         check: check.unwrap_or_default(),
         bin_dir,
         slot,
         max_rate_bytes_per_second: max_rate,
+        window,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         checkpoint: checkpoint.unwrap_or_default(),
         skips_unchanged_files: unchanged.unwrap_or(false),
         trusts_log: changed.unwrap_or(true),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
+        compresses_on_server,
+        primary,
         synchronous,
         backup_within,
         verify_within,
@@ -135,9 +160,23 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     })
 }
 
-fn read_connection(section: &mut Section, findings: &mut Findings) -> Option<String> {
-    const EXPECTED: &str = "how to reach PostgreSQL, such as \"host=/var/run/postgresql user=postgres\"";
-    let value = section.value("connection").and_then(|value| value.get_ref().as_str());
+fn read_slot(section: &mut Section, findings: &mut Findings) -> Option<String> {
+    section.read(findings, "slot", "1 to 63 of a-z, 0-9 and `_`, as PostgreSQL allows", |value| {
+        let text = value.as_str()?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        (plain && (1..=63).contains(&text.len())).then(|| text.to_owned())
+    })
+}
+
+/// A connection string in `key`. Refused when it holds a password.
+pub(super) fn read_conninfo(
+    section: &mut Section,
+    findings: &mut Findings,
+    key: &'static str,
+    expected: &str,
+    is_required: bool,
+) -> Option<String> {
+    let value = section.value(key).and_then(|value| value.get_ref().as_str());
     let compact: String = value.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     let in_words = compact.replace(" =", "=").split(' ').any(|word| word.starts_with("password="));
     let authority = compact.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
@@ -145,13 +184,16 @@ fn read_connection(section: &mut Section, findings: &mut Findings) -> Option<Str
         authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || compact.contains("?password=");
     if in_words || in_url || compact.contains("&password=") {
         let message = format!(
-            "`connection` in {} holds a password; give it by reference: password = {{ file = \"/path\" }}",
+            "`{key}` in {} holds a password; give it by reference: password = {{ file = \"/path\" }}",
             section.name()
         );
-        findings.problem(&section.span_of("connection"), message);
+        findings.problem(&section.span_of(key), message);
         return None;
     }
-    section.require(findings, "connection", EXPECTED, |value| {
+    if !is_required && !section.has(key) {
+        return None;
+    }
+    section.require(findings, key, expected, |value| {
         let text = value.as_str()?;
         (!text.contains(['\0', '\n']) && text.contains(['=', ':'])).then(|| text.to_owned())
     })
@@ -184,16 +226,25 @@ fn read_locations(section: &mut Section, findings: &mut Findings, known: &[Strin
 /// Least and most for `within` and `window`.
 const KEEP_TIMES: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(100 * 366 * 24 * 3600));
 
-fn read_keep(section: &mut Section, findings: &mut Findings) -> Option<Keep> {
-    const EXPECTED: &str = "a table such as { last = 3, daily = 7 }";
-    let name = format!("`keep` in {}", section.name());
-    let value = section.value("keep")?;
+/// A policy: `None` when there is none or it is wrong, `Some(None)` when it keeps everything.
+fn read_keep(section: &mut Section, findings: &mut Findings, key: &'static str) -> Option<Option<Keep>> {
+    let value = section.value(key)?;
+    let name = format!("`{key}` in {}", section.name());
+    policy(findings, &name, value)
+}
+
+fn policy(findings: &mut Findings, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Option<Keep>> {
+    const EXPECTED: &str = "a table such as { last = 3, daily = 7 }, or \"all\"";
     let Some(table) = value.get_ref().as_table() else {
-        section.read(findings, "keep", EXPECTED, |_| None::<()>);
+        if value.get_ref().as_str() == Some("all") {
+            return Some(None);
+        }
+        let found = super::section::describe(value.get_ref());
+        findings.problem(&value.span(), format!("{name} is {found}; expected {EXPECTED}"));
         return None;
     };
     let before = findings.problems.len();
-    let mut inner = Section::new(name.clone(), table, value.span());
+    let mut inner = Section::new(name, table, value.span());
     let mut count = |key| inner.integer(findings, key, 0..100_001).unwrap_or(0);
     let [last, hourly, daily, weekly, monthly, yearly] =
         ["last", "hourly", "daily", "weekly", "monthly", "yearly"].map(&mut count);
@@ -206,5 +257,41 @@ fn read_keep(section: &mut Section, findings: &mut Findings) -> Option<Keep> {
     if keep == Keep::default() && findings.problems.len() == before {
         findings.problem(&value.span(), format!("{name} would keep nothing; leave it out to keep everything"));
     }
-    Some(keep)
+    Some(Some(keep))
+}
+
+/// `keep_in = { ohio = { monthly = 24 }, local = "all" }`.
+fn read_keep_in(
+    section: &mut Section,
+    findings: &mut Findings,
+    locations: &[String],
+) -> BTreeMap<String, Option<Keep>> {
+    let mut policies = BTreeMap::new();
+    let Some(value) = section.value("keep_in") else { return policies };
+    let Some(table) = value.get_ref().as_table() else {
+        section.read(findings, "keep_in", "a table such as { ohio = { monthly = 24 } }", |_| None::<()>);
+        return policies;
+    };
+    for (key, value) in table {
+        let location: &str = key.get_ref();
+        let name = format!("`keep_in.{}` in {}", super::section::shown(location), section.name());
+        if !locations.iter().any(|known| known == location) {
+            let advice = match super::values::nearest(location, locations.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", locations.join(", ")),
+            };
+            findings.problem(&key.span(), format!("{name}: the workload has no copy there; {advice}"));
+        }
+        if let Some(policy) = policy(findings, &name, value) {
+            policies.insert(location.to_owned(), policy);
+        }
+    }
+    policies
+}
+
+impl WorkloadConfig {
+    /// What is kept of it in a location; `None`: everything.
+    pub fn keep_at(&self, location: &str) -> Option<&Keep> {
+        self.keep_in.get(location).map_or(self.keep.as_ref(), Option::as_ref)
+    }
 }

@@ -87,6 +87,16 @@ impl Output {
     }
 }
 
+/// Whether this machine's settings say that its terminals know more than ASCII. Nothing said: they do today.
+pub fn is_unicode_wanted() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let charset = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+    charset.is_none_or(|name| {
+        let name = name.to_lowercase();
+        name.contains("utf-8") || name.contains("utf8")
+    })
+}
+
 /// A reader that went away (`lifeboat points | head`) has what it wanted: that is a success.
 fn to_stdout(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();

@@ -12,6 +12,7 @@ const CASES: &[&[&str]] = &[
     &["backup", "--type", "half"],
     &["backup", "--typ", "full"],
     &["backup", "-q", "-v"],
+    &["backup", "--max-rate", "10"],
     &["check", "--color", "sometimes"],
     &["check"],
     &["check", "--config", "/nonexistent/lifeboat.toml"],

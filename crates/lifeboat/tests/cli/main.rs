@@ -5,3 +5,4 @@ mod configuration;
 mod metrics;
 mod program;
 mod prune;
+mod window;

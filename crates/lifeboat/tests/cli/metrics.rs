@@ -84,6 +84,7 @@ async fn verified(world: &World, point: &Point, level: &str, hours_ago: i64, pas
         passed,
         level: level.into(),
         details,
+        standing: None,
     };
     world.repository.put_verification(&verification).await.unwrap();
 }

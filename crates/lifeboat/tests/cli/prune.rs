@@ -25,13 +25,22 @@ pub struct World {
 
 impl World {
     pub async fn new(keep: &str) -> Self {
+        Self::of(&["local"], keep).await
+    }
+
+    /// With these locations, in `repository` and, but for the first, `repository-<name>`.
+    pub async fn of(names: &[&'static str], keep: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().join("repository");
-        Directory::create(&root).unwrap();
-        let replica = Replica { name: "local".into(), location: Arc::new(Directory::open(&root).unwrap()) };
+        let mut replicas = Vec::new();
+        for (number, name) in names.iter().enumerate() {
+            let root =
+                directory.path().join(if number == 0 { "repository".into() } else { format!("repository-{name}") });
+            Directory::create(&root).unwrap();
+            replicas.push(Replica { name: name.to_string(), location: Arc::new(Directory::open(&root).unwrap()) });
+        }
         let passphrase = Passphrase::new("open sesame".into());
-        Repository::init(std::slice::from_ref(&replica), &passphrase).await.unwrap();
-        let repository = Arc::new(Repository::open(vec![replica], &passphrase, 3).await.unwrap());
+        Repository::init(&replicas, &passphrase).await.unwrap();
+        let repository = Arc::new(Repository::open(replicas, &passphrase, 3).await.unwrap());
         let world = Self { directory, repository };
         world.configure(keep);
         world
@@ -43,8 +52,14 @@ impl World {
 
     pub fn configure(&self, keep: &str) {
         let root = self.directory.path().display();
+        let locations: String = self
+            .repository
+            .replicas()
+            .iter()
+            .map(|replica| format!("[location.{}]\nurl = \"{}\"\n", replica.name, replica.location.address()))
+            .collect();
         let text = format!(
-            "state_dir = \"{root}/state\"\n[location.local]\nurl = \"file://{root}/repository\"\n\
+            "state_dir = \"{root}/state\"\n{locations}\
              [encryption]\npassphrase = {{ command = [\"echo\", \"open sesame\"] }}\n\
              [workload.shop]\nkind = \"postgres\"\ndata_dir = \"/nowhere\"\nconnection = \"host=/nowhere\"\n{keep}\n"
         );
@@ -91,7 +106,18 @@ impl World {
 
     /// As if the file or everything in the directory had been written so long ago.
     fn age(&self, key: &str, by: Duration) {
-        age(&self.path("repository").join(key), SystemTime::now() - by);
+        for replica in self.repository.replicas() {
+            let address = replica.location.address();
+            let path = Path::new(address.strip_prefix("file://").unwrap()).join(key);
+            if path.exists() {
+                age(&path, SystemTime::now() - by);
+            }
+        }
+    }
+
+    /// How many points a location holds.
+    async fn points_in(&self, location: &str) -> usize {
+        self.repository.only(location).unwrap().list_points(None).await.unwrap().len()
     }
 
     fn prune(&self, options: &[&str]) -> (i32, String) {
@@ -102,7 +128,8 @@ impl World {
     fn document(&self, options: &[&str]) -> Value {
         let (code, text) = self.prune(&[options, &["--json", "--quiet"]].concat());
         assert_eq!(code, 0, "{text}");
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"))
+        let document: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
+        document["locations"].get(0).cloned().unwrap_or(document)
     }
 
     async fn days_left(&self) -> Vec<i64> {
@@ -158,6 +185,7 @@ fn made_up(tree: Vec<lifeboat_repository::ChunkId>, days_ago: u64, start: Lsn, b
         data_dir: "/nowhere".into(),
         outside_files: Vec::new(),
         bad_pages: vec![BadPage { path: "base/1/1".into(), block: 0, found: 1, expected: 2 }; bad_pages],
+        read_whole_at: None,
     };
     Point {
         id: PointId::new(finished_at).unwrap(),
@@ -186,7 +214,6 @@ async fn a_policy_is_carried_out_after_the_time_of_grace() {
     }
     world.age("packs", DAY * 4);
     let planned = world.document(&["--dry-run"]);
-    assert_eq!(planned["dry_run"], true);
     let going = planned["marked"]["points"].as_array().unwrap().len();
     assert!((14..=16).contains(&going), "{planned}");
     assert_eq!(world.days_left().await.len(), 20);
@@ -209,6 +236,58 @@ async fn a_policy_is_carried_out_after_the_time_of_grace() {
     // The log goes on from the oldest point that stays.
     assert_eq!(world.log_left().await, (0..=*left.last().unwrap() as u8).collect::<Vec<_>>());
     assert_eq!(world.repository.verify(None, true, &lifeboat_repository::Silent).await.unwrap().bad, vec![]);
+}
+
+#[tokio::test]
+async fn each_location_keeps_what_its_own_policy_says() {
+    let keep = "keep = { last = 2 }\nkeep_in = { ohio = { last = 9 }, vault = \"all\" }";
+    let world = World::of(&["local", "ohio", "vault"], keep).await;
+    for days_ago in (0..20).rev() {
+        world.point(days_ago, 0).await;
+    }
+    world.age("packs", DAY * 4);
+    let (code, text) = world.prune(&["--dry-run"]);
+    let going: Vec<&str> = text.lines().filter(|line| line.starts_with("would be marked")).collect();
+    assert!(code == 0 && going.len() == 2, "{text}");
+    assert!(going[0].contains("17 points") && going[1].contains("10 points"), "{text}");
+    assert!(text.contains("local:") && text.contains("vault:") && text.contains("no policy"), "{text}");
+    for _ in 0..2 {
+        assert_eq!(world.prune(&[]).0, 0);
+        world.age("removals", DAY * 3);
+    }
+    let held = async || [world.points_in("local").await, world.points_in("ohio").await, world.points_in("vault").await];
+    assert_eq!(held().await, [3, 10, 20]);
+    // Whoever copies, backs up or looks: nothing comes back, and nothing is missed.
+    let run = |arguments: &[&str]| lifeboat(world.directory.path(), arguments);
+    let copied = run(&["copy", "--from", "vault", "--to", "local"]);
+    assert!(copied.code == 0 && copied.stdout.contains("0 objects"), "{}", copied.screen());
+    world.point(0, 0).await;
+    assert_eq!(held().await, [4, 11, 21]);
+    let verified = run(&["verify", "--data"]);
+    assert_eq!(verified.code, 0, "{}", verified.screen());
+    for location in ["local", "ohio", "vault"] {
+        let verified = run(&["verify", "--from", location]);
+        assert_eq!(verified.code, 0, "{}", verified.screen());
+    }
+}
+
+#[tokio::test]
+async fn a_location_that_is_away_keeps_everything_and_holds_up_nobody() {
+    let world = World::of(&["local", "ohio"], "keep = { last = 1 }").await;
+    for days_ago in [9, 8, 7, 0] {
+        world.point(days_ago, 0).await;
+    }
+    world.age("packs", DAY * 4);
+    let away = world.path("away");
+    std::fs::rename(world.path("repository-ohio"), &away).unwrap();
+    for _ in 0..2 {
+        let (code, text) = world.prune(&[]);
+        assert!(code == 5 && text.contains("location ohio was left alone"), "{code} {text}");
+        world.age("removals", DAY * 3);
+    }
+    std::fs::rename(&away, world.path("repository-ohio")).unwrap();
+    world.point(0, 0).await;
+    assert_eq!([world.points_in("local").await, world.points_in("ohio").await], [3, 5]);
 }
 
 #[tokio::test]

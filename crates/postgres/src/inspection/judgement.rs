@@ -27,16 +27,29 @@ pub struct Finding {
     pub hint: String,
 }
 
-/// The findings that stop a backup.
-pub fn refusals(facts: &ServerFacts) -> Vec<Finding> {
-    findings(facts).into_iter().filter(|finding| finding.severity == Severity::Refusal).collect()
+/// How the files of a cluster are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Means {
+    /// As files of this machine.
+    #[default]
+    Files,
+    /// The server sends them.
+    Replication,
+}
+
+/// The findings that stop a backup by these means.
+pub fn refusals(facts: &ServerFacts, means: Means) -> Vec<Finding> {
+    findings(facts, means).into_iter().filter(|finding| finding.severity == Severity::Refusal).collect()
 }
 
 /// Everything that isn't as it should be, refusals first.
-pub fn findings(facts: &ServerFacts) -> Vec<Finding> {
+pub fn findings(facts: &ServerFacts, means: Means) -> Vec<Finding> {
     let mut found = Vec::new();
     server(facts, &mut found);
-    role(facts, &mut found);
+    match means {
+        Means::Files => role(facts, &mut found),
+        Means::Replication => replicating_role(facts, &mut found),
+    }
     files(facts, &mut found);
     wal(facts, &mut found);
     found.sort_by_key(|finding| finding.severity == Severity::Warning);
@@ -97,6 +110,24 @@ fn role(facts: &ServerFacts, found: &mut Vec<Finding>) {
     }
 }
 
+/// What is sent needs no function of the server's, only the right to ask for it.
+fn replicating_role(facts: &ServerFacts, found: &mut Vec<Finding>) {
+    let RoleFacts { name, .. } = &facts.role;
+    let grants = || format!("grant pg_read_all_settings to {};", quoted(name));
+    if !facts.role.may_replicate && !facts.role.is_superuser {
+        let what = format!("role {name} may not replicate, and without data_dir the server must send its files");
+        found.push(refusal("replication", what, format!("alter role {} replication;", quoted(name))));
+    }
+    if !facts.role.may_read_settings {
+        let what = format!("role {name} may not read how the server archives");
+        found.push(refusal("settings", what, grants()));
+    }
+    if facts.max_wal_senders == 0 {
+        let what = "max_wal_senders is 0: the server can't send its files";
+        found.push(refusal("wal-senders", what, "alter system set max_wal_senders = 10; then restart the server"));
+    }
+}
+
 fn files(facts: &ServerFacts, found: &mut Vec<Finding>) {
     let Some(data) = &facts.data_directory else { return };
     let outside = |path: &&Path| !path.starts_with(data);
@@ -146,7 +177,7 @@ fn wal(facts: &ServerFacts, found: &mut Vec<Finding>) {
         let hint = format!("select pg_drop_replication_slot('{}');", slot.name.replace('\'', "''"));
         found.push(warning("slot-lost", what, hint));
     }
-    if facts.max_wal_senders == 0 {
+    if facts.max_wal_senders == 0 && found.iter().all(|finding| finding.name != "wal-senders") {
         let what = "max_wal_senders is 0: WAL can't be streamed";
         found.push(warning("wal-senders", what, "alter system set max_wal_senders = 10; then restart the server"));
     }
@@ -166,6 +197,16 @@ pub fn role_statements(major: MajorVersion, role: &str) -> Vec<String> {
     }
     statements.push(format!("grant pg_read_all_settings, pg_read_all_stats to {role};"));
     statements
+}
+
+/// The same for a server that sends its files: fewer. `pg_switch_wal` is for a primary whose standby is backed up.
+pub fn replicating_role_statements(role: &str) -> Vec<String> {
+    let role = quoted(role);
+    vec![
+        format!("create role {role} login replication;"),
+        format!("grant pg_read_all_settings to {role};"),
+        format!("grant execute on function pg_catalog.pg_switch_wal() to {role};"),
+    ]
 }
 
 /// Renamed in 15, when the exclusive mode went away.

@@ -156,7 +156,7 @@ pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T> 
     row.try_get(name).map_err(|error| unexpected(name).with_source(error))
 }
 
-fn lsn(row: &Row, name: &str) -> Result<Option<Lsn>> {
+pub(super) fn lsn(row: &Row, name: &str) -> Result<Option<Lsn>> {
     let text: Option<&str> = column(row, name)?;
     text.map(|text| text.parse().map_err(|error| unexpected(name).with_source(error))).transpose()
 }

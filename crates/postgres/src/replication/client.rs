@@ -88,6 +88,11 @@ impl ReplicationClient {
         })
     }
 
+    /// Whether it is a standby, as it said when we connected.
+    pub fn is_standby(&self) -> Option<bool> {
+        self.parameters.get("in_hot_standby").map(|value| value == "on")
+    }
+
     /// Who the server is, and how far.
     ///
     /// # Errors
@@ -195,7 +200,7 @@ impl ReplicationClient {
         let _ = self.socket.flush().await; // it is over either way
     }
 
-    fn send(&mut self, command: &str) -> Result<()> {
+    pub(super) fn send(&mut self, command: &str) -> Result<()> {
         frontend::query(command, self.socket.outgoing())
             .map_err(|error| Error::new(ErrorKind::Invalid, "send command", "it is not valid").with_source(error))
     }

@@ -55,6 +55,7 @@ pub enum ServerMessage {
     Row(Vec<Option<Bytes>>),
     CommandComplete,
     CopyBoth,
+    CopyOut,
     CopyData(Bytes),
     CopyDone,
     ReadyForQuery,
@@ -140,6 +141,7 @@ fn decode(tag: u8, mut frame: BytesMut) -> Result<ServerMessage, CodecError> {
             ServerMessage::Row(ranges.into_iter().map(|range| range.map(|range| all.slice(range))).collect())
         }
         Message::CommandComplete(_) => ServerMessage::CommandComplete,
+        Message::CopyOutResponse(_) => ServerMessage::CopyOut,
         Message::CopyData(body) => ServerMessage::CopyData(body.into_bytes()),
         Message::CopyDone => ServerMessage::CopyDone,
         Message::ReadyForQuery(_) => ServerMessage::ReadyForQuery,

@@ -2,7 +2,7 @@
 
 use lifeboat_components::TestCluster;
 use lifeboat_postgres::connection::{Secret, connect};
-use lifeboat_postgres::inspection::{ServerFacts, findings, observe, refusals, role_statements};
+use lifeboat_postgres::inspection::{Means, ServerFacts, findings, observe, refusals, role_statements};
 use lifeboat_postgres::{MajorVersion, TimelineId};
 
 async fn facts(conninfo: &str) -> ServerFacts {
@@ -10,7 +10,7 @@ async fn facts(conninfo: &str) -> ServerFacts {
 }
 
 fn names(facts: &ServerFacts) -> Vec<&'static str> {
-    findings(facts).iter().map(|finding| finding.name).collect()
+    findings(facts, Means::Files).iter().map(|finding| finding.name).collect()
 }
 
 async fn a_server_is_seen_as_it_is(major: u16) {
@@ -26,7 +26,7 @@ async fn a_server_is_seen_as_it_is(major: u16) {
     let system_id = cluster.sql("select system_identifier from pg_control_system()").await.unwrap().unwrap();
 
     let all = facts(&cluster.connection_string()).await;
-    assert!(all.role.is_superuser && refusals(&all).is_empty(), "{:?}", refusals(&all));
+    assert!(all.role.is_superuser && refusals(&all, Means::Files).is_empty(), "{:?}", refusals(&all, Means::Files));
     let seen = facts(&cluster.connection_string().replace("user=postgres", "user=lifeboat")).await;
     assert_eq!(MajorVersion::from_server_version_num(seen.version_number).unwrap(), version);
     assert_eq!(seen.system_id.to_string(), system_id);
@@ -45,10 +45,13 @@ async fn a_server_is_seen_as_it_is(major: u16) {
     cluster.sql("create role nobody_special login").await.unwrap();
     let blind = facts(&cluster.connection_string().replace("user=postgres", "user=nobody_special")).await;
     assert_eq!(blind.data_directory, None);
-    assert_eq!(refusals(&blind).iter().map(|finding| finding.name).collect::<Vec<_>>(), ["privileges", "settings"]);
-    cluster.sql(&refusals(&blind)[0].hint).await.unwrap();
+    assert_eq!(
+        refusals(&blind, Means::Files).iter().map(|finding| finding.name).collect::<Vec<_>>(),
+        ["privileges", "settings"]
+    );
+    cluster.sql(&refusals(&blind, Means::Files)[0].hint).await.unwrap();
     let cured = facts(&cluster.connection_string().replace("user=postgres", "user=nobody_special")).await;
-    assert_eq!(refusals(&cured), []);
+    assert_eq!(refusals(&cured, Means::Files), []);
 }
 
 #[tokio::test]

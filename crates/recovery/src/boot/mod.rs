@@ -160,6 +160,7 @@ impl BootReport {
             passed: self.passed(),
             level: "boot".into(),
             details: serde_json::to_value(self).unwrap_or_default(),
+            standing: None,
         }
     }
 }

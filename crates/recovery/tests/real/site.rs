@@ -65,7 +65,7 @@ impl Site {
     pub async fn backup(&self) -> Point {
         let request = BackupRequest {
             workload: WORKLOAD.into(),
-            data_dir: self.cluster.data_dir(),
+            data_dir: Some(self.cluster.data_dir()),
             connection: Server::parse(&self.cluster.connection_string(), &Secret::None).unwrap(),
             backup_type: BackupType::Incremental,
             workers: 2,
@@ -75,6 +75,8 @@ impl Site {
             spool: self.spool(),
             wal_time_limit: Duration::from_secs(60),
             skips_unchanged_files: false,
+            server_compression: Default::default(),
+            primary: None,
             trusts_log: false,
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);

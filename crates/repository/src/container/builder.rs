@@ -70,6 +70,20 @@ impl Builder {
         Ok(())
     }
 
+    /// Seals and appends what was packed before, for another object.
+    pub fn push_packed(&mut self, frame: &Frame, packed: &[u8]) -> Result<()> {
+        let number = self.frames.len() as u32;
+        if number >= FRAMES_MAX {
+            return Err(Error::Internal(format!("frame number {number}")));
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(packed);
+        self.seal_from(start, number.into())?;
+        let stored_bytes = (self.bytes.len() - start) as u32;
+        self.frames.push(Frame { offset: start as u32, stored_bytes, ..*frame });
+        Ok(())
+    }
+
     fn seal_from(&mut self, start: usize, number: u64) -> Result<()> {
         let tag = self
             .key

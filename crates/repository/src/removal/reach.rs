@@ -22,19 +22,49 @@ pub(super) async fn packs_needed(
     reader: &ChunkReader,
     stays: impl Fn(&MarkedPoint) -> bool,
 ) -> Result<HashSet<[u8; 32]>> {
-    let mut reach = Reach { reader, packs: HashSet::new(), leaves_seen: HashSet::new() };
-    for marked in repository.points_everywhere(None).await? {
-        if stays(&marked) {
-            let point = repository.read_point(&marked.workload, &marked.point, &mut Vec::new()).await?;
-            reach.follow(&point).await?;
-        }
+    let points = repository.points_everywhere(None).await?;
+    packs_of(repository, reader, points.iter().filter(|marked| stays(marked))).await
+}
+
+/// The packs that these points need.
+pub(super) async fn packs_of(
+    repository: &Arc<Repository>,
+    reader: &ChunkReader,
+    points: impl Iterator<Item = &MarkedPoint>,
+) -> Result<HashSet<[u8; 32]>> {
+    let frames = frames_of(repository, reader, points).await?;
+    let packs = reader.index().packs().iter().zip(frames).filter(|(_, frames)| frames.contains(&true));
+    Ok(packs.map(|(pack, _)| pack.id).collect())
+}
+
+/// For each pack of the index which of its frames are needed by the points of the repository, those of `stays` only.
+pub(super) async fn frames_needed(
+    repository: &Arc<Repository>,
+    reader: &ChunkReader,
+    stays: impl Fn(&MarkedPoint) -> bool,
+) -> Result<Vec<Vec<bool>>> {
+    let points = repository.points_everywhere(None).await?;
+    frames_of(repository, reader, points.iter().filter(|marked| stays(marked))).await
+}
+
+async fn frames_of(
+    repository: &Arc<Repository>,
+    reader: &ChunkReader,
+    points: impl Iterator<Item = &MarkedPoint>,
+) -> Result<Vec<Vec<bool>>> {
+    let frames = reader.index().packs().iter().map(|pack| vec![false; pack.frames.len()]).collect();
+    let mut reach = Reach { reader, frames, leaves_seen: HashSet::new() };
+    for marked in points {
+        let point = repository.read_point(&marked.workload, &marked.point, &mut Vec::new()).await?;
+        reach.follow(&point).await?;
     }
-    Ok(reach.packs)
+    Ok(reach.frames)
 }
 
 struct Reach<'a> {
     reader: &'a ChunkReader,
-    packs: HashSet<[u8; 32]>,
+    /// By the numbers of pack and frame in the index.
+    frames: Vec<Vec<bool>>,
     leaves_seen: HashSet<ChunkId>,
 }
 
@@ -71,7 +101,7 @@ impl Reach<'_> {
         let index = self.reader.index();
         for id in ids {
             let found = index.find(id).ok_or_else(|| Error::corrupt(format!("chunk {id}"), "no pack holds it"))?;
-            self.packs.insert(index.pack(found.pack).id);
+            self.frames[found.pack as usize][found.frame as usize] = true;
         }
         Ok(())
     }

@@ -4,13 +4,14 @@
 //! wrote, and looks again before its point is written: what was marked meanwhile may be deleted after the time of grace.
 
 use super::{Mark, doomed_by};
+use crate::chunk::ChunkId;
 use crate::error::{Error, Result};
-use crate::index::Index;
+use crate::index::{Index, Placement};
 use crate::open::{Replica, Repository, describe};
 use crate::patience::ask_all;
-use crate::reader::pack_id;
+use crate::reader::{ChunkReader, pack_id};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -49,28 +50,67 @@ impl Ground {
     }
 }
 
+fn words_for(frames: usize) -> Box<[AtomicU64]> {
+    (0..frames.div_ceil(64)).map(|_| AtomicU64::new(0)).collect()
+}
+
 /// What one session counts on.
 #[derive(Debug)]
 pub(crate) struct Reliance {
     /// The locations that answered when the session began.
     repository: Arc<Repository>,
     ground: Ground,
-    /// For each known pack, by its number in the index.
-    relied_on: Vec<AtomicBool>,
+    /// For each known pack, by its number in the index, a bit for each frame.
+    relied_on: Vec<Box<[AtomicU64]>>,
     written: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl Reliance {
     pub(crate) fn new(repository: Arc<Repository>, ground: Ground, known: &Index) -> Self {
-        let relied_on = known.packs().iter().map(|_| AtomicBool::new(false)).collect();
+        let relied_on = known.packs().iter().map(|pack| words_for(pack.frames.len())).collect();
         Self { repository, ground, relied_on, written: Mutex::default() }
     }
 
-    /// The session builds on the known pack of this number.
-    pub(crate) fn rely_on(&self, pack: u32) {
-        if let Some(flag) = self.relied_on.get(pack as usize) {
-            flag.store(true, Ordering::Relaxed);
+    /// The session builds on this chunk of a known pack.
+    pub(crate) fn rely_on(&self, placement: Placement) {
+        let words = self.relied_on.get(placement.pack as usize);
+        if let Some(word) = words.and_then(|words| words.get(placement.frame as usize / 64)) {
+            word.fetch_or(1 << (placement.frame % 64), Ordering::Relaxed);
         }
+    }
+
+    /// The chunks that the session builds on in those of its packs that are `doomed`.
+    fn chunks_in(&self, known: &Index, doomed: &HashSet<[u8; 32]>) -> Vec<ChunkId> {
+        let packs = known.packs().iter().zip(&self.relied_on).filter(|(pack, _)| doomed.contains(&pack.id));
+        let relied = packs.flat_map(|(pack, words)| {
+            let is_set = |number: &usize| words[number / 64].load(Ordering::Relaxed) >> (number % 64) & 1 == 1;
+            (0..pack.frames.len()).filter(is_set).map(|number| pack.frames[number].id)
+        });
+        relied.collect()
+    }
+
+    /// Whether every location has these chunks in a pack that isn't doomed: somebody wrote them again.
+    async fn are_elsewhere(
+        &self,
+        repository: &Repository,
+        chunks: &[ChunkId],
+        doomed: &HashSet<[u8; 32]>,
+    ) -> Result<bool> {
+        let mut reader = ChunkReader::open(Arc::new(repository.among(repository.replicas.clone()))).await?;
+        reader.prefer_others(doomed);
+        let mut holders = HashSet::new();
+        for id in chunks {
+            let Some(found) = reader.index().find(id) else { return Ok(false) };
+            holders.insert(reader.index().pack(found.pack).id);
+        }
+        for replica in &repository.replicas {
+            let listed = replica.location.list("packs/").await?;
+            let present: HashSet<[u8; 32]> = listed.iter().filter_map(|entry| pack_id(&entry.key)).collect();
+            if !holders.is_subset(&present) {
+                return Ok(false);
+            }
+        }
+        Ok(holders.is_disjoint(doomed))
     }
 
     /// The session wrote this pack.
@@ -78,10 +118,16 @@ impl Reliance {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(pack);
     }
 
-    /// The second look. An error when something that the session counts on was marked, or is gone.
-    pub(crate) async fn still_holds(&self, known: &Index) -> Result<()> {
-        let repository = &self.repository;
-        let relied_on = known.packs().iter().zip(&self.relied_on).filter(|(_, flag)| flag.load(Ordering::Relaxed));
+    /// The second look, in the locations that have everything so far. An error when something that the session counts on was
+    /// marked in one of them, or is gone.
+    pub(crate) async fn still_holds(&self, known: &Index, stored_in: &[&str]) -> Result<()> {
+        let still_in = |replica: &&Replica| stored_in.contains(&replica.name.as_str());
+        let repository = &self.repository.among(self.repository.replicas.iter().filter(still_in).cloned().collect());
+        let relied_on = known
+            .packs()
+            .iter()
+            .zip(&self.relied_on)
+            .filter(|(_, words)| words.iter().any(|word| word.load(Ordering::Relaxed) != 0));
         let mut needed: HashSet<[u8; 32]> = relied_on.map(|(pack, _)| pack.id).collect();
         let builds_on_nothing = needed.is_empty();
         needed.extend(self.written.lock().unwrap_or_else(PoisonError::into_inner).iter());
@@ -91,9 +137,16 @@ impl Reliance {
             Err(_) if builds_on_nothing => Vec::new(),
             Err(error) => return Err(error),
         };
+        let all_doomed = doomed_by(&marks);
         marks.retain(|mark| !self.ground.marks.contains(&mark.name));
-        if let Some(pack) = doomed_by(&marks).intersection(&needed).next() {
-            return Err(Error::Undermined { what: hex::encode(pack) });
+        let doomed = doomed_by(&marks);
+        if let Some(pack) = doomed.intersection(&needed).next() {
+            let own = self.written.lock().unwrap_or_else(PoisonError::into_inner).is_disjoint(&doomed);
+            let chunks = self.chunks_in(known, &doomed);
+            if !own || !self.are_elsewhere(repository, &chunks, &all_doomed).await? {
+                return Err(Error::Undermined { what: hex::encode(pack) });
+            }
+            needed.retain(|pack| !doomed.contains(pack));
         }
         let age = self.ground.at.elapsed().unwrap_or(LONG);
         if age < LONG {

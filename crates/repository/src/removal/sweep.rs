@@ -1,6 +1,6 @@
 //! Deleting what was marked, after another look.
 
-use super::{LogRange, Mark, MarkedPoint, begun_key, clock_of, mark_key, reach};
+use super::{Gone, LogRange, Mark, MarkedPoint, Removal, begun_key, clock_of, mark_key, reach};
 use crate::container::{Builder, ContainerKind};
 use crate::error::Result;
 use crate::index::{encode_fragment, fragments_of};
@@ -11,7 +11,7 @@ use crate::{point, receipt};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 const DELETES_AT_ONCE: usize = 8;
@@ -69,7 +69,9 @@ impl Repository {
         let mut report = SweepReport::default();
         let (gone, spared) = mark.removal.points.iter().cloned().partition(|marked| going.points.contains(marked));
         (report.points, report.spared) = (gone, spared);
-        let reader = ChunkReader::open(self.clone()).await?;
+        let mut reader = ChunkReader::open(self.clone()).await?;
+        // What was written again counts where it is now, not where it was.
+        reader.prefer_others(&mark.removal.pack_ids().collect());
         let points: BTreeSet<MarkedPoint> = report.points.iter().cloned().collect();
         let needed = reach::packs_needed(self, &reader, |marked| !points.contains(marked)).await?;
         let doomed: HashSet<[u8; 32]> = mark.removal.pack_ids().filter(|id| !needed.contains(id)).collect();
@@ -78,6 +80,15 @@ impl Repository {
             covers(&mark.removal.logs) && covers(&going.logs)
         };
         self.put_everywhere(&begun_key(&mark.name), &Bytes::from_static(b"begun")).await?;
+        let removal = Removal {
+            points: report.points.clone(),
+            logs: common(&mark.removal.logs, &going.logs),
+            packs: doomed.iter().map(hex::encode).collect(),
+        };
+        for replica in &self.replicas {
+            // Before anything is deleted: else the next copy from elsewhere would bring it back.
+            self.note_gone(replica, Gone { removal: removal.clone(), index: Vec::new() }).await?;
+        }
         for replica in &self.replicas {
             self.delete_points_and_logs(replica, &points, &logs, &mut report).await?;
         }
@@ -177,19 +188,46 @@ impl Repository {
             if old.is_empty() {
                 continue;
             }
-            // The same text gives another object in each location (its salt is random): so one is made, for all.
             if !survivors.is_empty() {
                 for part in fragments_of(&survivors) {
-                    let sealed = Builder::document(&self.keys, ContainerKind::Index, 3, &encode_fragment(part), &[])?;
-                    self.put_everywhere(&format!("index/{}", sealed.name), &sealed.bytes).await?;
+                    let (name, bytes) = self.fragment_once(&encode_fragment(part))?;
+                    self.put_everywhere(&format!("index/{name}"), &bytes).await?;
                 }
             }
+            let index: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
             for other in &self.replicas {
+                self.note_gone(other, Gone { index: index.clone(), ..Gone::default() }).await?;
                 delete_all(other, old.clone(), report).await;
             }
         }
         Ok(())
     }
+}
+
+impl Repository {
+    /// The sealed object of a fragment. The same text gives another object each time (its salt is random): so it is made once, for all
+    /// locations that are pruned one after the other.
+    fn fragment_once(&self, text: &[u8]) -> Result<(String, Bytes)> {
+        let id = *blake3::hash(text).as_bytes();
+        let known = self.fragments_made.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(made) = known {
+            return Ok(made);
+        }
+        let sealed = Builder::document(&self.keys, ContainerKind::Index, 3, text, &[])?;
+        let made = (sealed.name, sealed.bytes);
+        self.fragments_made.lock().unwrap_or_else(PoisonError::into_inner).insert(id, made.clone());
+        Ok(made)
+    }
+}
+
+/// The parts that both lists cover.
+fn common(marked: &[LogRange], going: &[LogRange]) -> Vec<LogRange> {
+    let both = |one: &LogRange, other: &LogRange| {
+        let (first, last) = (one.first.clone().max(other.first.clone()), one.last.clone().min(other.last.clone()));
+        let same = one.workload == other.workload && one.group == other.group && first <= last;
+        same.then(|| LogRange { first, last, ..one.clone() })
+    };
+    marked.iter().flat_map(|one| going.iter().filter_map(move |other| both(one, other))).collect()
 }
 
 /// Deletes what it can. Returns how many that were; bytes and failures go to the report.

@@ -45,6 +45,7 @@ async fn small(count: usize) -> (Vec<Arc<Place>>, Arc<Repository>, Point, Files)
         passed: true,
         level: "data".into(),
         details: serde_json::json!({}),
+        standing: None,
     };
     repository.put_verification(&verification).await.unwrap();
     (places, repository, point, files)

@@ -238,6 +238,7 @@ pub async fn write_repository(root: &Path, passphrase: &Passphrase) -> Value {
             passed: true,
             level: "data".into(),
             details: json!({}),
+            standing: None,
         };
         repository.put_verification(&verification).await.unwrap();
     }

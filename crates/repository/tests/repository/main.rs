@@ -4,6 +4,7 @@ mod bench;
 mod damage;
 mod flip;
 mod golden;
+mod keeping;
 mod logs;
 mod place;
 mod properties;

@@ -7,6 +7,9 @@ mod changes;
 mod observe;
 mod previous;
 mod reading;
+mod remote;
+mod source;
+mod stream;
 
 use crate::postgres::BackupError;
 use crate::postgres::appearance::{Album, Seen};
@@ -14,13 +17,15 @@ use crate::postgres::details::{DETAILS_VERSION, PostgresDetails, TablespaceDetai
 use crate::postgres::lock::WorkloadLock;
 use crate::postgres::wal::Spool;
 use crate::postgres::wal::needed::{NeededWal, ensure};
-use lifeboat_postgres::backup_session::{BackupSession, BackupStop, Request};
+use lifeboat_postgres::backup_session::{BackupSession, BackupStart, BackupStop, Request};
 use lifeboat_postgres::connection::Target;
+pub use lifeboat_postgres::replication::ServerCompression;
 use lifeboat_repository::{Point, PointId, Progress, Repository, WriteSession};
 use observe::Observed;
 use reading::{Read, Reading};
+use remote::Copied;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -52,8 +57,8 @@ impl BackupType {
 pub struct BackupRequest {
     /// Name of the workload.
     pub workload: String,
-    /// Its data directory.
-    pub data_dir: PathBuf,
+    /// Its data directory. `None`: it isn't on this machine, and the server sends its files.
+    pub data_dir: Option<PathBuf>,
     /// How to reach the server.
     pub connection: Target,
     /// What to compare with.
@@ -74,6 +79,31 @@ pub struct BackupRequest {
     pub skips_unchanged_files: bool,
     /// Ask the log what changed since the parent point, and read that. See `backup/changes.rs`.
     pub trusts_log: bool,
+    /// What the server does with the files that it sends.
+    pub server_compression: ServerCompression,
+    /// Whose standby it is.
+    pub primary: Option<Primary>,
+}
+
+/// The primary of the standby that is backed up.
+#[derive(Debug, Clone)]
+pub struct Primary {
+    /// How to reach it.
+    pub connection: Target,
+    /// How far the standby may be behind it. `None`: it isn't measured.
+    pub max_lag: Option<Duration>,
+    /// What to do when the standby can't serve.
+    pub fallback: Fallback,
+}
+
+/// When a standby lags, is down, or isn't one any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fallback {
+    /// No backup.
+    #[default]
+    Fail,
+    /// The primary sends its files.
+    Primary,
 }
 
 /// A finished backup.
@@ -96,23 +126,18 @@ pub async fn backup(
 ) -> Result<BackupOutcome, BackupError> {
     let started_at = jiff::Timestamp::now();
     let _lock = WorkloadLock::take(&request.state_dir, &request.workload)?;
-    let mut observed = observe::observe(&repository, request).await?;
-    let mut notes = std::mem::take(&mut observed.notes);
-    notes
-        .extend(repository.unavailable().iter().map(|(name, reason)| format!("location {name} is left out: {reason}")));
-    let client = request.connection.connect().await.map_err(BackupError::server)?;
+    let mut notes = Vec::new();
+    let request = &source::choose(request, &mut notes).await?;
     let label = format!("lifeboat {} {started_at}", request.workload);
-    let ask = Request { workload: &request.workload, label: &label, fast_checkpoint: request.fast_checkpoint };
-    progress.phase("checkpoint", None);
-    let session = tokio::select! {
-        session = BackupSession::start(client, &ask) => session.map_err(BackupError::server)?,
-        () = cancelled(cancel.clone()) => return Err(BackupError::Interrupted),
+    let job = Job { repository: &repository, request, label: &label, progress: &progress, cancel: cancel.clone() };
+    let (write, copied) = match &request.data_dir {
+        Some(directory) => job.read(directory, &mut notes).await?,
+        None => job.have_it_sent(&mut notes).await?,
     };
-    let write = Arc::new(WriteSession::begin(repository.clone(), &mut notes).await?);
-    let reading = Reading { repository: &repository, request, observed: &observed, progress: &progress };
-    let read = reading.read(&session, &write, cancel.clone(), &mut notes).await?;
-    let start = session.started().clone();
-    let stop = session.stop().await.map_err(BackupError::server)?;
+    let Copied { observed, start, stop, read } = copied;
+    if let Some(primary) = request.primary.as_ref().filter(|_| start.on_standby) {
+        source::close_segment_of(primary).await?;
+    }
     let needed = NeededWal {
         workload: request.workload.clone(),
         system_id: observed.control.system_id,
@@ -159,6 +184,58 @@ pub async fn backup(
     Ok(BackupOutcome { point, details, notes })
 }
 
+/// What both ways of getting at the files need.
+struct Job<'a> {
+    repository: &'a Arc<Repository>,
+    request: &'a BackupRequest,
+    label: &'a str,
+    progress: &'a Arc<dyn Progress>,
+    cancel: watch::Receiver<bool>,
+}
+
+impl Job<'_> {
+    /// The files are on this machine.
+    async fn read(
+        &self,
+        directory: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<(Arc<WriteSession>, Copied), BackupError> {
+        let Self { repository, request, progress, .. } = self;
+        let mut observed = observe::observe(repository, request, directory).await?;
+        notes.append(&mut observed.notes);
+        self.note_locations(notes);
+        let client = request.connection.connect().await.map_err(BackupError::server)?;
+        let ask = Request { workload: &request.workload, label: self.label, fast_checkpoint: request.fast_checkpoint };
+        progress.phase("checkpoint", None);
+        let session = tokio::select! {
+            session = BackupSession::start(client, &ask) => session.map_err(BackupError::server)?,
+            () = cancelled(self.cancel.clone()) => return Err(BackupError::Interrupted),
+        };
+        let write = Arc::new(WriteSession::begin(Arc::clone(repository), notes).await?);
+        let reading = Reading { repository, request, directory, observed: &observed, progress };
+        let read = reading.read(&session, &write, self.cancel.clone(), notes).await?;
+        let start = session.started().clone();
+        let stop = session.stop().await.map_err(BackupError::server)?;
+        Ok((write, Copied { observed, start, stop, read }))
+    }
+
+    /// They are not: the server sends them.
+    async fn have_it_sent(&self, notes: &mut Vec<String>) -> Result<(Arc<WriteSession>, Copied), BackupError> {
+        let remote = remote::observe(self.repository, self.request, notes).await?;
+        self.note_locations(notes);
+        self.progress.phase("checkpoint", None);
+        let write = Arc::new(WriteSession::begin(Arc::clone(self.repository), notes).await?);
+        let mut copied = remote.copy(self, &write).await?;
+        notes.append(&mut copied.observed.notes);
+        Ok((write, copied))
+    }
+
+    fn note_locations(&self, notes: &mut Vec<String>) {
+        let unavailable = self.repository.unavailable();
+        notes.extend(unavailable.iter().map(|(name, reason)| format!("location {name} is left out: {reason}")));
+    }
+}
+
 /// Keeps how the files looked, for the next backup. What went wrong only costs it time.
 fn remember(request: &BackupRequest, point: &Point, looked_at_ns: i64, seen: BTreeMap<String, Seen>) -> Option<String> {
     let album = request.skips_unchanged_files.then(|| Album::new(point.id.clone(), looked_at_ns, seen))?;
@@ -180,13 +257,15 @@ async fn cancelled(mut cancel: watch::Receiver<bool>) {
 fn details_of(
     request: &BackupRequest,
     observed: &Observed,
-    start: &lifeboat_postgres::backup_session::BackupStart,
+    start: &BackupStart,
     stop: &BackupStop,
     read: &Read,
 ) -> Result<PostgresDetails, BackupError> {
     let facts = &observed.facts;
+    // Where the server says it is, when nothing else is known.
+    let data_dir = request.data_dir.as_ref().or(facts.data_directory.as_ref()).cloned().unwrap_or_default();
     let outside = [&facts.config_file, &facts.hba_file, &facts.ident_file];
-    let outside = outside.into_iter().flatten().filter(|path| !path.starts_with(&request.data_dir));
+    let outside = outside.into_iter().flatten().filter(|path| !path.starts_with(&data_dir));
     Ok(PostgresDetails {
         version: DETAILS_VERSION,
         system_id: observed.control.system_id,
@@ -207,7 +286,7 @@ fn details_of(
             .iter()
             .map(|tablespace| TablespaceDetails { oid: tablespace.oid, path: tablespace.path.display().to_string() })
             .collect(),
-        data_dir: request.data_dir.display().to_string(),
+        data_dir: data_dir.display().to_string(),
         outside_files: outside.map(|path| path.display().to_string()).collect(),
         bad_pages: read.captured.bad_pages.clone(),
         read_whole_at: read_whole_at(observed, read, start.started_at)?,

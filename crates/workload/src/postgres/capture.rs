@@ -7,11 +7,15 @@
 //! Pages may be torn and files may grow, shrink or vanish: replay from the start of the backup repairs all of it. What
 //! replay can't repair is a page that was damaged before: its checksum is checked here, and it is reported, not hidden.
 
+mod arriving;
+
+pub use arriving::{Piece, Window};
+
 use crate::postgres::baseline::{Baseline, StoredBlock};
 use crate::postgres::details::BadPage;
 use crate::postgres::scan::{Found, with_path};
 use crate::postgres::suspects::{Step, Suspects, steps};
-use crate::postgres::throttle::Throttle;
+use crate::postgres::throttle::{self, Throttle};
 use crate::postgres::{BLOCK_BYTES, BackupError, page_check::PageChecker};
 use lifeboat_postgres::layout::FileKind;
 use lifeboat_repository::{
@@ -368,7 +372,10 @@ impl Worker<'_> {
 /// None when it is gone.
 fn open(found: &Found) -> Result<Option<File>, BackupError> {
     match File::open(&found.absolute) {
-        Ok(file) => Ok(Some(file)),
+        Ok(file) => {
+            throttle::read_once(&file);
+            Ok(Some(file))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(BackupError::read(with_path(error, &found.absolute))),
     }

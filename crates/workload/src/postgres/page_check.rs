@@ -61,6 +61,22 @@ impl PageChecker {
             .collect()
     }
 
+    /// Checks pages that can't be read again. The server that sent them has: by the same rule, and it sends what it
+    /// read last.
+    pub fn check_once(&self, path: &str, relation: &RelationFile, at: u64, window: &[u8]) -> Vec<BadPage> {
+        let Some(base) = relation.first_block(self.blocks_per_segment) else { return Vec::new() };
+        let first = base.saturating_add((at / BLOCK_BYTES) as u32);
+        let pages = window.chunks_exact(BLOCK_BYTES as usize).enumerate();
+        let bad = pages.filter_map(|(index, page)| {
+            let block = first.saturating_add(index as u32);
+            match check_page(page, block, Some(self.started_at)) {
+                PageState::Bad { found, expected, .. } => Some(BadPage { path: path.into(), block, found, expected }),
+                _ => None,
+            }
+        });
+        bad.collect()
+    }
+
     fn is_still_bad(&self, doubt: &mut Doubt, file: &File, at: u64, window: &mut [u8]) -> bool {
         let offset = doubt.index as u64 * BLOCK_BYTES;
         let page = &mut window[offset as usize..][..BLOCK_BYTES as usize];

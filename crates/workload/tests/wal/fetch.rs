@@ -4,10 +4,11 @@ use crate::world::{ALONE, WORKLOAD, World, fill_segments, name_of, ready, until,
 use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::Shutdown;
 use lifeboat_location::{ErrorKind, Fault, Operation};
+use lifeboat_postgres::wal_file::SegmentName;
 use lifeboat_postgres::{SystemId, TimelineId};
 use lifeboat_workload::postgres::wal::{
-    FetchOptions, FetchOutcome, PrefetchOutcome, Spool, WalArchive, WalError, WalErrorKind, fetch, prefetch, push,
-    take_prefetched,
+    FetchOptions, FetchOutcome, PrefetchOutcome, PrefetchSeat, Spool, WalArchive, WalError, WalErrorKind, fetch,
+    prefetch, push, take_prefetched,
 };
 use std::path::Path;
 
@@ -223,9 +224,8 @@ async fn prefetched_segments_are_given_out_once_and_only_when_sound() {
     assert!(!take(&files[1], None));
 
     let first = name_of(&files[0]).parse().unwrap();
-    let loaded = prefetch(&archive, first, &world.spool, 8).await.unwrap();
-    assert_eq!(loaded, PrefetchOutcome::Loaded(files.len() - 1));
-    assert_eq!(prefetch(&archive, first, &world.spool, 8).await.unwrap(), PrefetchOutcome::Loaded(0));
+    assert_eq!(ahead(&world, &archive, first, 8).await, PrefetchOutcome::Loaded(files.len() - 1));
+    assert_eq!(ahead(&world, &archive, first, 8).await, PrefetchOutcome::Loaded(0));
 
     let calls = world.near.calls().len();
     assert!(take(&files[1], Some(archive.system_id)));
@@ -242,8 +242,40 @@ async fn prefetched_segments_are_given_out_once_and_only_when_sound() {
     assert_eq!(world.near.calls().len(), calls, "nobody was asked");
 
     world.near.always(Operation::List, "", Fault::Slow(std::time::Duration::from_secs(2)));
-    let (one, other) =
-        tokio::join!(prefetch(&archive, first, &world.spool, 8), prefetch(&archive, first, &world.spool, 8));
-    assert_eq!(other.unwrap(), PrefetchOutcome::Busy);
-    assert!(matches!(one.unwrap(), PrefetchOutcome::Loaded(_)));
+    let (one, other) = tokio::join!(ahead(&world, &archive, first, 8), ahead(&world, &archive, first, 8));
+    assert_eq!(other, PrefetchOutcome::Busy);
+    assert!(matches!(one, PrefetchOutcome::Loaded(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefetcher_follows_recovery_and_ends_when_it_is_left_alone() {
+    let world = World::new().await;
+    let cluster = waiting(15, 1).start().unwrap();
+    fill_segments(&cluster, 6).await;
+    let files = pushed(&world, &cluster).await;
+    let archive = world.archive().await;
+    let destination = world.path("RECOVERYXLOG");
+    let first = name_of(&files[0]).parse().unwrap();
+    let recovery = async {
+        for path in &files[1..5] {
+            let mark = world.path(WORKLOAD).join("fetch").join(format!("{}.mark", name_of(path)));
+            until("it is loaded", || async { mark.exists() }).await;
+            let room = std::fs::read_dir(world.path(WORKLOAD).join("fetch")).unwrap().flatten();
+            let marks = room.filter(|entry| entry.path().extension().is_some_and(|end| end == "mark")).count();
+            assert!(marks <= 2, "{marks} wait");
+            assert!(take_prefetched(&name_of(path), &destination, &world.spool, None).unwrap());
+            assert!(std::fs::read(&destination).unwrap() == std::fs::read(path).unwrap());
+        }
+    };
+    let (outcome, ()) = tokio::join!(ahead(&world, &archive, first, 2), recovery);
+    assert!(matches!(outcome, PrefetchOutcome::Loaded(4..)), "{outcome:?}");
+    // Nobody is at work: what was being loaded when a prefetcher died is not waited for.
+    std::fs::write(world.path(WORKLOAD).join("fetch").join("0000000100000000000000FF.loading"), "").unwrap();
+    assert!(!take_prefetched("0000000100000000000000FF", &destination, &world.spool, None).unwrap());
+}
+
+async fn ahead(world: &World, archive: &WalArchive, last: SegmentName, count: usize) -> PrefetchOutcome {
+    let Some(seat) = PrefetchSeat::take(&world.spool).unwrap() else { return PrefetchOutcome::Busy };
+    let archive = std::sync::Arc::new(archive.clone());
+    prefetch(archive, seat, last, &world.spool, count, std::time::Duration::from_secs(1)).await.unwrap()
 }

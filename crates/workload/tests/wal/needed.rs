@@ -34,7 +34,7 @@ async fn what_nobody_archives_is_taken_from_a_primary_and_never_from_a_standby()
         from,
         to,
         segment_size: SegmentSize::new(1 << 20).unwrap(),
-        data_dir: standby.data_dir(),
+        data_dir: Some(standby.data_dir()),
         spool: world.spool.clone(),
         on_standby: true,
     };
@@ -47,6 +47,6 @@ async fn what_nobody_archives_is_taken_from_a_primary_and_never_from_a_standby()
     assert!(stored.iter().all(|entry| entry.group == "cluster"), "{stored:?}");
 
     primary.sql("select pg_switch_wal()").await.unwrap();
-    needed = NeededWal { data_dir: primary.data_dir(), on_standby: false, ..needed };
+    needed = NeededWal { data_dir: Some(primary.data_dir()), on_standby: false, ..needed };
     ensure(&world.repository, &needed, Duration::from_secs(30)).await.unwrap();
 }

@@ -181,7 +181,7 @@ async fn two_at_once_are_one() {
 }
 
 #[tokio::test]
-async fn files_that_wait_are_stored_ahead_and_believed_by_content_only() {
+async fn files_that_wait_are_stored_ahead_and_a_mark_is_about_one_file_as_it_was() {
     let world = World::new().await;
     let cluster = waiting(15, 1).start().unwrap();
     fill_segments(&cluster, 6).await;
@@ -198,6 +198,11 @@ async fn files_that_wait_are_stored_ahead_and_believed_by_content_only() {
         assert_eq!(already_pushed(path, &world.spool).unwrap(), None, "a mark serves once");
     }
     assert_eq!(world.near.calls().len(), calls, "nobody was asked");
+
+    // Touched, with its time put back: nobody knows what was done to it.
+    let touched = std::fs::File::options().write(true).open(&waiting[4]).unwrap();
+    touched.set_modified(touched.metadata().unwrap().modified().unwrap()).unwrap();
+    assert_eq!(already_pushed(&waiting[4], &world.spool).unwrap(), None);
 
     let mut changed = std::fs::read(&waiting[4]).unwrap();
     changed[9000] ^= 1;

@@ -26,7 +26,7 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
             let alone = repository.only(&replica.name)?;
             points.insert(replica.name.clone(), newest_point(&alone, name).await?);
         }
-        let verified = repository.newest_verifications(name).await?;
+        let verified = repository.verifications_by_level(name).await?;
         let proofs = verified.iter().map(|(level, verified)| (level.clone(), proof(verified))).collect();
         Ok::<_, Failure>(judge(name, workload, &points, &proofs, Timestamp::now()))
     };

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::output::human;
-use crate::rooms;
+use crate::{removable, rooms};
 use lifeboat_repository::{Replica, Repository};
 
 /// A store's clock may differ by this much before signatures begin to be refused.
@@ -15,7 +15,9 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 /// Every location, and the repository in all of them.
 pub async fn look(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for name in config.locations.keys() {
+    // A disk in a drawer is expected to be away; how old its copy is, is judged elsewhere.
+    let (names, _) = removable::attached(config, &rooms::all_locations(config));
+    for name in &names {
         match rooms::replicas(config, std::slice::from_ref(name)) {
             Ok(replicas) => {
                 for replica in &replicas {
@@ -71,14 +73,10 @@ async fn open(config: &Config, replica: &Replica) -> Finding {
 
 async fn same_repository(config: &Config) -> Finding {
     let together = async {
-        let replicas = rooms::replicas(config, &rooms::all_locations(config))?;
+        let (names, _) = removable::attached(config, &rooms::all_locations(config));
+        let replicas = rooms::replicas(config, &names)?;
         let repository = Repository::open(replicas, &rooms::passphrase(config)?, config.compression_level).await?;
-        Ok(format!(
-            "{}, the same in {} of {} locations",
-            repository.id(),
-            repository.replicas().len(),
-            config.locations.len()
-        ))
+        Ok(format!("{}, the same in {} of {} locations", repository.id(), repository.replicas().len(), names.len()))
     };
     Finding::new("repository", together.await)
 }

@@ -3,8 +3,10 @@
 //! A configuration that can't be read is a failure of its own (exit code 2). What is found after that is a list, and
 //! the command goes through all of it: somebody who mends one thing wants to know of the next.
 
+mod copies;
 mod freshness;
 mod locations;
+mod sending;
 mod workloads;
 
 pub use freshness::proof;
@@ -16,6 +18,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone};
 use crate::rooms;
 use serde_json::json;
+
+pub use copies::spoken as spoken_currency;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,19 +74,23 @@ pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Resu
         .collect();
     let all_found = secrets.iter().all(|finding| matches!(finding.outcome, Outcome::Good(_)));
     findings.extend(secrets);
+    let mut copies = json!({});
     // Without its secrets nothing can be asked.
     if all_found {
         let chosen = |name: &&String| arguments.workloads.is_empty() || arguments.workloads.contains(name);
         let names: Vec<String> = config.workloads.keys().filter(chosen).cloned().collect();
         rooms::runtime()?.block_on(async {
             findings.extend(locations::look(&config).await);
+            let seen = copies::look(&config, &names, output).await;
+            findings.extend(seen.findings);
+            copies = seen.document;
             for name in &names {
                 findings.extend(workloads::look(&config, name, output).await);
                 findings.extend(freshness::look(&config, name, output).await);
             }
         });
     }
-    report(&findings, output)
+    report(&findings, &copies, output)
 }
 
 fn count(number: usize, thing: &str) -> String {
@@ -114,10 +122,10 @@ fn secrets(config: &Config) -> Vec<(String, &SecretSource)> {
 }
 
 /// Shows every finding; fails with exit code 4 when one of them is bad.
-pub fn report(findings: &[Finding], output: &Output) -> Result<(), Failure> {
+pub fn report(findings: &[Finding], copies: &serde_json::Value, output: &Output) -> Result<(), Failure> {
     let bad = findings.iter().filter(|finding| matches!(finding.outcome, Outcome::Bad(_))).count();
     if output.is_json() && bad == 0 {
-        return output.document(&json!({ "ok": true, "findings": documents(findings) }));
+        return output.document(&json!({ "ok": true, "findings": documents(findings), "copies": copies }));
     }
     for Finding { subject, outcome } in findings {
         let line = match outcome {

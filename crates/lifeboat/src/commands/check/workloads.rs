@@ -1,6 +1,6 @@
 //! Can this workload be backed up, does its log arrive, and could it be brought back?
 
-use super::Finding;
+use super::{Finding, sending};
 use crate::commands::wal::slot_of;
 use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
@@ -8,12 +8,12 @@ use crate::output::{Output, human};
 use crate::rooms;
 use lifeboat_postgres::cluster::Programs;
 use lifeboat_postgres::control::{self, ControlFile};
-use lifeboat_postgres::inspection::{self, ServerFacts, Severity, synchronous};
+use lifeboat_postgres::inspection::{self, Means, ServerFacts, Severity, synchronous};
 use lifeboat_recovery::{Target, observe, windows};
 use lifeboat_repository::{Repository, Silent};
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::wal::WalArchive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,13 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
     let workload = &config.workloads[name];
     let subject = format!("workload {name}");
     let mut findings = Vec::new();
-    let control = control::read(&workload.data_dir).map_err(|error| Failure::from_error(FailureKind::NotFound, &error));
-    findings
-        .push(Finding::new(&subject, control.as_ref().map(|control| seen(workload, control)).map_err(Clone::clone)));
+    let control = workload.data_dir.as_ref().map(|directory| {
+        let read = control::read(directory).map_err(|error| Failure::from_error(FailureKind::NotFound, &error));
+        (directory, read)
+    });
+    if let Some((directory, read)) = &control {
+        findings.push(Finding::new(&subject, read.as_ref().map(|read| seen(directory, read)).map_err(Clone::clone)));
+    }
     let facts = match ask_server(workload).await {
         Ok(facts) => facts,
         Err(failure) => {
@@ -36,7 +40,13 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
             return findings;
         }
     };
-    findings.extend(judge(&subject, &facts, control.as_ref().ok()));
+    findings.extend(judge(&subject, &facts, control.as_ref().map(|(_, read)| read.as_ref().ok())));
+    if control.is_none() {
+        findings.push(sending::files_can_be_sent(&subject, workload).await);
+    }
+    if workload.primary.is_some() {
+        findings.push(sending::primary(&subject, workload, &facts).await);
+    }
     findings.extend(commits(&subject, workload, name).await);
     findings.push(programs(&subject, workload, &facts));
     match rooms::open_repository(config, &workload.locations, output).await {
@@ -54,9 +64,9 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
     findings
 }
 
-fn seen(workload: &WorkloadConfig, control: &ControlFile) -> String {
+fn seen(directory: &Path, control: &ControlFile) -> String {
     let sums = if control.has_page_checksums() { "with page checksums" } else { "without page checksums" };
-    format!("{} is cluster {}, {sums}", workload.data_dir.display(), control.system_id)
+    format!("{} is cluster {}, {sums}", directory.display(), control.system_id)
 }
 
 async fn ask_server(workload: &WorkloadConfig) -> Result<ServerFacts, Failure> {
@@ -64,13 +74,15 @@ async fn ask_server(workload: &WorkloadConfig) -> Result<ServerFacts, Failure> {
     Ok(inspection::observe(&client).await?)
 }
 
-fn judge(subject: &str, facts: &ServerFacts, control: Option<&ControlFile>) -> Vec<Finding> {
+/// `control` is `None` where the server sends its files, and `Some(None)` where the control file can't be read.
+fn judge(subject: &str, facts: &ServerFacts, control: Option<Option<&ControlFile>>) -> Vec<Finding> {
+    let means = if control.is_some() { Means::Files } else { Means::Replication };
     let number = facts.version_number;
     let role = if facts.in_recovery { "standby" } else { "primary" };
     let seen =
         format!("PostgreSQL {}.{} answers, a {role} on timeline {}", number / 10_000, number % 10_000, facts.timeline);
     let mut findings = vec![Finding::new(format!("{subject} server"), Ok(seen))];
-    if let Some(control) = control
+    if let Some(Some(control)) = control
         && control.system_id != facts.system_id
     {
         let message =
@@ -79,7 +91,7 @@ fn judge(subject: &str, facts: &ServerFacts, control: Option<&ControlFile>) -> V
             Failure::new(FailureKind::Usage, message).with_hint("make data_dir and connection name the same server");
         findings.push(Finding::new(format!("{subject} server"), Err(failure)));
     }
-    findings.extend(inspection::findings(facts).into_iter().map(|finding| {
+    findings.extend(inspection::findings(facts, means).into_iter().map(|finding| {
         let subject = format!("{subject} {}", finding.name);
         match finding.severity {
             Severity::Warning => Finding::warning(subject, finding.what, finding.hint),

@@ -1,7 +1,7 @@
 //! What is in the locations, looked at one by one: what one has doesn't speak for another.
 
 use crate::commands::check::proof;
-use crate::commands::verify::holes;
+use crate::commands::verify::log::holes;
 use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::freshness::Proof;
@@ -105,7 +105,7 @@ async fn look(
         let found = async {
             let repository = repository.ok_or_else(|| Failure::new(FailureKind::Unavailable, "no location answers"))?;
             let alone = Arc::new(repository.only(location)?);
-            Ok::<_, Failure>((home(&alone, name).await?, alone.newest_verifications(name).await?))
+            Ok::<_, Failure>((home(&alone, name).await?, alone.verifications_by_level(name).await?))
         };
         let verified = match found.await {
             Ok((home, verified)) => {

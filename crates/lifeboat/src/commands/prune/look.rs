@@ -27,31 +27,54 @@ pub struct Fresh {
     pub logs: Vec<LogRange>,
 }
 
-/// All points of the configured workloads, judged by their policies. A point that can't be read is an error: what it
-/// needs can't be told.
-pub async fn judge(config: &Config, repository: &Arc<Repository>) -> Result<Vec<Judged>, Failure> {
-    let now = Timestamp::now();
-    let mut judged = Vec::new();
-    for (name, workload) in &config.workloads {
+/// Every point of the configured workloads, wherever it is.
+pub type Stored = BTreeMap<MarkedPoint, (Point, PostgresDetails, Candidate)>;
+
+/// Reads the points. One that can't be read is an error: what it needs can't be told.
+pub async fn read(config: &Config, repository: &Arc<Repository>) -> Result<Stored, Failure> {
+    let mut stored = Stored::new();
+    for name in config.workloads.keys() {
         let arrivals = arrivals(repository, name).await?;
-        let mut points = Vec::new();
-        for marked in repository.points_everywhere(Some(name)).await? {
+        for header in repository.list_points(Some(name)).await? {
+            let marked = MarkedPoint { workload: name.clone(), point: header.id };
             let point = repository.read_point(name, &marked.point, &mut Vec::new()).await?;
             let details = PostgresDetails::of(&point)?;
-            let verification = repository.latest_verification(name, &marked.point).await?;
-            let failed = verification.as_ref().is_some_and(|verification| !verification.passed);
+            let standing = repository.standing(name, &marked.point).await?.unwrap_or_default();
             let candidate = Candidate {
                 id: marked.point.0.clone(),
                 finished_at: point.finished_at,
                 arrived_at: arrivals.get(&marked.point.0).copied(),
-                is_good: details.bad_pages.is_empty() && !failed,
-                is_proven: verification.is_some_and(|verification| verification.passed && verification.level == "boot"),
+                is_good: details.bad_pages.is_empty() && standing.failed.is_none(),
+                is_proven: standing.is_proven(),
             };
-            points.push((point, details, candidate));
+            stored.insert(marked, (point, details, candidate));
+        }
+    }
+    Ok(stored)
+}
+
+/// The points that one location lists, judged by the policies for it.
+pub async fn judge(
+    config: &Config,
+    location: &str,
+    repository: &Arc<Repository>,
+    stored: &Stored,
+) -> Result<Vec<Judged>, Failure> {
+    let now = Timestamp::now();
+    let mut judged = Vec::new();
+    for (name, workload) in &config.workloads {
+        let keep = workload.keep_at(location);
+        let mut points = Vec::new();
+        for marked in repository.points_everywhere(Some(name)).await? {
+            let known = stored.get(&marked).cloned().ok_or_else(|| {
+                Failure::new(FailureKind::Unavailable, format!("point {} came while this was looked at", marked.point))
+                    .with_hint("run it again")
+            })?;
+            points.push(known);
         }
         let candidates: Vec<Candidate> = points.iter().map(|(_, _, candidate)| candidate.clone()).collect();
-        let verdicts = retention::judge(&candidates, workload.keep.as_ref(), now, &TimeZone::system());
-        let base = continues_from(workload.keep.as_ref(), &candidates, &verdicts);
+        let verdicts = retention::judge(&candidates, keep, now, &TimeZone::system());
+        let base = continues_from(keep, &candidates, &verdicts);
         for ((point, details, candidate), verdict) in points.into_iter().zip(verdicts) {
             let segment_size = SegmentSize::new(details.wal_segment_bytes).map_err(|error| {
                 Failure::from_error(FailureKind::Corrupt, &error).while_doing(format!("read {}", point.id))

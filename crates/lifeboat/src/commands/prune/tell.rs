@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::look::{Judged, due_at};
+use super::rewrite::Repacked;
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
 use crate::output::table::{Column, render, terminal_width};
@@ -9,24 +10,68 @@ use crate::output::{Output, Tone, human};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub fn tell(config: &Config, outcome: &Outcome, dry_run: bool, output: &Output) -> Result<(), Failure> {
+pub fn tell(
+    config: &Config,
+    outcomes: &[Outcome],
+    repacked: &Repacked,
+    dry_run: bool,
+    output: &Output,
+) -> Result<(), Failure> {
     if output.is_json() {
-        output.document(&document(config, outcome, dry_run))?;
+        let locations: Vec<Value> = outcomes.iter().map(|outcome| document(config, outcome)).collect();
+        output.document(&json!({ "dry_run": dry_run, "locations": locations, "rewritten": rewritten(repacked) }))?;
     } else {
-        table(outcome, output)?;
-        sentences(config, outcome, dry_run, output)?;
+        for outcome in outcomes {
+            output.text(&format!("{}:", output.paint(&outcome.location, Tone::Warning)))?;
+            table(outcome, output)?;
+            sentences(config, outcome, dry_run, output)?;
+        }
+        tell_rewritten(repacked, dry_run, output)?;
+        match dry_run {
+            true => output.hint("nothing was done; leave out --dry-run to do it"),
+            false if outcomes.iter().any(|outcome| !outcome.going.is_empty()) => {
+                output.hint("until then `lifeboat prune --cancel` takes it back, and the points can be restored");
+            }
+            false => {}
+        }
     }
-    if outcome.swept.failures.is_empty() {
+    let failures: Vec<&String> = outcomes.iter().flat_map(|outcome| &outcome.swept.failures).collect();
+    if failures.is_empty() {
         return Ok(());
     }
-    let failures = &outcome.swept.failures;
     let message = format!("{} objects could not be deleted, the first: {}", failures.len(), failures[0]);
     Err(Failure::new(FailureKind::Unavailable, message)
         .with_hint("nothing that is needed was touched; the next `lifeboat prune` goes on")
         .after_its_document())
 }
 
-fn document(config: &Config, outcome: &Outcome, dry_run: bool) -> Value {
+fn rewritten(repacked: &Repacked) -> Value {
+    json!({
+        "packs": repacked.plan.packs(),
+        "bytes": repacked.plan.bytes,
+        "live_bytes": repacked.plan.live_bytes,
+        "new_packs": repacked.report.packs,
+        "new_bytes": repacked.report.bytes,
+        "left": repacked.report.left,
+    })
+}
+
+fn tell_rewritten(repacked: &Repacked, dry_run: bool, output: &Output) -> Result<(), Failure> {
+    let plan = &repacked.plan;
+    if plan.packs() == 0 {
+        return Ok(());
+    }
+    output.text(&format!(
+        "{}: {} packs of {} that are mostly dead, {} of them needed; {} gained where they go",
+        if dry_run { "would be rewritten" } else { "rewritten" },
+        plan.packs(),
+        human::size(plan.bytes),
+        human::size(plan.live_bytes),
+        human::size(plan.bytes.saturating_sub(plan.live_bytes)),
+    ))
+}
+
+fn document(config: &Config, outcome: &Outcome) -> Value {
     let points: Vec<Value> = outcome
         .judged
         .iter()
@@ -56,7 +101,7 @@ fn document(config: &Config, outcome: &Outcome, dry_run: bool) -> Value {
         })
         .collect();
     json!({
-        "dry_run": dry_run,
+        "location": outcome.location,
         "points": points,
         "marked": {
             "points": outcome.going.points,
@@ -110,7 +155,7 @@ fn sentences(config: &Config, outcome: &Outcome, dry_run: bool, output: &Output)
     let swept = &outcome.swept;
     if swept.points.len() as u64 + swept.logs + swept.packs > 0 {
         output.text(&format!(
-            "deleted: {} points, {} files of the log, {} packs: {} in all locations together",
+            "deleted: {} points, {} files of the log, {} packs: {}",
             swept.points.len(),
             swept.logs,
             swept.packs,
@@ -135,17 +180,12 @@ fn sentences(config: &Config, outcome: &Outcome, dry_run: bool, output: &Output)
         return output.text("nothing more to give up");
     }
     output.text(&format!(
-        "{}: {} points, {} files of the log, {} packs: {} in each location, deleted by the first run after {}",
+        "{}: {} points, {} files of the log, {} packs: {}, deleted by the first run after {}",
         if dry_run { "would be marked" } else { "marked" },
         outcome.going.points.len(),
         outcome.going_logs,
         outcome.going.packs.len(),
         human::size(outcome.going_bytes),
         human::duration(config.prune_after),
-    ))?;
-    match dry_run {
-        true => output.hint("nothing was done; leave out --dry-run to do it"),
-        false => output.hint("until then `lifeboat prune --cancel` takes it back, and the points can be restored"),
-    }
-    Ok(())
+    ))
 }

@@ -7,7 +7,9 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
 use lifeboat_postgres::{SystemId, TimelineId, control};
-use lifeboat_workload::postgres::wal::{FetchOptions, FetchOutcome, WalArchive, fetch, take_prefetched};
+use lifeboat_workload::postgres::wal::{
+    FetchOptions, FetchOutcome, PrefetchSeat, Spool, WalArchive, fetch, take_prefetched,
+};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -34,7 +36,8 @@ pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<()
         return Err(Failure::new(FailureKind::NotFound, message));
     }
     if request.prefetches {
-        go_on_ahead(&config_path, &workload, request);
+        let spool = rooms::spool(&config, &workload)?;
+        go_on_ahead(&config_path, &workload, &spool, request);
     }
     Ok(())
 }
@@ -62,7 +65,7 @@ fn cluster_in_recovery() -> Option<SystemId> {
 
 async fn fetch_one(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
     let names = locations(config, workload, request.from);
-    let repository = rooms::open_repository(config, &names, output).await?;
+    let repository = rooms::open_attached(config, &names, output).await?;
     let silent: Vec<String> = repository.unavailable().iter().map(|(name, _)| name.clone()).collect();
     let Some(archive) = WalArchive::of_workload(repository, workload).await? else {
         return if silent.is_empty() { Ok(false) } else { Err(could_not_ask(&silent)) };
@@ -87,8 +90,10 @@ pub fn locations(config: &Config, workload: &str, from: Option<&str>) -> Vec<Str
 
 /// Starts a process that loads the next segments while PostgreSQL replays this one. When that fails nothing is lost:
 /// the next call fetches by itself.
-fn go_on_ahead(config_path: &Path, workload: &str, request: &Request<'_>) {
-    if request.name.len() != 24 {
+fn go_on_ahead(config_path: &Path, workload: &str, spool: &Spool, request: &Request<'_>) {
+    // One that is at work sees by itself what was asked for.
+    let is_free = matches!(PrefetchSeat::take(spool), Ok(Some(_)));
+    if request.name.len() != 24 || !is_free {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };

@@ -7,7 +7,7 @@ use crate::config::UnknownKeys;
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
-use lifeboat_workload::postgres::wal::{PREFETCH_SEGMENTS, WalArchive, prefetch};
+use lifeboat_workload::postgres::wal::{PREFETCH_PATIENCE, PREFETCH_SEGMENTS, PrefetchSeat, WalArchive, prefetch};
 
 pub fn run(
     global: &Global,
@@ -21,10 +21,11 @@ pub fn run(
     let spool = rooms::spool(&config, &workload)?;
     let segment =
         name.parse().map_err(|error| Failure::from_error(FailureKind::Usage, &error as &dyn std::error::Error))?;
+    let Some(seat) = PrefetchSeat::take(&spool)? else { return Ok(()) };
     rooms::runtime()?.block_on(async {
-        let repository = rooms::open_repository(&config, &locations(&config, &workload, from), output).await?;
+        let repository = rooms::open_attached(&config, &locations(&config, &workload, from), output).await?;
         if let Some(archive) = WalArchive::of_workload(repository, &workload).await? {
-            prefetch(&archive, segment, &spool, PREFETCH_SEGMENTS).await?;
+            prefetch(archive.into(), seat, segment, &spool, PREFETCH_SEGMENTS, PREFETCH_PATIENCE).await?;
         }
         Ok(())
     })

@@ -21,7 +21,7 @@ pub fn run(global: &Global, path: &Path, of: &WorkloadOption, output: &Output) -
     let configured = &config.workloads[&name].locations;
     let names = locations_to_use(&spool, configured, SystemTime::now());
     let outcome = rooms::runtime()?.block_on(async {
-        let repository = rooms::open_repository(&config, &names, output).await?;
+        let repository = rooms::open_attached(&config, &names, output).await?;
         Ok::<_, Failure>(push(repository, &name, path, &spool, PushOptions::default()).await?)
     })?;
     tell(&outcome, path, output)

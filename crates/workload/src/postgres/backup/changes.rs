@@ -37,6 +37,7 @@ const KEPT_BYTES: usize = 8192;
 pub(super) async fn observe(
     repository: &Arc<Repository>,
     request: &BackupRequest,
+    directory: &Path,
     observed: &Observed,
     parent: &Point,
     started: &BackupStart,
@@ -54,7 +55,7 @@ pub(super) async fn observe(
     let cluster = ClusterIdentity { system_id: observed.control.system_id, segment_size };
     let archive = WalArchive::new(repository.clone(), request.workload.clone(), cluster);
     let inventory = observe_span(&archive, started.timeline, span).await.map_err(|error| error.to_string())?;
-    let source = Arc::new(Log { archive, inventory, pg_wal: request.data_dir.join("pg_wal"), span });
+    let source = Arc::new(Log { archive, inventory, pg_wal: directory.join("pg_wal"), span });
     source.changes(observed, started).await
 }
 

@@ -4,7 +4,7 @@ use super::{BackupRequest, BackupType, previous};
 use crate::postgres::BackupError;
 use lifeboat_postgres::MajorVersion;
 use lifeboat_postgres::control::{self, ControlFile};
-use lifeboat_postgres::inspection::{ServerFacts, observe as observe_server, refusals};
+use lifeboat_postgres::inspection::{Means, ServerFacts, observe as observe_server, refusals};
 use lifeboat_postgres::layout::Layout;
 use lifeboat_repository::{Point, Repository};
 use std::path::Path;
@@ -34,23 +34,31 @@ impl Observed {
 }
 
 /// Looks at directory, server and repository; refuses what can't work, with what to do about it.
-pub async fn observe(repository: &Arc<Repository>, request: &BackupRequest) -> Result<Observed, BackupError> {
-    let control = read_control(&request.data_dir)?;
+pub async fn observe(
+    repository: &Arc<Repository>,
+    request: &BackupRequest,
+    directory: &Path,
+) -> Result<Observed, BackupError> {
+    let control = read_control(directory)?;
     let client = request.connection.connect().await.map_err(BackupError::server)?;
     let facts = observe_server(&client).await.map_err(BackupError::server)?;
-    let refusals = refusals(&facts);
-    if let Some(first) = refusals.first() {
-        let more = refusals.len() - 1;
-        let rest = if more == 0 { String::new() } else { format!(" (and {more} more: `lifeboat check` lists them)") };
-        return Err(BackupError::refused(format!("{}{rest}", first.what), first.hint.clone()));
-    }
-    same_cluster(&request.data_dir, &control, &facts)?;
+    refuse(&facts, Means::Files)?;
+    same_cluster(directory, &control, &facts)?;
     keeps_wal(&facts, &request.workload)?;
     let major = MajorVersion::from_server_version_num(facts.version_number)
         .map_err(|error| BackupError::refused(error.to_string(), "upgrade PostgreSQL, or Lifeboat"))?;
     let mut notes = Vec::new();
     let previous = previous::find(repository, request, control.system_id, &mut notes).await?;
     Ok(Observed { facts, control, major, previous, notes })
+}
+
+/// Refuses what the server's facts rule out.
+pub(super) fn refuse(facts: &ServerFacts, means: Means) -> Result<(), BackupError> {
+    let refusals = refusals(facts, means);
+    let Some(first) = refusals.first() else { return Ok(()) };
+    let more = refusals.len() - 1;
+    let rest = if more == 0 { String::new() } else { format!(" (and {more} more: `lifeboat check` lists them)") };
+    Err(BackupError::refused(format!("{}{rest}", first.what), first.hint.clone()))
 }
 
 fn read_control(data_dir: &Path) -> Result<ControlFile, BackupError> {
@@ -101,7 +109,7 @@ fn same_cluster(data_dir: &Path, control: &ControlFile, facts: &ServerFacts) -> 
 
 /// Without WAL a copy of a running cluster can't be made consistent. A standby's own settings say nothing about it: its
 /// primary archives, and whether that arrives is seen at the end of the backup.
-fn keeps_wal(facts: &ServerFacts, workload: &str) -> Result<(), BackupError> {
+pub(super) fn keeps_wal(facts: &ServerFacts, workload: &str) -> Result<(), BackupError> {
     let has_command = !facts.archive_command.is_empty() && facts.archive_command != "(disabled)";
     let archives = facts.archive_mode != "off" && (has_command || !facts.archive_library.is_empty());
     let streams = facts.slots.iter().any(|slot| slot.is_physical && slot.is_active);

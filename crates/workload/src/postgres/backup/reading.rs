@@ -19,6 +19,7 @@ use lifeboat_postgres::backup_session::BackupSession;
 use lifeboat_postgres::layout::Layout;
 use lifeboat_repository::{ChunkReader, EntryKind, Extent, Progress, Repository, Source, WriteSession};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +32,7 @@ const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Reading<'a> {
     pub(super) repository: &'a Arc<Repository>,
     pub(super) request: &'a BackupRequest,
+    pub(super) directory: &'a Path,
     pub(super) observed: &'a Observed,
     pub(super) progress: &'a Arc<dyn Progress>,
 }
@@ -77,6 +79,7 @@ impl Reading<'_> {
                 blocks_per_segment: self.observed.control.blocks_per_relation_segment,
             }),
             request: self.request.clone(),
+            directory: self.directory.to_owned(),
             baseline,
             album,
             damaged,
@@ -116,7 +119,8 @@ impl Reading<'_> {
         let parent = self.observed.previous.as_ref().filter(|_| self.request.trusts_log);
         let Some(parent) = parent else { return Ok(None) };
         self.progress.phase("ask the log what changed", None);
-        match changes::observe(self.repository, self.request, self.observed, parent, session.started()).await {
+        let (request, directory, observed) = (self.request, self.directory, self.observed);
+        match changes::observe(self.repository, request, directory, observed, parent, session.started()).await {
             Ok(changed) => {
                 tracing::debug!(pages = changed.pages(), "the log tells what changed");
                 let blocks_per_file = self.observed.control.blocks_per_relation_segment;
@@ -142,6 +146,7 @@ struct Work {
     layout: Layout,
     checker: Option<PageChecker>,
     request: BackupRequest,
+    directory: PathBuf,
     baseline: Option<Baseline>,
     /// What was seen at the parent point, when unchanged files are not to be read.
     album: Option<Album>,
@@ -157,7 +162,7 @@ struct Work {
 impl Work {
     fn run(self) -> Result<Read, BackupError> {
         let looked_at_ns = now_ns();
-        let Scan { entries, refused } = scan(&self.request.data_dir, &self.layout).map_err(BackupError::read)?;
+        let Scan { entries, refused } = scan(&self.directory, &self.layout).map_err(BackupError::read)?;
         if let Some(first) = refused.first() {
             return Err(BackupError::refused(
                 first.clone(),
@@ -242,13 +247,13 @@ impl Work {
     /// The control file, read with care and after everything else: on a standby that order is what makes the copy
     /// consistent.
     fn control(&self, writer: &mut lifeboat_repository::ChunkWriter) -> Result<(Found, Vec<Extent>), BackupError> {
-        let bytes = lifeboat_postgres::control::read_bytes(&self.request.data_dir).map_err(BackupError::control)?;
+        let bytes = lifeboat_postgres::control::read_bytes(&self.directory).map_err(BackupError::control)?;
         let id = writer.put_pages(&bytes, &[self.repository.block_fingerprint(&bytes)])?;
         debug_assert!(bytes.len() as u64 <= BLOCK_BYTES);
         let extent = Extent { offset: 0, length: bytes.len() as u32, source: Source::Chunk { id, offset: 0 } };
         let found = Found {
             path: CONTROL_FILE.into(),
-            absolute: self.request.data_dir.join(CONTROL_FILE),
+            absolute: self.directory.join(CONTROL_FILE),
             kind: EntryKind::File,
             file_kind: None,
             size: bytes.len() as u64,

@@ -83,7 +83,7 @@ pub fn restore_files(
     let work = plan::plan(reader, &handle, &files, options)?;
     report.bytes_unchanged = work.bytes_unchanged;
     progress.phase("restore", Some(work.bytes_to_write()));
-    let table = FileTable::create(&options.destination, &files, options.over_existing)?;
+    let table = FileTable::create(&options.destination, &files, &work.bytes_of_file, options.over_existing)?;
     report.bytes_written = write_all(reader, &handle, &work, &table, options.workers, progress)?;
     progress.phase("sync", None);
     table.finish(&files)?;

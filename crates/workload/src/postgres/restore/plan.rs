@@ -31,6 +31,8 @@ pub struct Work {
     /// Reads, in order of pack and offset.
     pub reads: Vec<Located>,
     targets: HashMap<ChunkId, Targets>,
+    /// Bytes that are not zeros, by number of the file.
+    pub bytes_of_file: Vec<u64>,
     /// Bytes that are right already, zeros included.
     pub bytes_unchanged: u64,
 }
@@ -50,12 +52,15 @@ impl Work {
     fn add(&mut self, file: u32, extent: &Extent) {
         match extent.source {
             Source::Zero => self.bytes_unchanged += u64::from(extent.length),
-            Source::Chunk { id, offset } => self.targets.entry(id).or_default().push(Target {
-                file,
-                offset: extent.offset,
-                chunk_offset: offset,
-                length: extent.length,
-            }),
+            Source::Chunk { id, offset } => {
+                self.bytes_of_file[file as usize] += u64::from(extent.length);
+                self.targets.entry(id).or_default().push(Target {
+                    file,
+                    offset: extent.offset,
+                    chunk_offset: offset,
+                    length: extent.length,
+                });
+            }
         }
     }
 }
@@ -67,7 +72,7 @@ pub fn plan(
     files: &[&TreeEntry],
     options: &RestoreOptions,
 ) -> std::result::Result<Work, BackupError> {
-    let mut work = Work::default();
+    let mut work = Work { bytes_of_file: vec![0; files.len()], ..Work::default() };
     let baseline = Baseline::of(reader.clone(), files.iter().map(|entry| (*entry).clone()).collect());
     for (number, entry) in files.iter().enumerate() {
         let extents = handle.block_on(reader.extents(entry))?;

@@ -50,11 +50,20 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 
 impl FileTable {
     /// Creates all files with their sizes. Existing ones keep what they hold when `over_existing`.
-    pub fn create(destination: &Path, files: &[&TreeEntry], over_existing: bool) -> Result<Self, BackupError> {
+    /// `bytes`: how much of each will be written.
+    pub fn create(
+        destination: &Path,
+        files: &[&TreeEntry],
+        bytes: &[u64],
+        over_existing: bool,
+    ) -> Result<Self, BackupError> {
         let mut paths = Vec::with_capacity(files.len());
-        for entry in files {
+        for (entry, bytes) in files.iter().zip(bytes) {
             let path = destination.join(&entry.path);
-            create_sized(&path, entry, over_existing).map_err(|error| BackupError::write(with_path(error, &path)))?;
+            // Holes stay holes.
+            let room = if *bytes >= entry.size / 8 * 7 && !over_existing { entry.size } else { 0 };
+            create_sized(&path, entry, room, over_existing)
+                .map_err(|error| BackupError::write(with_path(error, &path)))?;
             paths.push(path);
         }
         Ok(Self { paths, open: Mutex::default() })
@@ -169,12 +178,12 @@ fn take<'a>(next: &AtomicUsize, paths: &'a [PathBuf], files: &[&'a TreeEntry]) -
     Some((paths.get(number)?, files.get(number)?))
 }
 
-fn create_sized(path: &Path, entry: &TreeEntry, over_existing: bool) -> io::Result<()> {
+fn create_sized(path: &Path, entry: &TreeEntry, room_bytes: u64, over_existing: bool) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(!over_existing).mode(0o600).open(path)?;
     file.set_len(entry.size)?;
-    // Room in one piece. A file system that can't do it, or a sparse file, does without.
-    if entry.size > DIRECT_BYTES_MIN as u64 && !over_existing {
-        let room = fallocate(&file, FallocateFlags::empty(), 0, entry.size);
+    // Room in one piece. A file system that can't do it does without.
+    if room_bytes > DIRECT_BYTES_MIN as u64 {
+        let room = fallocate(&file, FallocateFlags::empty(), 0, room_bytes);
         if room == Err(rustix::io::Errno::NOSPC) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }

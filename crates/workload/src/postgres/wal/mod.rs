@@ -34,7 +34,7 @@ pub use fetch::{FetchOptions, FetchOutcome, fetch};
 pub use inventory::{Inventory, Partial, Span, TimelineLog, observe, observe_span};
 pub use journal::{FormatError, Header as JournalHeader, parse_frame as parse_journal_frame};
 pub use listing::Listing;
-pub use prefetch::{PREFETCH_SEGMENTS, PrefetchOutcome, prefetch, take_prefetched};
+pub use prefetch::{PREFETCH_PATIENCE, PREFETCH_SEGMENTS, PrefetchOutcome, PrefetchSeat, prefetch, take_prefetched};
 pub use push::{PushOptions, PushOutcome, already_pushed, push};
 pub use receive::{
     Alarm, AlarmKind, Keeping, ReceiveOptions, ReceiveProgress, ReceiveReport, ReceiveStatus, Synchronous, receive,

@@ -28,8 +28,8 @@ pub struct NeededWal {
     pub to: Lsn,
     /// Segment size of the cluster.
     pub segment_size: SegmentSize,
-    /// Where `pg_wal` is.
-    pub data_dir: PathBuf,
+    /// Where `pg_wal` is, if this machine can read it.
+    pub data_dir: Option<PathBuf>,
     /// Marks of this machine.
     pub spool: Spool,
     /// A standby can't switch to a new segment by itself.
@@ -84,7 +84,9 @@ pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit
 }
 
 async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) -> Result<(), BackupError> {
-    let path = needed.data_dir.join("pg_wal").join(name);
+    let Some(path) = needed.data_dir.as_ref().map(|directory| directory.join("pg_wal").join(name)) else {
+        return Ok(());
+    };
     if !path.exists() {
         // Archived and recycled a moment ago: the next look into the archive will find it.
         return Ok(());
@@ -98,7 +100,7 @@ async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) 
 
 fn missing(needed: &NeededWal, covered: Lsn) -> BackupError {
     let hint = if needed.on_standby {
-        "a standby can't close its newest segment: run `select pg_switch_wal()` on the primary, or run `lifeboat wal receive`"
+        "a standby can't close its newest segment: name its primary with primary = \"host=..\", run `select pg_switch_wal()` on it, or run `lifeboat wal receive`"
     } else {
         "look for archive command failures in the server's log; `lifeboat check` tries the archive"
     };

@@ -10,7 +10,7 @@ use super::circuit;
 use super::error::{Result, WalError, describe};
 use super::facts;
 use super::push_ahead;
-use super::spool::{Spool, read_document, read_stable, write_document};
+use super::spool::{FileIdentity, Spool, read_document, read_stable, write_document};
 use lifeboat_postgres::SystemId;
 use lifeboat_postgres::history::{HISTORY_BYTES_MAX, TimelineHistory};
 use lifeboat_postgres::label::LABEL_BYTES_MAX;
@@ -68,7 +68,7 @@ pub fn already_pushed(path: &Path, spool: &Spool) -> Result<Option<PushOutcome>>
     if !mark.exists() {
         return Ok(None);
     }
-    let is_about_it = spool.mark_matches(&mark, &read_stable(path)?);
+    let is_about_it = spool.mark_matches(&mark, path)?;
     // Its purpose is served. If PostgreSQL asks once more, the archive itself says that it has the file.
     let _ = std::fs::remove_file(&mark);
     Ok(is_about_it.then(|| PushOutcome { was_ahead: true, ..PushOutcome::default() }))
@@ -89,13 +89,19 @@ pub async fn push(
         return Ok(outcome);
     }
     let (text, name) = file_name(path)?;
-    let bytes = read_stable(path)?;
+    let (bytes, _) = read_stable(path)?;
     let cluster = identity_of(path, name, &bytes)?;
     let archive = WalArchive::new(repository, workload, cluster);
     check(&archive, name, &bytes)?;
     claim(&archive, spool).await?;
-    let store = store(&archive, name, &bytes);
+    let archive = Arc::new(archive);
+    let store = {
+        let archive = archive.clone();
+        // A task of its own: compressing the files that wait must not hold up the one that is asked for.
+        tokio::spawn(async move { store(&archive, name, &bytes).await })
+    };
     let (stored, ahead) = tokio::join!(store, push_ahead::run(&archive, path, spool, options));
+    let stored = stored.map_err(|error| WalError::Internal(error.to_string()))?;
     let stored = stored?;
     let _ = circuit::note(spool, &stored.failures, &stored.stored_in, SystemTime::now());
     tracing::debug!(file = text, created = stored.created, "stored");
@@ -121,9 +127,9 @@ pub(crate) fn mark_path(spool: &Spool, name: &str) -> PathBuf {
 }
 
 /// Leaves the mark that lets the next call return at once.
-pub(crate) fn leave_mark(spool: &Spool, name: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn leave_mark(spool: &Spool, name: &str, file: FileIdentity) -> Result<()> {
     spool.room(ROOM)?;
-    spool.leave_mark(&mark_path(spool, name), bytes)
+    spool.leave_mark(&mark_path(spool, name), file)
 }
 
 /// Stores checked content.

@@ -11,6 +11,7 @@ use super::spool::{Spool, clear_older_than, read_stable};
 use futures::StreamExt;
 use lifeboat_postgres::wal_file::WalFileName;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A mark that nobody came for by then is about a file that was archived in another way.
@@ -24,18 +25,23 @@ pub(crate) struct Ahead {
 }
 
 /// Stores what waits beside `path`, within the limits. Never fails: PostgreSQL asks for each file itself.
-pub(crate) async fn run(archive: &WalArchive, path: &Path, spool: &Spool, options: PushOptions) -> Ahead {
+pub(crate) async fn run(archive: &Arc<WalArchive>, path: &Path, spool: &Spool, options: PushOptions) -> Ahead {
     clear_older_than(&spool.path("push"), MARK_AGE_MAX);
     let mut ahead = Ahead::default();
     let parallel = push::segments_in_memory(archive.segment_size, options.ahead_parallel);
     let waiting = waiting_behind(path, spool, options.ahead_files_max);
     let deadline = tokio::time::Instant::now() + options.ahead_time;
-    let tasks = waiting.into_iter().map(|file| async move {
-        let text = file_name(&file).map(|(text, _)| text).unwrap_or_default();
-        if tokio::time::Instant::now() >= deadline {
-            return None;
+    let tasks = waiting.into_iter().map(|file| {
+        let (archive, spool) = (archive.clone(), spool.clone());
+        async move {
+            let text = file_name(&file).map(|(text, _)| text).unwrap_or_default();
+            if tokio::time::Instant::now() >= deadline {
+                return None;
+            }
+            // Reading, compressing and sealing take a processor: a task for each, so that they use all there are.
+            let stored = tokio::spawn(async move { one(&archive, &file, &spool).await }).await;
+            Some((text, stored.unwrap_or_else(|error| Err(WalError::Internal(error.to_string())))))
         }
-        Some((text, one(archive, &file, spool).await))
     });
     let mut results = futures::stream::iter(tasks).buffer_unordered(parallel);
     while let Ok(Some(result)) = tokio::time::timeout_at(deadline, results.next()).await {
@@ -51,13 +57,13 @@ pub(crate) async fn run(archive: &WalArchive, path: &Path, spool: &Spool, option
 
 async fn one(archive: &WalArchive, path: &Path, spool: &Spool) -> Result<()> {
     let (text, name) = file_name(path)?;
-    let bytes = read_stable(path)?;
+    let (bytes, file) = read_stable(path)?;
     if !ready_path(path, &text).is_some_and(|ready| ready.exists()) {
         return Err(WalError::Changed { name: text });
     }
     push::check(archive, name, &bytes)?;
     push::store(archive, name, &bytes).await?;
-    push::leave_mark(spool, &text, &bytes)
+    push::leave_mark(spool, &text, file)
 }
 
 fn ready_path(path: &Path, name: &str) -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! The local directory of a workload: marks and prefetched segments. A cache: deleting it loses nothing.
 //!
-//! Everything here is private to its owner (0700, 0600), written under a temporary name, and believed only after the
-//! content was compared with the mark's checksum.
+//! Everything here is private to its owner (0700, 0600), written under a temporary name, and a mark is believed only about
+//! the very file that it was left for, unchanged since.
 
 use super::error::{Result, WalError};
 use rustix::fs::{FlockOperation, flock};
@@ -25,15 +25,37 @@ pub struct Spool {
     destination: String,
 }
 
-/// What a file was when it was stored or fetched.
+/// What a file was when it was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// BLAKE3 of the content, hexadecimal.
-    pub blake3: String,
-    /// Its length.
-    pub bytes: u64,
     /// The repository, as [`Spool::new`] was told: a mark about another one proves nothing.
     pub destination: String,
+    /// Which file it was.
+    pub file: FileIdentity,
+}
+
+/// Which file it is, and in which state: whoever writes into it, or renames another one to its name, changes this. The
+/// time of the last change can't be set by anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileIdentity {
+    /// Of a file as the file system shows it.
+    pub(crate) fn of(found: &fs::Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
 }
 
 impl Spool {
@@ -59,20 +81,19 @@ impl Spool {
         self.directory.join(purpose)
     }
 
-    /// The mark of this content.
-    pub(crate) fn mark_of(&self, content: &[u8]) -> Mark {
-        let blake3 = blake3::hash(content).to_hex().to_string();
-        Mark { blake3, bytes: content.len() as u64, destination: self.destination.clone() }
+    /// Whether the mark at `mark` is about exactly what is in the file at `path` now. No mark, or one that can't be read, is
+    /// about nothing. The file isn't read: a segment is 16 MiB, and PostgreSQL waits.
+    pub(crate) fn mark_matches(&self, mark: &Path, path: &Path) -> Result<bool> {
+        let Some(mark) = read_document::<Mark>(mark) else { return Ok(false) };
+        let now = fs::metadata(path).map_err(WalError::file("read", path))?;
+        Ok(mark.destination == self.destination && now.is_file() && mark.file == FileIdentity::of(&now))
     }
 
-    /// Whether the mark at `path` is about exactly this content. No mark, or one that can't be read, is about nothing.
-    pub(crate) fn mark_matches(&self, path: &Path, content: &[u8]) -> bool {
-        read_document::<Mark>(path).is_some_and(|mark| mark == self.mark_of(content))
-    }
-
-    /// Leaves a mark, durably.
-    pub(crate) fn leave_mark(&self, path: &Path, content: &[u8]) -> Result<()> {
-        write_document(path, &self.mark_of(content))
+    /// Leaves a mark. It may be lost in a crash: then the archive itself says that it has the file.
+    pub(crate) fn leave_mark(&self, path: &Path, file: FileIdentity) -> Result<()> {
+        let mark = Mark { destination: self.destination.clone(), file };
+        let json = serde_json::to_vec(&mark).map_err(|error| WalError::Internal(error.to_string()))?;
+        replace(path, &json, false)
     }
 }
 
@@ -128,7 +149,7 @@ fn write_new(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
 
 /// The content of a file of at most [`FILE_BYTES_MAX`], and the proof that the path still leads to the file that was
 /// read: PostgreSQL recycles segments by renaming them, and then writes into them.
-pub(crate) fn read_stable(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_stable(path: &Path) -> Result<(Vec<u8>, FileIdentity)> {
     let failed = || WalError::file("read", path);
     let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut file = File::open(path).map_err(failed())?;
@@ -147,7 +168,7 @@ pub(crate) fn read_stable(path: &Path) -> Result<Vec<u8>> {
     if !same || content.len() as u64 != before.len() {
         return Err(WalError::Changed { name: name() });
     }
-    Ok(content)
+    Ok((content, FileIdentity::of(&after)))
 }
 
 /// Removes files that nobody came for.

@@ -1,0 +1,88 @@
+"""What this machine can do at most with the same bytes: the physical limit beside a figure.
+
+Each limit is one part of the work alone, done by a program that does nothing else, in the same run as the race: reading
+from the page cache, compressing with two threads, sealing, writing around the page cache with a sync at the end.
+"""
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+
+def of_files(paths, scratch, workers=2):
+    """Seconds for each part, of all these files one after the other."""
+    paths = [Path(path) for path in paths]
+    size = sum(path.stat().st_size for path in paths)
+    compressed, seconds = _compress(paths, workers)
+    sealing = _sealing_bytes_per_second()
+    return {
+        "bytes": size,
+        "compressed_bytes": compressed,
+        "read_seconds": _read(paths),
+        "zstd_3_two_threads_seconds": seconds,
+        "aes_256_gcm_one_thread_seconds": compressed / sealing,
+        "write_compressed_seconds": _write(compressed, scratch),
+        "write_plain_seconds": _write(size, scratch),
+    }
+
+
+def files_below(directory):
+    """All files below a directory, in order."""
+    return [path for path in sorted(Path(directory).rglob("*")) if path.is_file() and not path.is_symlink()]
+
+
+def _read(paths):
+    started = time.monotonic()
+    buffer = bytearray(1 << 20)
+    for path in paths:
+        with open(path, "rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+    return time.monotonic() - started
+
+
+def _compress(paths, workers):
+    """Length of all when compressed as one stream, and how long it took without reading anything else."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        ["zstd", "-3", "-q", f"-T{workers}", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
+    counter = subprocess.Popen(["wc", "-c"], stdin=process.stdout, stdout=subprocess.PIPE)
+    process.stdout.close()
+    for path in paths:
+        with open(path, "rb", buffering=0) as file:
+            while part := file.read(1 << 20):
+                _write_all(process.stdin, part)
+    process.stdin.close()
+    counted = int(counter.communicate()[0])
+    process.wait()
+    return counted, time.monotonic() - started
+
+
+def _write_all(pipe, part):
+    view = memoryview(part)
+    while view:
+        view = view[pipe.write(view):]
+
+
+def _sealing_bytes_per_second():
+    said = subprocess.run(
+        ["openssl", "speed", "-seconds", "1", "-bytes", "262144", "-evp", "aes-256-gcm"],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    return float(re.search(r"AES-256-GCM\s+([\d.]+)k", said, re.IGNORECASE)[1]) * 1000
+
+
+def _write(size, scratch, most=2 << 30):
+    """At most two gigabytes are written; the time of more is reckoned from them."""
+    written = max(1 << 20, min(size, most))
+    path = Path(scratch) / "limit"
+    started = time.monotonic()
+    subprocess.run(
+        ["dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={written >> 20}", "oflag=direct", "conv=fsync"],
+        check=True, capture_output=True,
+    )
+    seconds = time.monotonic() - started
+    path.unlink()
+    return seconds * size / written

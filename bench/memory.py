@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""How much memory a backup, a restore and a verification need when the database is ten times as large.
+
+The data directory is a real cluster with relation files added: sparse ones, with a page of data here and there, so that 55 GB apparent
+fit on a small disk. Lifeboat reads and hashes every byte of them. Sizes: the tenth of that, and all of it; memory must not follow.
+
+    cargo xtask bench memory
+"""
+
+import argparse
+import os
+import shutil
+import struct
+from pathlib import Path
+
+from lab import measure, report
+from lab.shop import Shop, give_to_postgres
+from lab.tools import Lifeboat, set_up
+
+SEGMENT_BYTES = 1 << 30
+PAGE_BYTES = 8192
+# Of an empty page: no checksum, free from byte 24 to the end, layout 4.
+HEADER = struct.pack("<QHHHHHHI", 1, 0, 0, 24, PAGE_BYTES, PAGE_BYTES, PAGE_BYTES | 4, 0)
+
+
+class SparseShop(Shop):
+    """A cluster with a table of many sparse segments, which no catalogue knows."""
+
+    def build(self):
+        super().build()
+        # The pages that are added have none.
+        self.call("pg_checksums", "--disable", "-D", self.data, check=False)
+
+    def grow(self, segments, every):
+        """The table has so many segments, with a page of random bytes in each `every` pages."""
+        base = self.data / "base" / "1"
+        for path in base.glob("999999*"):
+            path.unlink()
+        for number in range(segments):
+            path = base / ("999999" if number == 0 else f"999999.{number}")
+            with open(path, "wb") as file:
+                for page in range(0, SEGMENT_BYTES // PAGE_BYTES, every):
+                    file.seek(page * PAGE_BYTES)
+                    file.write(HEADER)
+                    file.seek(page * PAGE_BYTES + 4096)
+                    file.write(os.urandom(64))
+                file.truncate(SEGMENT_BYTES)
+            path.chmod(0o600)
+            give_to_postgres(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    report.options(parser, "memory", rounds=1)
+    parser.add_argument("--gigabytes", default="5,55", help="apparent sizes")
+    parser.add_argument("--every", type=int, default=32, help="a page with data in each so many pages")
+    options = parser.parse_args()
+    directory = Path(options.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    give_to_postgres(directory)
+    shop = SparseShop(directory, options.programs, 1, 0)
+    shop.build()
+    tool = Lifeboat(shop, options.lifeboat)
+    results = report.Report("memory", options, shop, [tool])
+    most = 0
+    try:
+        for gigabytes in map(int, options.gigabytes.split(",")):
+            shop.grow(gigabytes, options.every)
+            shop.start()
+            shop.archive_with(tool.archive)
+            tool.begin()
+            to = directory / "restored"
+            for number in range(1, options.rounds + 1):
+                for what, work in [
+                    ("full backup", lambda: tool.backup("full")),
+                    ("incremental backup", lambda: tool.backup("incr")),
+                    ("restore", lambda: (set_up(to), tool.restore(to))[1]),
+                    ("verify --data", lambda: _measured(tool, "verify", "--data", "--quiet")),
+                ]:
+                    cost = work()
+                    most = max(most, cost.rss_tree_bytes)
+                    results.note(number, f"{what}, {gigabytes} GB", tool.name, cost.seconds, rss_bytes=cost.rss_tree_bytes)
+                    shutil.rmtree(to, ignore_errors=True)
+                    results.keep()
+            shop.archive_with("true")
+            shop.stop()
+            shutil.rmtree(tool.repository)
+    finally:
+        shop.stop()
+        shop.grow(0, 1)
+    results.end()
+    print(f"most: {most / (1 << 20):.0f} MiB")
+
+
+def _measured(tool, *arguments):
+    return measure.run(tool.command(*arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+//! Is there more than one copy, of more than one kind, in more than one place? And are the disks in the drawer fresh?
+
+use super::Finding;
+use crate::config::{Config, LocationConfig, Media};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, human};
+use crate::removable::{Currency, currency, is_absent, is_too_old};
+use crate::rooms;
+use jiff::Timestamp;
+use lifeboat_plan::copies::{Judgement, Medium, Place, judge};
+use lifeboat_repository::{MarkedPoint, SyncRecord};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What a look at the copies gives.
+pub struct Copies {
+    pub findings: Vec<Finding>,
+    /// For `--json`.
+    pub document: Value,
+}
+
+/// The removable locations, then 3-2-1 for each of these workloads.
+pub async fn look(config: &Config, workloads: &[String], output: &Output) -> Copies {
+    // The locations' own findings say what is wrong with them.
+    let (records, points) = stored(config, output).await.unwrap_or_default();
+    let now = Timestamp::now();
+    let mut findings = Vec::new();
+    let mut stale = Vec::new();
+    for (name, location) in config.locations.iter().filter(|(_, location)| location.media == Media::Removable) {
+        let of_location = points.iter().filter(|point| {
+            config.workloads.get(&point.workload).is_none_or(|workload| workload.locations.contains(name))
+        });
+        let currency = currency(records.get(name), of_location);
+        if currency == Currency::Never && is_absent(location) || is_too_old(location, &currency, now) {
+            stale.push(name.as_str());
+        }
+        findings.push(freshness(name, location, &currency, now));
+    }
+    let mut document = serde_json::Map::new();
+    for name in workloads {
+        let judgement = judge_workload(config, name, &stale);
+        document.insert(name.clone(), json!(judgement));
+        findings.push(rule(name, &judgement));
+    }
+    Copies { findings, document: Value::Object(document) }
+}
+
+type Stored = (BTreeMap<String, SyncRecord>, Vec<MarkedPoint>);
+
+async fn stored(config: &Config, output: &Output) -> Result<Stored, Failure> {
+    let repository = rooms::open_attached(config, &rooms::all_locations(config), output).await?;
+    let points = repository.list_points(None).await?.into_iter();
+    let points = points.map(|header| MarkedPoint { workload: header.workload, point: header.id }).collect();
+    Ok((repository.sync_records().await?, points))
+}
+
+/// How old the copy on a removable disk is, in words.
+pub fn spoken(currency: &Currency, now: Timestamp) -> String {
+    match currency {
+        Currency::Never => "never synced".to_owned(),
+        Currency::Synced { at, behind: 0 } => format!("last synced {}, nothing behind", human::age(*at, now)),
+        Currency::Synced { at, behind: 1 } => format!("last synced {}, 1 point behind", human::age(*at, now)),
+        Currency::Synced { at, behind } => format!("last synced {}, {behind} points behind", human::age(*at, now)),
+    }
+}
+
+fn freshness(name: &str, location: &LocationConfig, currency: &Currency, now: Timestamp) -> Finding {
+    let subject = format!("disk {name}");
+    let place = if is_absent(location) { "not attached" } else { "attached" };
+    let what = format!("{}; {place}", spoken(currency, now));
+    let hint = format!("attach the disk and run `lifeboat sync {name}`");
+    match (is_too_old(location, currency, now), currency) {
+        (true, _) => {
+            let most = location.removable.max_age.map(human::duration).unwrap_or_default();
+            let message = format!("{what}; it may be {most} old at most");
+            Finding::new(subject, Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint)))
+        }
+        (false, Currency::Never) => Finding::warning(subject, what, hint),
+        (false, _) => Finding::new(subject, Ok(what)),
+    }
+}
+
+fn judge_workload(config: &Config, name: &str, stale: &[&str]) -> Judgement {
+    let workload = &config.workloads[name];
+    let device = |path: &Path| path.metadata().ok().map(|metadata| metadata.dev());
+    let home_device = workload.data_dir.as_deref().and_then(device);
+    let locations = workload.locations.iter().filter_map(|name| config.locations.get_key_value(name));
+    let places: Vec<Place> = locations
+        .map(|(name, location)| Place {
+            name: name.clone(),
+            region: location.region.clone(),
+            medium: match location.media {
+                Media::Disk => Medium::Disk,
+                Media::Object => Medium::Object,
+                Media::Removable => Medium::Removable,
+            },
+            is_immutable: location.immutable,
+            shares_device: !is_absent(location)
+                && location.url.directory().and_then(device).is_some_and(|device| Some(device) == home_device),
+            is_current: !stale.contains(&name.as_str()),
+        })
+        .collect();
+    judge(workload.region.as_deref(), &places)
+}
+
+fn rule(name: &str, judgement: &Judgement) -> Finding {
+    let subject = format!("workload {name} 3-2-1");
+    let left_out: Vec<String> =
+        judgement.not_counted.iter().map(|(name, why)| format!("{name} doesn't count, {why}")).collect();
+    let left_out = left_out.iter().map(|text| format!("; {text}")).collect::<String>();
+    if judgement.holds() {
+        let media: Vec<String> = judgement.media.iter().map(ToString::to_string).collect();
+        let seen = format!(
+            "{} copies with the database, on {}; elsewhere: {}; nobody can delete: {}{left_out}",
+            judgement.copies,
+            media.join(" and "),
+            judgement.elsewhere.join(", "),
+            judgement.guarded.join(", "),
+        );
+        return Finding::new(subject, Ok(seen));
+    }
+    let what = format!("{}{left_out}", judgement.missing().join(", "));
+    Finding::warning(subject, what, judgement.advice().join("; "))
+}

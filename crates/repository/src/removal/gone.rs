@@ -1,0 +1,208 @@
+//! What a location gave up on purpose, written down in that location: what it lacks without missing it.
+//!
+//! Each location keeps what its own policy says. A point that one gave up and another keeps must not come back with the next
+//! copy, nor be called missing, whoever looks and whatever his configuration says. So a sweep writes down what it is going to
+//! delete before it deletes anything (`removals/gone/<time>-<id>`, only there, and never copied). Several records count together;
+//! a new one takes in the old ones, so that one is left.
+//!
+//! A pack that was given up comes back when a point needs it that the location is still to get: a point never comes to a place
+//! without its packs.
+
+use super::{Covered, Mark, MarkedPoint, PREFIX, Removal, reach};
+use crate::container::ContainerKind;
+use crate::error::{Error, Result};
+use crate::key::random;
+use crate::log::parse_key;
+use crate::open::{Replica, Repository};
+use crate::point::{PointId, key_of};
+use crate::reader::{ChunkReader, pack_id};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+const GONE: &str = "removals/gone/";
+
+/// What one location gave up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Gone {
+    /// Points, parts of logs, packs.
+    #[serde(flatten)]
+    pub removal: Removal,
+    /// Keys of fragments of the index that made room for others.
+    #[serde(default)]
+    pub index: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    made_at: Timestamp,
+    #[serde(flatten)]
+    gone: Gone,
+}
+
+/// Both lists as one, each thing once.
+fn merged<T: Ord>(one: Vec<T>, other: Vec<T>) -> Vec<T> {
+    one.into_iter().chain(other).collect::<BTreeSet<T>>().into_iter().collect()
+}
+
+impl Gone {
+    fn is_empty(&self) -> bool {
+        self.removal.is_empty() && self.index.is_empty()
+    }
+
+    fn and(self, other: Self) -> Self {
+        let (a, b) = (self.removal, other.removal);
+        let removal = Removal {
+            points: merged(a.points, b.points),
+            logs: merged(a.logs, b.logs),
+            packs: merged(a.packs, b.packs),
+        };
+        Self { removal, index: merged(self.index, other.index) }
+    }
+
+    /// Only what some of these keys are about.
+    fn limited_to(mut self, keys: &HashSet<String>) -> Self {
+        self.removal.points.retain(|marked| keys.contains(&key_of(&marked.workload, &marked.point)));
+        self.removal.packs.retain(|id| pack_id(id).is_some_and(|id| keys.contains(&crate::index::pack_key(&id))));
+        self.index.retain(|key| keys.contains(key));
+        let logs: Vec<(&str, crate::log::LogEntry)> = keys.iter().filter_map(|key| log_of(key)).collect();
+        self.removal.logs.retain(|range| logs.iter().any(|(workload, entry)| range.covers(workload, entry)));
+        self
+    }
+}
+
+/// The workload and the file of a log that a key names.
+pub(super) fn log_of(key: &str) -> Option<(&str, crate::log::LogEntry)> {
+    let (workload, rest) = key.strip_prefix("wal/")?.split_once('/')?;
+    Some((workload, parse_key(rest, 0)?))
+}
+
+impl Covered {
+    pub(crate) fn add_gone(&mut self, gone: &Gone) {
+        self.add(&gone.removal);
+        self.keys.extend(gone.index.iter().cloned());
+    }
+
+    /// These packs count as missing again, and with them the fragments of the index that may list them.
+    pub(crate) fn except(&mut self, packs: &HashSet<String>) {
+        let before = self.keys.len();
+        self.keys.retain(|key| !packs.contains(key));
+        if self.keys.len() < before {
+            self.keys.retain(|key| !key.starts_with("index/"));
+        }
+    }
+
+    /// The packs among what is covered.
+    pub(crate) fn has_packs(&self) -> bool {
+        self.keys.iter().any(|key| key.starts_with("packs/"))
+    }
+}
+
+impl Repository {
+    /// What a location gave up. A record that can't be read is an error: what it covers can't be told.
+    pub(crate) async fn gone_at(&self, replica: &Replica) -> Result<Gone> {
+        Ok(self.gone_records(replica).await?.0)
+    }
+
+    async fn gone_records(&self, replica: &Replica) -> Result<(Gone, Vec<String>)> {
+        let (mut gone, mut keys) = (Gone::default(), Vec::new());
+        for entry in replica.location.list(GONE).await? {
+            let json = self.unseal(ContainerKind::Document, &entry.key, &replica.location.get(&entry.key).await?)?;
+            let document: Document =
+                serde_json::from_slice(&json).map_err(|error| Error::corrupt(&entry.key, error.to_string()))?;
+            gone = gone.and(document.gone);
+            keys.push(entry.key);
+        }
+        Ok((gone, keys))
+    }
+
+    /// Writes down that a location gives this up, too. Durable when it returns.
+    pub(crate) async fn note_gone(&self, replica: &Replica, more: Gone) -> Result<()> {
+        let (known, old) = self.gone_records(replica).await?;
+        let all = known.clone().and(more);
+        if all == known && old.len() <= 1 {
+            return Ok(());
+        }
+        self.replace_gone(replica, all, old).await
+    }
+
+    async fn replace_gone(&self, replica: &Replica, gone: Gone, old: Vec<String>) -> Result<()> {
+        if !gone.is_empty() {
+            let suffix: [u8; 4] = random()?;
+            let made_at = Timestamp::now();
+            let key = format!("{GONE}{}-{}", made_at.strftime("%Y%m%dT%H%M%SZ"), hex::encode(suffix));
+            let sealed = self.seal(ContainerKind::Document, &Document { made_at, gone })?;
+            replica.location.put_new(&key, sealed).await?;
+        }
+        for key in old {
+            replica.location.delete(&key).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything that one location lacks on purpose, or will.
+    pub(crate) async fn covered_at(&self, replica: &Replica) -> Result<(Covered, Vec<Mark>)> {
+        let marks = self.only(&replica.name)?.marks().await?;
+        let mut covered = Covered::by(&marks);
+        covered.add_gone(&self.gone_at(replica).await?);
+        Ok((covered, marks))
+    }
+
+    /// The keys of the packs that these points need.
+    pub(crate) async fn packs_of_points(&self, keys: &[&str]) -> Result<HashSet<String>> {
+        let everything = Arc::new(self.among(self.replicas.clone()));
+        let reader = ChunkReader::open(everything.clone()).await?;
+        let points: BTreeSet<MarkedPoint> = keys.iter().filter_map(|key| marked_of(key)).collect();
+        let needed = reach::packs_of(&everything, &reader, points.iter()).await?;
+        Ok(needed.iter().map(crate::index::pack_key).collect())
+    }
+
+    /// These packs are back: from now on they are missed when they are lost.
+    pub(crate) async fn is_back(&self, replica: &Replica, packs: &HashSet<String>) -> Result<()> {
+        // What can't be read covers nothing.
+        let Ok((mut gone, old)) = self.gone_records(replica).await else { return Ok(()) };
+        let before = gone.removal.packs.len();
+        gone.removal.packs.retain(|id| pack_id(id).is_none_or(|id| !packs.contains(&crate::index::pack_key(&id))));
+        if gone.removal.packs.len() == before {
+            return Ok(());
+        }
+        gone.index.clear();
+        self.replace_gone(replica, gone, old).await
+    }
+
+    /// Forgets what no other location has any more, so that the records don't grow for ever. Call only when every location that
+    /// could have it answers: a disk in a drawer may have it.
+    pub async fn forget_gone(&self) -> Result<()> {
+        self.all_must_answer()?;
+        let mut listings = Vec::new();
+        for replica in &self.replicas {
+            let entries = replica.location.list("").await?;
+            // A sweep that was interrupted at its very end leaves a `begun` without its mark.
+            let is_left_over = |key: &str| {
+                let mark = key.strip_suffix("/begun").map(|removal| format!("{removal}/mark"));
+                mark.is_some_and(|mark| entries.iter().all(|entry| entry.key != mark))
+            };
+            for entry in entries.iter().filter(|entry| entry.key.starts_with(PREFIX) && is_left_over(&entry.key)) {
+                replica.location.delete(&entry.key).await?;
+            }
+            let keys = entries.into_iter().map(|entry| entry.key).filter(|key| !key.starts_with(PREFIX));
+            listings.push((replica, keys.collect::<HashSet<String>>()));
+        }
+        for (replica, _) in &listings {
+            let others = listings.iter().filter(|(other, _)| other.name != replica.name);
+            let elsewhere: HashSet<String> = others.flat_map(|(_, keys)| keys.iter().cloned()).collect();
+            let (gone, old) = self.gone_records(replica).await?;
+            let left = gone.clone().limited_to(&elsewhere);
+            if left != gone {
+                self.replace_gone(replica, left, old).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn marked_of(key: &str) -> Option<MarkedPoint> {
+    let (workload, id) = key.strip_prefix("points/")?.split_once('/')?;
+    Some(MarkedPoint { workload: workload.into(), point: PointId(id.into()) })
+}

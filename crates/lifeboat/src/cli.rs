@@ -299,7 +299,7 @@ pub struct VerifyArguments {
     /// Restore aside, start it, replay, check its pages and ask it
     #[arg(long)]
     pub boot: bool,
-    /// With --boot: leave out amcheck, which reads every table and index once more
+    /// With --boot: leave out amcheck, which reads every table and index and compares them
     #[arg(long, requires = "boot")]
     pub without_amcheck: bool,
     /// Only this recovery point [default: the latest with --boot, else all]

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
 use crate::freshness::{Proof, judge};
 use crate::output::Output;
-use crate::rooms;
+use crate::{removable, rooms};
 use jiff::Timestamp;
 use lifeboat_repository::{Repository, Verified};
 use std::collections::BTreeMap;
@@ -20,7 +20,8 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
         return Vec::new();
     }
     let seen = async {
-        let repository = rooms::open_repository(config, &workload.locations, output).await?;
+        let repository =
+            rooms::open_repository(config, &removable::standing(config, &workload.locations), output).await?;
         let mut points = BTreeMap::new();
         for replica in repository.replicas() {
             let alone = repository.only(&replica.name)?;

@@ -6,7 +6,7 @@ use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::freshness::Proof;
 use crate::output::Output;
-use crate::rooms;
+use crate::{removable, rooms};
 use jiff::Timestamp;
 use lifeboat_recovery::{Target, observe, unusable, windows};
 use lifeboat_repository::{Replica, Repository, Silent, Verification};
@@ -63,7 +63,7 @@ pub struct Drill {
 
 /// Looks. What doesn't answer is told on stderr and seen as absent.
 pub async fn gather(config: &Config, output: &Output) -> Seen {
-    let names = rooms::all_locations(config);
+    let names = removable::standing(config, &rooms::all_locations(config));
     let repository = match rooms::open_repository(config, &names, output).await {
         Ok(repository) => Some(repository),
         Err(failure) => {
@@ -82,8 +82,8 @@ pub async fn gather(config: &Config, output: &Output) -> Seen {
         }
     }
     let mut workloads = BTreeMap::new();
-    for (name, workload) in &config.workloads {
-        workloads.insert(name.clone(), look(repository.as_ref(), name, workload, output).await);
+    for name in config.workloads.keys() {
+        workloads.insert(name.clone(), look(config, repository.as_ref(), name, output).await);
     }
     Seen { at: Timestamp::now(), locations, workloads }
 }
@@ -93,18 +93,14 @@ async fn size(replica: &Replica) -> Result<Size, Failure> {
     Ok(Size { objects: entries.len() as u64, bytes: entries.iter().map(|entry| entry.size).sum() })
 }
 
-async fn look(
-    repository: Option<&Arc<Repository>>,
-    name: &str,
-    workload: &WorkloadConfig,
-    output: &Output,
-) -> Workload {
+async fn look(config: &Config, repository: Option<&Arc<Repository>>, name: &str, output: &Output) -> Workload {
+    let workload = &config.workloads[name];
     let mut seen = Workload { config: workload.clone(), homes: BTreeMap::new(), proofs: BTreeMap::new(), drill: None };
     let mut drilled: Option<Verification> = None;
-    for location in &workload.locations {
+    for location in removable::standing(config, &workload.locations) {
         let found = async {
             let repository = repository.ok_or_else(|| Failure::new(FailureKind::Unavailable, "no location answers"))?;
-            let alone = Arc::new(repository.only(location)?);
+            let alone = Arc::new(repository.only(&location)?);
             Ok::<_, Failure>((home(&alone, name).await?, alone.verifications_by_level(name).await?))
         };
         let verified = match found.await {

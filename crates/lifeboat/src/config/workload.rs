@@ -100,22 +100,9 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         Window::parse(value.as_str()?)
     });
     let workers = section.integer(findings, "workers", 1..65);
-    let checkpoint = section.read(findings, "checkpoint", "\"fast\" or \"spread\"", |value| match value.as_str()? {
-        "fast" => Some(Checkpoint::Fast),
-        "spread" => Some(Checkpoint::Spread),
-        _ => None,
-    });
-    let unchanged =
-        section.read(findings, "unchanged_files", "\"read\" or \"skip\"", |value| match value.as_str()? {
-            "read" => Some(false),
-            "skip" => Some(true),
-            _ => None,
-        });
-    let changed = section.read(findings, "changed_blocks", "\"read\" or \"wal\"", |value| match value.as_str()? {
-        "read" => Some(false),
-        "wal" => Some(true),
-        _ => None,
-    });
+    let checkpoint = read_either(&mut section, findings, "checkpoint", ["fast", "spread"]);
+    let unchanged = read_either(&mut section, findings, "unchanged_files", ["read", "skip"]);
+    let changed = read_either(&mut section, findings, "changed_blocks", ["read", "wal"]);
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
     let synchronous = synchronous::read(&mut section, findings, chosen.as_deref().unwrap_or(locations));
     let alarm = synchronous::read_alarm(&mut section, findings);
@@ -147,7 +134,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         max_rate_bytes_per_second: max_rate,
         window,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
-        checkpoint: checkpoint.unwrap_or_default(),
+        checkpoint: if checkpoint == Some(true) { Checkpoint::Spread } else { Checkpoint::Fast },
         skips_unchanged_files: unchanged.unwrap_or(false),
         trusts_log: changed.unwrap_or(true),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
@@ -294,4 +281,18 @@ impl WorkloadConfig {
     pub fn keep_at(&self, location: &str) -> Option<&Keep> {
         self.keep_in.get(location).map_or(self.keep.as_ref(), Option::as_ref)
     }
+}
+
+/// One of two words: whether it is the second.
+fn read_either(
+    section: &mut Section,
+    findings: &mut Findings,
+    key: &'static str,
+    [first, second]: [&str; 2],
+) -> Option<bool> {
+    let expected = format!("\"{first}\" or \"{second}\"");
+    section.read(findings, key, &expected, |value| {
+        let word = value.as_str()?;
+        (word == first || word == second).then_some(word == second)
+    })
 }

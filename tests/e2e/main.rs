@@ -18,6 +18,7 @@ mod lies;
 mod load;
 mod page;
 mod program;
+mod proof;
 mod random;
 mod relations;
 mod remote;

@@ -85,7 +85,9 @@ impl<'w> Screens<'w> {
 
 /// How many lines there are about progress depends on the time it takes.
 fn is_progress(line: &str) -> bool {
-    ["shop: ", "verify: ", "copy: "].iter().any(|start| line.starts_with(start)) || line.contains("pages checked")
+    ["shop: ", "verify: ", "copy: "].iter().any(|start| line.starts_with(start))
+        || line.contains("pages checked")
+        || line.contains("RPA at most")
 }
 
 fn quoted(word: &str) -> String {

@@ -119,6 +119,12 @@ pub enum Command {
     )]
     Prune(PruneArguments),
 
+    /// Ages, windows, measured recovery times and more, in the text format of Prometheus
+    #[command(
+        after_help = "Example, for node_exporter's textfile collector:\n  lifeboat metrics --output /var/lib/node_exporter/textfile/lifeboat.prom"
+    )]
+    Metrics(MetricsArguments),
+
     /// Who can open the repositories
     #[command(subcommand)]
     Key(KeyCommand),
@@ -293,6 +299,9 @@ pub struct VerifyArguments {
     /// Restore aside, start it, replay, check its pages and ask it
     #[arg(long)]
     pub boot: bool,
+    /// With --boot: leave out amcheck, which reads every table and index and compares them
+    #[arg(long, requires = "boot")]
+    pub without_amcheck: bool,
     /// Only this recovery point [default: the latest with --boot, else all]
     #[arg(long, value_name = "ID")]
     pub point: Option<String>,
@@ -388,6 +397,13 @@ pub struct PruneArguments {
     /// Take back what is marked and not yet being deleted
     #[arg(long, conflicts_with = "dry_run")]
     pub cancel: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MetricsArguments {
+    /// Write this file, whole or not at all [default: standard output]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod failure;
 mod failure_of;
+mod freshness;
 mod interrupt;
 pub mod output;
 mod removable;

@@ -71,6 +71,12 @@ pub fn is_too_old(location: &LocationConfig, currency: &Currency, now: Timestamp
     }
 }
 
+/// Those of the locations that are always there: ages and figures are judged of them, of disks `check` judges by `max_age`.
+pub fn standing(config: &Config, names: &[String]) -> Vec<String> {
+    let is_disk = |name: &String| config.locations.get(name).is_some_and(|place| place.media == Media::Removable);
+    names.iter().filter(|name| !is_disk(name)).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

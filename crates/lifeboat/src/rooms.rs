@@ -193,3 +193,8 @@ pub fn user_and_database(workload: &WorkloadConfig) -> (String, String) {
     let database = word("dbname").unwrap_or_else(|| user.clone());
     (user, database)
 }
+
+/// The name of this machine, for records.
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}

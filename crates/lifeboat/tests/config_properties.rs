@@ -33,7 +33,8 @@ fn values_arrive_as_written() {
     let text = format!(
         "compression_level = 9\n{GOOD}[workload.shop]\nkind = \"postgres\"\ndata_dir = \"/d\"\nconnection = \"host=h\"\n\
          keep = {{ last = 3, yearly = 1 }}\nmax_rate = \"64MiB/s\"\nworkers = 4\nwindow = \"22:00-06:00\"\ncheckpoint = \"spread\"\n\
-         wal_tail_interval = \"500ms\"\nslot = \"boat\"\ncheck = [\"select true\"]\n"
+         wal_tail_interval = \"500ms\"\nslot = \"boat\"\nbackup_within = \"26h\"\n\
+         verify_within = {{ boot = \"7d\" }}\ncheck = [\"select true\"]\n"
     );
     let config = parse("f", &text, UnknownKeys::Refuse).expect("a good configuration").config;
     insta::assert_debug_snapshot!(config);

@@ -16,8 +16,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_postgres::Client;
 use tokio_postgres::config::{Config, Host, SslMode};
+/// The driver's session, and its failure, which [`Error::from_driver`] understands.
+pub use tokio_postgres::{Client, Error as DriverError};
 
 /// How long a connection may take when the string doesn't say (`connect_timeout`). libpq waits for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

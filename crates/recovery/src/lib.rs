@@ -26,7 +26,9 @@ mod error;
 mod observe;
 mod restore;
 
-pub use boot::{Amcheck, BootReport, BootRequest, CheckResult, PagesReport, boot, remove_own};
+pub use boot::{
+    Amcheck, BadRelation, BootReport, BootRequest, CheckResult, PagesReport, Reached, TablesReport, boot, remove_own,
+};
 pub use destination::{Destination, DestinationError};
 pub use error::{RecoveryError, RecoveryErrorKind, Result};
 pub use lane::{Lane, lanes};

@@ -1,5 +1,8 @@
 //! Results of verifications, kept beside the points they are about. A point itself is never changed.
 //!
+//! The seal proves that somebody who has the repository's key wrote a result, and that it is whole. It doesn't prove when, nor
+//! that none was taken away.
+//!
 //! What a point is worth isn't told by the newest result alone: a look at the structure takes nothing from the test restore
 //! of last week, and doesn't make up for one that failed. So each result carries the [`Standing`] after it.
 
@@ -102,8 +105,8 @@ impl Repository {
         let verification = &Verification { standing: Some(before.after(verification)), ..verification.clone() };
         let suffix: [u8; 4] = random()?;
         let time = verification.verified_at.strftime("%Y%m%dT%H%M%SZ");
-        let key =
-            format!("verifications/{}/{}/{time}-{}", verification.workload, verification.point, hex::encode(suffix));
+        let Verification { workload, point, level, .. } = verification;
+        let key = format!("verifications/{workload}/{point}/{time}-{}-{level}", hex::encode(suffix));
         let sealed = self.seal(ContainerKind::Document, verification)?;
         let mut failure = None;
         let mut stored = false;

@@ -8,6 +8,7 @@ mod demo;
 mod init;
 mod key;
 mod man;
+mod metrics;
 mod points;
 mod prune;
 mod restore;
@@ -33,6 +34,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Key(command) => key::run(&cli.global, command, output),
         Command::Check(arguments) => check::run(&cli.global, arguments, output),
         Command::Completions { shell } => completions::run(*shell, output),
+        Command::Metrics(arguments) => metrics::run(&cli.global, arguments, output),
         Command::Man { to } => man::run(to.as_deref(), output),
         Command::Points(arguments) => points::run(&cli.global, arguments, output),
         Command::Restore(arguments) => restore::run(&cli.global, arguments, output),

@@ -2,6 +2,7 @@
 
 mod boot;
 pub mod log;
+mod tell;
 
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};
@@ -46,12 +47,13 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         output.document(&document)?;
     }
     if let Some(failed) = booted.iter().find(|booted| !booted.report.passed()) {
-        return Err(Failure::new(
-            FailureKind::CheckFailed,
-            format!("{} of {} did not pass", failed.point, failed.workload),
-        )
-        .with_hint("the reasons are above; an older point may be clean: `lifeboat verify --boot --point ID`")
-        .after_its_document());
+        let mut message = format!("{} of {} did not pass", failed.point, failed.workload);
+        if let Some(reason) = tell::reason(&failed.report) {
+            message = format!("{message}: {reason}");
+        }
+        return Err(Failure::new(FailureKind::CheckFailed, message)
+            .with_hint("the reasons are above; an older point may be clean: `lifeboat verify --boot --point ID`")
+            .after_its_document());
     }
     if report.bad.is_empty() {
         all_looked_at(&left_out)?;

@@ -4,6 +4,7 @@
 //! line. Nothing here connects anywhere; secrets stay references until somebody needs them.
 
 mod find;
+mod freshness;
 mod location;
 mod problem;
 mod secret;
@@ -15,6 +16,7 @@ mod window;
 mod workload;
 
 pub use find::{LoadError, Loaded, load, search};
+pub use freshness::VerifyWithin;
 pub use location::{Credentials, LocationConfig, LocationUrl, Media, RemovableConfig, Store};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, SecretError, SecretSource};

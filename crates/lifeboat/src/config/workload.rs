@@ -1,5 +1,6 @@
 //! `[workload.NAME]`: a thing that is protected.
 
+use super::freshness::{self, VerifyWithin};
 use super::secret::SecretSource;
 use super::section::{Findings, Section};
 use super::standby::PrimaryConfig;
@@ -68,6 +69,10 @@ pub struct WorkloadConfig {
     pub primary: Option<PrimaryConfig>,
     /// What a commit waits for under `wal receive --sync`.
     pub synchronous: Option<SynchronousConfig>,
+    /// How old the newest recovery point may be.
+    pub backup_within: Option<Duration>,
+    /// How long ago a verification may have passed.
+    pub verify_within: VerifyWithin,
     /// Program and arguments, run when somebody must look.
     pub alarm: Option<Vec<String>>,
 }
@@ -95,27 +100,16 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         Window::parse(value.as_str()?)
     });
     let workers = section.integer(findings, "workers", 1..65);
-    let checkpoint = section.read(findings, "checkpoint", "\"fast\" or \"spread\"", |value| match value.as_str()? {
-        "fast" => Some(Checkpoint::Fast),
-        "spread" => Some(Checkpoint::Spread),
-        _ => None,
-    });
-    let unchanged =
-        section.read(findings, "unchanged_files", "\"read\" or \"skip\"", |value| match value.as_str()? {
-            "read" => Some(false),
-            "skip" => Some(true),
-            _ => None,
-        });
-    let changed = section.read(findings, "changed_blocks", "\"read\" or \"wal\"", |value| match value.as_str()? {
-        "read" => Some(false),
-        "wal" => Some(true),
-        _ => None,
-    });
+    let checkpoint = read_either(&mut section, findings, "checkpoint", ["fast", "spread"]);
+    let unchanged = read_either(&mut section, findings, "unchanged_files", ["read", "skip"]);
+    let changed = read_either(&mut section, findings, "changed_blocks", ["read", "wal"]);
     let range = (Duration::from_millis(100), Duration::from_secs(3600));
     let synchronous = synchronous::read(&mut section, findings, chosen.as_deref().unwrap_or(locations));
     let alarm = synchronous::read_alarm(&mut section, findings);
     let interval =
         section.duration(findings, "wal_tail_interval", range, "a duration of \"100ms\" to \"1h\", such as \"1s\"");
+    let backup_within = freshness::read_backup_within(&mut section, findings);
+    let verify_within = freshness::read_verify_within(&mut section, findings);
     let compresses_on_server = super::standby::read_compression(&mut section, findings);
     let primary = super::standby::read(&mut section, findings);
     if !section.has("data_dir") && unchanged == Some(true) {
@@ -140,13 +134,15 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         max_rate_bytes_per_second: max_rate,
         window,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
-        checkpoint: checkpoint.unwrap_or_default(),
+        checkpoint: if checkpoint == Some(true) { Checkpoint::Spread } else { Checkpoint::Fast },
         skips_unchanged_files: unchanged.unwrap_or(false),
         trusts_log: changed.unwrap_or(true),
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
         compresses_on_server,
         primary,
         synchronous,
+        backup_within,
+        verify_within,
         alarm,
     })
 }
@@ -285,4 +281,18 @@ impl WorkloadConfig {
     pub fn keep_at(&self, location: &str) -> Option<&Keep> {
         self.keep_in.get(location).map_or(self.keep.as_ref(), Option::as_ref)
     }
+}
+
+/// One of two words: whether it is the second.
+fn read_either(
+    section: &mut Section,
+    findings: &mut Findings,
+    key: &'static str,
+    [first, second]: [&str; 2],
+) -> Option<bool> {
+    let expected = format!("\"{first}\" or \"{second}\"");
+    section.read(findings, key, &expected, |value| {
+        let word = value.as_str()?;
+        (word == first || word == second).then_some(word == second)
+    })
 }

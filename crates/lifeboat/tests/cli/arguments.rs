@@ -75,8 +75,20 @@ fn quoted(word: &str) -> String {
 fn help_reads_well() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut screens = String::new();
-    let commands =
-        ["check", "backup", "points", "restore", "verify", "wal", "copy", "key", "demo", "completions", "man"];
+    let commands = [
+        "check",
+        "backup",
+        "points",
+        "restore",
+        "verify",
+        "wal",
+        "copy",
+        "metrics",
+        "key",
+        "demo",
+        "completions",
+        "man",
+    ];
     for command in std::iter::once(None).chain(commands.into_iter().map(Some)) {
         let arguments: Vec<&str> = command.into_iter().chain(["-h"]).collect();
         let ran = lifeboat(directory.path(), &arguments);

@@ -116,6 +116,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ("alarm with an empty command", "kind = ", "alarm = { command = [] }\nkind = "),
     ("alarm with a command as text", "kind = ", "alarm = { command = \"/bin/page\" }\nkind = "),
     ("unknown key of alarm", "kind = ", "alarm = { command = [\"/bin/page\"], after = \"1m\" }\nkind = "),
+    ("limit without unit", "kind = ", "backup_within = \"26\"\nverify_within = \"soon\"\nkind = "),
+    ("limit of no level", "kind = ", "verify_within = {}\nkind = "),
+    ("limit of another level", "kind = ", "verify_within = { boots = \"7d\", data = 3 }\nkind = "),
     ("interval too short", "kind = ", "wal_tail_interval = \"1ms\"\nkind = "),
 ];
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod configuration;
 mod keys;
+mod metrics;
 mod program;
 mod prune;
 mod window;

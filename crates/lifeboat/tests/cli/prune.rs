@@ -18,18 +18,18 @@ use std::time::{Duration, SystemTime};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SEGMENT: u64 = 16 << 20;
 
-struct World {
+pub struct World {
     directory: tempfile::TempDir,
-    repository: Arc<Repository>,
+    pub repository: Arc<Repository>,
 }
 
 impl World {
-    async fn new(keep: &str) -> Self {
+    pub async fn new(keep: &str) -> Self {
         Self::of(&["local"], keep).await
     }
 
     /// With these locations, in `repository` and, but for the first, `repository-<name>`.
-    async fn of(names: &[&'static str], keep: &str) -> Self {
+    pub async fn of(names: &[&'static str], keep: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut replicas = Vec::new();
         for (number, name) in names.iter().enumerate() {
@@ -46,11 +46,11 @@ impl World {
         world
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn configure(&self, keep: &str) {
+    pub fn configure(&self, keep: &str) {
         let root = self.directory.path().display();
         let locations: String = self
             .repository
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// A point that was made so many days ago, with a file of its own, and the segment of the log that it needs.
-    async fn point(&self, days_ago: u64, bad_pages: usize) -> Point {
+    pub async fn point(&self, days_ago: u64, bad_pages: usize) -> Point {
         let number = 100 - days_ago;
         let name = format!("0000000100000000000000{number:02X}");
         let group = "7/00000001/00000000";

@@ -10,10 +10,15 @@
 
 mod asking;
 mod pages;
+mod reached;
+mod relations;
 mod room;
+mod tables;
 
-pub use asking::{Amcheck, CheckResult};
+pub use asking::CheckResult;
 pub use pages::PagesReport;
+pub use reached::Reached;
+pub use tables::{Amcheck, BadRelation, TablesReport};
 
 use crate::destination::Destination;
 use crate::error::{RecoveryError, Result};
@@ -54,8 +59,16 @@ pub struct BootRequest {
     pub database: String,
     /// Statements that must each give one row whose first column is true.
     pub checks: Vec<String>,
-    /// Whether `pg_amcheck` looks into every table and index, where it can.
+    /// Whether every table and index is looked into, where that can be done.
     pub amcheck: bool,
+    /// When the repository was looked at, for the plan.
+    pub planned_at: Timestamp,
+    /// How long that took, with opening it: the first part of a recovery.
+    pub plan_seconds: f64,
+    /// Up to where the original's log had been flushed just before, when it could be asked.
+    pub server_lsn: Option<Lsn>,
+    /// The name of this machine, for the record.
+    pub host: String,
     /// How long start and replay may take.
     pub patience: Duration,
 }
@@ -72,31 +85,69 @@ pub struct BootReport {
     pub replayed_to: Option<Lsn>,
     /// When the last transaction ended that was replayed.
     pub replayed_until: Option<Timestamp>,
-    /// Writing the files.
+    /// How that compares with what was acknowledged: the measured recovery point (RPA).
+    pub reached: Reached,
+    /// Opening the repository, reading points and log, planning.
+    pub plan_seconds: f64,
+    /// Fetching and writing the files, which goes on side by side.
     pub restore_seconds: f64,
-    /// From the start of the server to the end of replay.
+    /// From the start of the server to the end of replay, log fetched on the way.
     pub replay_seconds: f64,
-    /// Both: from nothing to a database that answers.
+    /// From there to the first answer to a query.
+    pub first_query_seconds: f64,
+    /// From nothing to that answer: the measured recovery time (RTA).
     pub seconds: f64,
     /// Bytes written.
     pub bytes_written: u64,
     /// Every page of the restored cluster. None: it has no checksums, or didn't get that far.
     pub pages: Option<PagesReport>,
-    /// What `pg_amcheck` said.
+    /// Every table and index of it.
     pub amcheck: Amcheck,
     /// The user's own statements.
     pub checks: Vec<CheckResult>,
+    /// The location that was read first.
+    pub location: String,
+    /// Where it was done.
+    pub host: String,
+    /// PostgreSQL's version there.
+    pub server_version: Option<String>,
+    /// Ours.
+    pub lifeboat_version: String,
     /// What a person should know.
     pub notes: Vec<String>,
 }
 
 impl BootReport {
+    fn new(plan: &RestorePlan, request: &BootRequest, done: &RestoreDone) -> Self {
+        Self {
+            started: false,
+            failure: None,
+            replayed_to: None,
+            replayed_until: None,
+            reached: Reached::before(plan, request.planned_at, request.server_lsn),
+            plan_seconds: request.plan_seconds,
+            restore_seconds: done.seconds,
+            replay_seconds: 0.0,
+            first_query_seconds: 0.0,
+            seconds: request.plan_seconds + done.seconds,
+            bytes_written: done.bytes_written,
+            pages: None,
+            amcheck: if request.amcheck { Amcheck::NotReached } else { Amcheck::NotAsked },
+            checks: Vec::new(),
+            location: plan.location.clone(),
+            host: request.host.clone(),
+            server_version: None,
+            lifeboat_version: env!("CARGO_PKG_VERSION").to_owned(),
+            notes: Vec::new(),
+        }
+    }
+
     /// Whether everything that was asked held.
     pub fn passed(&self) -> bool {
         self.started
             && self.failure.is_none()
             && self.pages.as_ref().is_none_or(|pages| pages.bad.is_empty())
-            && !matches!(self.amcheck, Amcheck::Failed { .. })
+            && !matches!(self.amcheck, Amcheck::Failed(_))
             && self.checks.iter().all(|check| check.passed)
     }
 
@@ -133,20 +184,7 @@ pub fn boot(
     let to = RestoreTo { destination: room.data_dir(), tablespaces, workers: request.workers, owner: request.owner };
     let done = apply(reader, point, plan, Destination::Missing, &to, progress)?;
     write_configuration(&room, plan, details.major)?;
-    let mut report = BootReport {
-        started: false,
-        failure: None,
-        replayed_to: None,
-        replayed_until: None,
-        restore_seconds: done.seconds,
-        replay_seconds: 0.0,
-        seconds: done.seconds,
-        bytes_written: done.bytes_written,
-        pages: None,
-        amcheck: Amcheck::NotAsked,
-        checks: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut report = BootReport::new(plan, request, &done);
     notes.extend(copied_notes(done));
     let cluster = Cluster::open(&room.data_dir(), request.programs.clone())?;
     let handle = Handle::current();
@@ -156,7 +194,7 @@ pub fn boot(
             report.started = true;
             report.replay_seconds = replay.as_secs_f64();
             report.seconds += report.replay_seconds;
-            handle.block_on(ask(&cluster, &room, &file, request, &mut report, progress));
+            handle.block_on(ask(&room, &file, plan, request, &mut report, progress));
             progress.phase("stop", None);
             handle.block_on(stop(&cluster, &mut report));
         }
@@ -194,22 +232,29 @@ async fn start(
 }
 
 async fn ask(
-    cluster: &Cluster,
     room: &Room,
     file: &PidFile,
+    plan: &RestorePlan,
     request: &BootRequest,
     report: &mut BootReport,
     progress: &dyn Progress,
 ) {
     progress.phase("ask", None);
-    match asking::replayed(&room.socket_dir(), file.port, request).await {
-        Ok((lsn, at)) => (report.replayed_to, report.replayed_until) = (lsn, at),
+    let begun = Instant::now();
+    match asking::first_answer(&room.socket_dir(), file.port, request).await {
+        Ok(answer) => {
+            report.first_query_seconds = begun.elapsed().as_secs_f64();
+            report.seconds += report.first_query_seconds;
+            (report.replayed_to, report.replayed_until) = (answer.replayed_to, answer.replayed_until);
+            report.server_version = answer.server_version;
+            report.reached.replayed(plan, report.replayed_to, report.replayed_until);
+            report.failure = report.reached.shortfall(plan);
+        }
         Err(error) => report.failure = Some(error.to_string()),
     }
     report.checks = asking::checks(&room.socket_dir(), file.port, request).await;
     if request.amcheck {
-        progress.phase("check tables and indexes", None);
-        report.amcheck = asking::amcheck(cluster, &room.socket_dir(), file.port, request).await;
+        report.amcheck = tables::amcheck(&room.socket_dir(), file.port, request, progress).await;
     }
 }
 

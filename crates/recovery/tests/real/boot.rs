@@ -13,7 +13,7 @@ fn scratch(site: &Site) -> PathBuf {
     site.cluster.directory().join("b")
 }
 
-async fn booted(site: &Site, target: Target, checks: &[&str]) -> (Point, BootReport) {
+pub async fn booted(site: &Site, target: Target, checks: &[&str]) -> (Point, BootReport) {
     let plan = site.plan(&site.wanted(target)).await.unwrap();
     let request = BootRequest {
         scratch_dir: scratch(site),
@@ -24,6 +24,10 @@ async fn booted(site: &Site, target: Target, checks: &[&str]) -> (Point, BootRep
         database: "postgres".into(),
         checks: checks.iter().map(|sql| (*sql).to_owned()).collect(),
         amcheck: true,
+        planned_at: jiff::Timestamp::now(),
+        plan_seconds: 0.5,
+        server_lsn: site.cluster.sql("select pg_current_wal_flush_lsn()").await.unwrap().unwrap().parse().ok(),
+        host: "here".into(),
         patience: Duration::from_secs(90),
     };
     let (reader, point) = (site.reader().await, site.point(&plan.point).await);
@@ -73,13 +77,18 @@ async fn a_sound_point_passes() {
         assert!(report.passed(), "{report:#?}");
         assert!(report.replayed_to.is_some() && report.seconds >= report.restore_seconds, "{report:#?}");
         assert!(report.pages.as_ref().is_some_and(|pages| pages.checked > 500), "{report:#?}");
-        assert!(matches!(report.amcheck, Amcheck::Passed { .. }), "{report:#?}");
+        assert!(matches!(report.amcheck, Amcheck::Passed(_)), "{report:#?}");
         let kept = report.verification(&point, jiff::Timestamp::UNIX_EPOCH);
         assert!(kept.passed && kept.level == "boot" && kept.details["started"] == true);
 
         let (_, latest) = booted(&site, Target::Latest, &["select count(*) = 1001 from orders"]).await;
         assert!(latest.passed() && latest.replayed_to > report.replayed_to, "{latest:#?}");
         assert!(latest.replayed_until.is_some(), "{latest:#?}");
+        let parts = latest.plan_seconds + latest.restore_seconds + latest.replay_seconds + latest.first_query_seconds;
+        assert!((latest.seconds - parts).abs() < 1e-6 && latest.first_query_seconds > 0.0, "{latest:#?}");
+        assert_eq!(latest.reached.bytes_short, Some(0), "{latest:#?}");
+        assert!(latest.reached.server_lsn.is_some() && latest.reached.bytes_behind.is_some(), "{latest:#?}");
+        assert!(latest.server_version.as_ref().is_some_and(|said| said.starts_with(&major.to_string())), "{latest:#?}");
     }
 }
 
@@ -121,7 +130,7 @@ async fn a_damaged_page_is_found() {
     assert!(report.started && !report.passed());
     let bad = &report.pages.as_ref().unwrap().bad;
     assert_eq!(bad.iter().map(|page| (page.path.as_str(), page.block)).collect::<Vec<_>>(), [(path.as_str(), 2)]);
-    assert!(matches!(report.amcheck, Amcheck::Failed { .. }), "{report:#?}");
+    assert!(matches!(report.amcheck, Amcheck::Failed(_)), "{report:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

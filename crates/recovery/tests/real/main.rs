@@ -3,3 +3,4 @@
 mod boot;
 mod restore;
 mod site;
+mod tables;

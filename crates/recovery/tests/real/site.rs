@@ -29,7 +29,12 @@ pub struct Site {
 
 impl Site {
     pub async fn new(major: u16) -> Self {
+        Self::with_checksums(major, true).await
+    }
+
+    pub async fn with_checksums(major: u16, checksums: bool) -> Self {
         let mut cluster = TestCluster::builder(major)
+            .data_checksums(checksums)
             .wal_segment_size_mib(1)
             .setting("archive_mode", "on")
             .setting("max_connections", 37)

@@ -4,9 +4,12 @@
 //! the command goes through all of it: somebody who mends one thing wants to know of the next.
 
 mod copies;
+mod freshness;
 mod locations;
 mod sending;
 mod workloads;
+
+pub use freshness::proof;
 
 use super::{find_named, load_config};
 use crate::cli::{CheckArguments, Global};
@@ -83,6 +86,7 @@ pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Resu
             copies = seen.document;
             for name in &names {
                 findings.extend(workloads::look(&config, name, output).await);
+                findings.extend(freshness::look(&config, name, output).await);
             }
         });
     }

@@ -1,25 +1,30 @@
 //! `lifeboat verify --boot`: restore aside, start, replay, check every page, ask; and keep what was measured.
 
+use super::tell;
 use crate::cli::VerifyArguments;
 use crate::commands::{restore, wal};
-use crate::config::Config;
+use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
-use crate::output::{Output, Tone, progress};
+use crate::output::{Output, progress};
 use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_postgres::cluster::Programs;
+use lifeboat_postgres::{Lsn, SystemId};
 use lifeboat_recovery::{
-    Action, Amcheck, BootReport, BootRequest, Observed, RecoveryError, Target, TimelineChoice, Wanted, boot, observe,
+    Action, BootReport, BootRequest, Observed, RecoveryError, Target, TimelineChoice, Wanted, boot, observe,
     owner_when_root, plan,
 };
 use lifeboat_repository::{ChunkReader, PointId};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long start and replay may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+
+/// How long the original may take to say where it is.
+const SERVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A point that was started.
 pub struct Booted {
@@ -52,7 +57,7 @@ pub async fn run_all(
     let mut all = Vec::new();
     for name in names {
         let booted = run_one(config, config_path, arguments, &name, output).await?;
-        tell(&booted, output)?;
+        tell::tell(&booted, output)?;
         all.push(booted);
     }
     Ok(all)
@@ -66,6 +71,10 @@ async fn run_one(
     output: &Output,
 ) -> Result<Booted, Failure> {
     let workload = &config.workloads[name];
+    let (planned_at, begun) = (Timestamp::now(), Instant::now());
+    // Before the repository is looked at: what the server acknowledges from now on isn't missing.
+    let server = server_position(workload).await;
+    let asked = begun.elapsed();
     let locations = wal::locations(config, name, arguments.from.as_deref());
     let repository = rooms::open_repository(config, &locations, output).await?;
     let progress = progress::for_rooms(output, name);
@@ -86,6 +95,8 @@ async fn run_one(
     let (point, details) = points
         .get(&plan.point)
         .ok_or_else(|| Failure::new(FailureKind::NotFound, format!("recovery point {} is gone", plan.point)))?;
+    let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
+    let plan_seconds = (begun.elapsed() - asked).as_secs_f64();
     let search: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let programs = Programs::find(details.major, workload.bin_dir.as_deref(), &search)?;
     let scratch_dir = std::env::temp_dir();
@@ -98,10 +109,13 @@ async fn run_one(
         user,
         database,
         checks: workload.check.clone(),
-        amcheck: true,
+        amcheck: !arguments.without_amcheck,
+        planned_at,
+        plan_seconds,
+        server_lsn: server.filter(|(system_id, _)| *system_id == plan.system_id).map(|(_, lsn)| lsn),
+        host: rooms::host_name(),
         patience: PATIENCE,
     };
-    let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
     let report = tokio::task::block_in_place(|| boot(&reader, point, &plan, &request, &*progress));
     progress.finish();
     let report = report?;
@@ -111,32 +125,18 @@ async fn run_one(
     Ok(Booted { workload: name.to_owned(), point: plan.point.clone(), report })
 }
 
-fn tell(booted: &Booted, output: &Output) -> Result<(), Failure> {
-    let report = &booted.report;
-    report.notes.iter().for_each(|note| output.warn(note));
-    let verdict = if report.passed() { output.paint("proved", Tone::Good) } else { output.paint("FAILED", Tone::Bad) };
-    let reached = report.replayed_to.map_or("nowhere".to_owned(), |lsn| lsn.to_string());
-    output.text(&format!(
-        "{verdict}  {} of {}: RTA {:.1} s ({:.1} s restore, {:.1} s replay to {reached})",
-        booted.point, booted.workload, report.seconds, report.restore_seconds, report.replay_seconds
-    ))?;
-    if let Some(failure) = &report.failure {
-        output.text(&format!("  {}  {failure}", output.paint("bad", Tone::Bad)))?;
-    }
-    match &report.pages {
-        Some(pages) => output.text(&format!("  {} pages checked, {} damaged", pages.checked, pages.bad.len()))?,
-        None => output.text("  pages carry no checksums, or were not reached")?,
-    }
-    output.text(&match &report.amcheck {
-        Amcheck::NotAsked => "  tables and indexes were not looked into".to_owned(),
-        Amcheck::NotAvailable { what } => format!("  tables and indexes were not looked into: {what}"),
-        Amcheck::Passed { seconds } => format!("  pg_amcheck found nothing wrong in {seconds:.1} s"),
-        Amcheck::Failed { said, .. } => format!("  {}  pg_amcheck: {said}", output.paint("bad", Tone::Bad)),
-    })?;
-    for check in &report.checks {
-        let word = if check.passed { output.paint("ok", Tone::Good) } else { output.paint("no", Tone::Bad) };
-        let said = check.said.as_deref().map(|said| format!(": {said}")).unwrap_or_default();
-        output.text(&format!("  {word}  {}{said}", check.sql))?;
-    }
-    Ok(())
+/// Up to where the original's log is on its own disk, and whose it is. None when it can't be asked: a copy is proved without
+/// the original, often on another machine.
+async fn server_position(workload: &WorkloadConfig) -> Option<(SystemId, Lsn)> {
+    let asked = async {
+        let client = rooms::server(workload).ok()?.connect().await.ok()?;
+        let query = "select (select system_identifier from pg_control_system())::text, (case when pg_is_in_recovery() \
+                     then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end)::text";
+        let row = client.query_one(query, &[]).await.ok()?;
+        let (system_id, lsn): (String, Option<String>) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+        // The number is signed there.
+        let system_id = system_id.parse::<i64>().ok()?.cast_unsigned();
+        Some((SystemId(system_id), lsn?.parse().ok()?))
+    };
+    tokio::time::timeout(SERVER_PATIENCE, asked).await.ok().flatten()
 }

@@ -94,7 +94,8 @@ impl Gap {
     }
 }
 
-fn holes(runs: &[Run]) -> Vec<(TimelineId, Lsn, Lsn)> {
+/// Holes between stored stretches of each timeline: from and to.
+pub fn holes(runs: &[Run]) -> Vec<(TimelineId, Lsn, Lsn)> {
     let mut by_timeline: BTreeMap<TimelineId, Vec<(Lsn, Lsn)>> = BTreeMap::new();
     for run in runs {
         by_timeline.entry(run.timeline).or_default().push((run.from, run.to));

@@ -1,0 +1,50 @@
+//! Rehearsals by the program: damage that no page checksum sees ends with exit code 4 and a name, and what was measured is
+//! there for whoever watches.
+
+use crate::world::Plan;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Guards: an index that lacks rows makes the rehearsal fail, by name; the same without amcheck passes and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_index_fails_the_rehearsal_by_name() -> Result<()> {
+    let limits = "verify_within = \"7d\"\nbackup_within = \"26h\"";
+    let world = Plan::new(15).workload(limits).start()?;
+    world.cluster.sql("create table orders (n int); create index orders_n on orders (n)").await?;
+    world.backup("full")?;
+    let never = world.lifeboat(&["check", "--quiet"])?;
+    ensure!(never.code == Some(4) && never.stdout.contains("verification (boot): "), "{never:?}");
+
+    world.cluster.sql("insert into orders select generate_series(1, 100)").await?;
+    world.archive_all().await?;
+    let proved = world.done(&["verify", "shop", "--boot", "--json", "--quiet"])?.json()?;
+    let boot = &proved["boot"];
+    ensure!(boot["amcheck"]["result"] == "passed" && boot["reached"]["bytes_short"] == 0, "{boot:#}");
+    ensure!(boot["reached"]["bytes_behind"].is_u64(), "the server was asked: {boot:#}");
+    ensure!(boot["host"].as_str().is_some_and(|host| !host.is_empty()), "{boot:#}");
+    world.done(&["check", "--quiet"])?;
+    let figures = figures(&world.done(&["metrics", "--json", "--quiet"])?.json()?)?;
+    let get = |name: &str| figures.iter().find(|(found, _)| found == name).map(|(_, value)| *value);
+    ensure!(get("lifeboat_recovery_time_seconds") == boot["seconds"].as_f64(), "{figures:?}");
+    ensure!(get("lifeboat_verification_passed") == Some(1.0) && get("lifeboat_log_gaps") == Some(0.0), "{figures:?}");
+
+    let ready = "update pg_index set indisready = $ where indexrelid = 'orders_n'::regclass";
+    world.cluster.sql(&ready.replace('$', "false")).await?;
+    world.cluster.sql("insert into orders values (0)").await?;
+    world.cluster.sql(&ready.replace('$', "true")).await?;
+    world.archive_all().await?;
+    let failed = world.lifeboat(&["verify", "shop", "--boot"])?;
+    ensure!(failed.code == Some(4) && failed.stderr.contains("index public.orders_n in postgres"), "{failed:?}");
+    ensure!(failed.stdout.contains("lacks matching index tuple"), "{failed:?}");
+    let checked = world.lifeboat(&["check", "--quiet"])?;
+    ensure!(checked.code == Some(4) && checked.stdout.contains("failed"), "the last one failed: {checked:?}");
+    let without = world.done(&["verify", "shop", "--boot", "--without-amcheck"])?;
+    ensure!(without.stdout.contains("not checked: --without-amcheck"), "{without:?}");
+    Ok(())
+}
+
+fn figures(document: &Value) -> Result<Vec<(String, f64)>> {
+    let all = document["metrics"].as_array().context("a list of figures")?;
+    let figure = |one: &Value| Some((one["name"].as_str()?.to_owned(), one["value"].as_f64()?));
+    all.iter().map(|one| figure(one).with_context(|| one.to_string())).collect()
+}

@@ -443,7 +443,7 @@ pub enum KeyCommand {
     List,
     /// Let another passphrase, or a machine's own key, open the repositories
     #[command(
-        after_help = "Examples:\n  lifeboat key add --machine /etc/lifeboat/key --label db1\n  lifeboat key add --passphrase-file /root/new-passphrase --label 2026"
+        after_help = "Examples:\n  lifeboat key add --machine /etc/lifeboat/key --label db1\n  lifeboat key add --passphrase-file /etc/lifeboat/new-passphrase --label 2026"
     )]
     Add(KeyAddArguments),
     /// Take a key away: it opens the repositories no more. What was copied before, it still opens

@@ -97,7 +97,7 @@ fn backup_kind(error: &BackupError) -> FailureKind {
         BackupError::Read(error) | BackupError::Write(error) | BackupError::State(error) => io_kind(error),
         BackupError::Refused { .. } => FailureKind::Usage,
         BackupError::Busy { .. } => FailureKind::Locked,
-        BackupError::Server { source, .. } => server_kind(source.kind()),
+        BackupError::Server { source } => server_kind(source.kind()),
         BackupError::Control(_) => FailureKind::Corrupt,
         BackupError::Wal(error) => wal_failure_kind(error),
         BackupError::Interrupted => FailureKind::Unavailable,

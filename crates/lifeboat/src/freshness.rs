@@ -100,7 +100,8 @@ mod tests {
         let failed = |hours| Proof { passed_at: None, newest_at: ago(hours), newest_passed: false };
         let recovered = Proof { passed_at: Some(ago(100)), newest_at: ago(2), newest_passed: false };
         // Lines of the configuration, hours since the newest point, proofs; what isn't kept.
-        let cases: &[(&str, Option<i64>, &[(&str, Proof)], &[&str])] = &[
+        type Case<'a> = (&'a str, Option<i64>, &'a [(&'a str, Proof)], &'a [&'a str]);
+        let cases: &[Case] = &[
             ("", None, &[], &[]),
             ("backup_within = \"26h\"", Some(25), &[], &[]),
             ("backup_within = \"26h\"", Some(26), &[], &[]),

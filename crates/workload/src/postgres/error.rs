@@ -33,8 +33,6 @@ pub enum BackupError {
     /// The server cannot be reached, refuses, or the connection was lost.
     #[error("{source}")]
     Server {
-        /// What to check.
-        hint: Option<String>,
         /// What happened.
         source: lifeboat_postgres::connection::Error,
     },
@@ -65,7 +63,7 @@ impl BackupError {
 
     /// An error of the server or its connection.
     pub fn server(error: lifeboat_postgres::connection::Error) -> Self {
-        Self::Server { hint: error.hint().map(str::to_owned), source: error }
+        Self::Server { source: error }
     }
 
     /// The control file cannot be used.
@@ -101,7 +99,8 @@ impl BackupError {
             Self::Write(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run as the user that shall own it (usually postgres)".into())
             }
-            Self::Refused { hint, .. } | Self::Server { hint, .. } => hint.clone(),
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::Server { source } => source.hint().map(str::to_owned),
             Self::Wal(error) => error.hint().map(str::to_owned),
             Self::Control(_) => Some(
                 "correct data_dir; if it is right, the cluster is damaged: bring it back with `lifeboat restore`"

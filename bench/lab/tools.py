@@ -37,21 +37,25 @@ class Lifeboat:
         self.config, self.passphrase = shop.directory / "lifeboat.toml", shop.directory / "passphrase"
         self.passphrase.write_text("correct horse battery staple\n")
         self.passphrase.chmod(0o600)
+        # A key of the machine's own, as a server has one: it needs no slow derivation at each call.
+        self.key = shop.directory / "machine.key"
+        self.secret = self.passphrase
         self.configure()
         give_to_postgres(self.passphrase)
         self.archive = f'exec {self.program} --config {self.config} wal push "$1"'
 
     def configure(self, settings=None):
         """Writes the configuration, with other settings for the workload if they are given."""
+        self.settings = self.settings if settings is None else settings
         location = self.location or f'url = "file://{self.repository}"'
         self.config.write_text(
             f'state_dir = "{self.state}"\n'
             f"compression_level = 3\n"
             f"[location.main]\n{location}\n"
-            f'[encryption]\npassphrase = {{ file = "{self.passphrase}" }}\n'
+            f'[encryption]\npassphrase = {{ file = "{self.secret}" }}\n'
             f'[workload.shop]\nkind = "postgres"\ndata_dir = "{self.shop.data}"\nworkers = {WORKERS}\n'
             f'connection = "host={self.shop.directory} port={self.shop.port} user=postgres"\n'
-            f"{self.settings if settings is None else settings}\n"
+            f"{self.settings}\n"
         )
         give_to_postgres(self.config)
 
@@ -61,7 +65,13 @@ class Lifeboat:
     def begin(self):
         for path in (self.repository, self.state):
             shutil.rmtree(path, ignore_errors=True)
+        self.key.unlink(missing_ok=True)
+        self.secret = self.passphrase
+        self.configure()
         measure.run(self.command("init"))
+        measure.run(self.command("key", "add", "--machine", self.key, "--label", "bench"))
+        self.secret = self.key
+        self.configure()
 
     def forget_log(self):
         """Nothing of the log is archived, and nothing is known of it here."""

@@ -6,8 +6,9 @@ use tokio::sync::watch;
 
 /// For commands that can't stop in the middle but may end anywhere: when somebody asks for the end, cleans up, says so
 /// as every failure is said, and ends the process. Call within the runtime.
-pub fn ends(output: &Output, hint: &'static str, clean_up: impl FnOnce() + Send + 'static) {
+pub fn ends(output: &Output, hint: &'static str, clean_up: impl FnOnce() + Send + 'static) -> Ending {
     let (mut asked, as_json) = (signal(), output.is_json());
+    let ending = Ending(asked.clone());
     tokio::spawn(async move {
         if asked.wait_for(|asked| *asked).await.is_err() {
             return;
@@ -18,6 +19,21 @@ pub fn ends(output: &Output, hint: &'static str, clean_up: impl FnOnce() + Send 
         #[expect(clippy::disallowed_methods, reason = "what can't be stopped has no way back to main")]
         std::process::exit(failure.kind.exit_code().into());
     });
+    ending
+}
+
+/// Whether the process is about to end.
+#[derive(Debug, Clone)]
+pub struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// Returns at once, or never when somebody asked for the end: cleaning up makes the work fail, and that failure is
+    /// nobody's news.
+    pub async fn hold(&self) {
+        if *self.0.borrow() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Becomes true when somebody asks for the end. Call within the runtime.

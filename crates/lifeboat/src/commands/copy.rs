@@ -20,7 +20,7 @@ pub fn run(global: &Global, arguments: &CopyArguments, output: &Output) -> Resul
     }
     let names = [arguments.from.clone(), arguments.to.clone()];
     let report = rooms::runtime()?.block_on(async {
-        interrupt::ends(output, "run it again: it goes on where it stopped", || {});
+        let _ = interrupt::ends(output, "run it again: it goes on where it stopped", || {});
         let repository = rooms::open_repository(&config, &names, output).await?;
         if let Some((name, reason)) = repository.unavailable().first() {
             return Err(Failure::new(FailureKind::Unavailable, format!("location {name} can't be used: {reason}"))

@@ -43,7 +43,7 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
     };
     let tablespaces = tablespaces(&arguments.tablespaces)?;
     rooms::runtime()?.block_on(async {
-        interrupt::ends(output, "run it again: it goes on where it stopped", || {});
+        let _ = interrupt::ends(output, "run it again: it goes on where it stopped", || {});
         bring_back(&config, arguments, wanted, tablespaces, output).await
     })
 }

@@ -39,7 +39,7 @@ pub fn run(global: &Global, arguments: &SyncArguments, output: &Output) -> Resul
         disk::may_be_set_up(name, location, arguments.same_device)?;
     }
     let done = rooms::runtime()?.block_on(async {
-        interrupt::ends(output, "run it again: it goes on where it stopped", || {});
+        let _ = interrupt::ends(output, "run it again: it goes on where it stopped", || {});
         if arguments.init_new {
             set_up(&config, &sources, name, output).await?;
         }

@@ -26,7 +26,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
     let runtime = rooms::runtime()?;
     // A copy of production, and its server, must not outlive the one who looks at it.
     let clean_up = || lifeboat_recovery::remove_own(&std::env::temp_dir());
-    runtime.block_on(async { interrupt::ends(output, "nothing was left behind; run it again", clean_up) });
+    let ending = runtime.block_on(async { interrupt::ends(output, "nothing was left behind; run it again", clean_up) });
     let (report, left_out) = runtime.block_on(check_stored(&config, arguments, output))?;
     tell(&report, output)?;
     let mut document = json!({
@@ -39,7 +39,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
     });
     let mut booted = Vec::new();
     if arguments.boot && report.bad.is_empty() {
-        booted = runtime.block_on(boot::run_all(&config, &config_path, arguments, output))?;
+        booted = runtime.block_on(boot::run_all(&config, &config_path, arguments, &ending, output))?;
         let documents: Vec<Value> = booted.iter().map(boot::Booted::document).collect();
         document["boot"] = if let [only] = &documents[..] { only.clone() } else { Value::Array(documents) };
     }

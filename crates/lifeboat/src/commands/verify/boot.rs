@@ -5,6 +5,7 @@ use crate::cli::VerifyArguments;
 use crate::commands::{restore, wal};
 use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
+use crate::interrupt::Ending;
 use crate::output::{Output, progress};
 use crate::rooms;
 use jiff::Timestamp;
@@ -48,6 +49,7 @@ pub async fn run_all(
     config: &Config,
     config_path: &Path,
     arguments: &VerifyArguments,
+    ending: &Ending,
     output: &Output,
 ) -> Result<Vec<Booted>, Failure> {
     let names: Vec<String> = match &arguments.workload {
@@ -56,7 +58,7 @@ pub async fn run_all(
     };
     let mut all = Vec::new();
     for name in names {
-        let booted = run_one(config, config_path, arguments, &name, output).await?;
+        let booted = run_one(config, config_path, arguments, &name, ending, output).await?;
         tell::tell(&booted, output)?;
         all.push(booted);
     }
@@ -68,6 +70,7 @@ async fn run_one(
     config_path: &Path,
     arguments: &VerifyArguments,
     name: &str,
+    ending: &Ending,
     output: &Output,
 ) -> Result<Booted, Failure> {
     let workload = &config.workloads[name];
@@ -118,6 +121,8 @@ async fn run_one(
     };
     let report = tokio::task::block_in_place(|| boot(&reader, point, &plan, &request, &*progress));
     progress.finish();
+    // A rehearsal that was broken off says nothing about the point.
+    ending.hold().await;
     let report = report?;
     if let Err(error) = repository.put_verification(&report.verification(point, Timestamp::now())).await {
         output.warn(&format!("the result can't be kept with the point: {error}"));

@@ -47,7 +47,7 @@ class Race:
         self.shop.archive_with(" && ".join(f"( {tool.archive} )" for tool in tools) or "true")
 
     def note(self, number, tool, what, cost, **more):
-        self.results.append({"round": number, "tool": tool, "what": what, **cost.figures(), **more})
+        self.results.append({"round": number, "tool": tool, "what": what, **cost.figures(), **more, "output": cost.stdout})
         cpu = cost.cpu_user_seconds + cost.cpu_system_seconds
         memory = f"{cost.rss_tree_bytes / 1e6:.0f} MB ({cost.rss_process_bytes / 1e6:.0f} MB the largest process)"
         extra = "".join(f", {name} {value / 1e9:.3f} GB" for name, value in more.items() if name.endswith("_bytes"))
@@ -120,7 +120,6 @@ class Race:
         cost = measure.run([*as_postgres(), program, "-D", to, "-c", "fast", *options], self.shop.environment)
         self.note(number, name, "full backup", cost, added_bytes=bytes_below(to))
         shutil.rmtree(to)
-
 
     def profile(self, tool):
         """Where Lifeboat's CPU time goes: one run more of each kind, none of them in the race."""

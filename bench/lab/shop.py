@@ -138,6 +138,10 @@ class Shop:
         self.archiver.write_text(command + "\n")
         self.archiver.chmod(0o644)
 
+    def archive_also_with(self, command):
+        """To those it goes to already, then to this one."""
+        self.archive_with(f"{self.archiver.read_text().strip()} && ( {command} )")
+
     def settle(self):
         """Nothing left to write: the next one measured doesn't pay for the one before."""
         self.query("checkpoint")

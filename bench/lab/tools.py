@@ -78,7 +78,7 @@ class Lifeboat:
         self.begin()
 
     def backup(self, kind, *options):
-        return measure.run(self.command("backup", "--quiet", "--type", kind, *options))
+        return measure.run(self.command("backup", "--json", "--type", kind, *options))
 
     def restore(self, to):
         return measure.run(self.command("restore", "shop", "--to", to, "--quiet"))
@@ -185,11 +185,10 @@ class Barman:
         (self.repository / "shop" / "incoming").mkdir(parents=True, exist_ok=True)
         for path in (self.repository / "shop", self.repository / "shop" / "incoming"):
             give_to_postgres(path)
-        self.shop.archive_with(self.archive)
+        self.shop.archive_also_with(self.archive)
         self.shop.query("select pg_switch_wal()")
         self.shop.settle()
         measure.run(self.command("archive-wal", "shop"))
-        self.shop.archive_with("true")
 
     def backup(self, kind, *options):
         reuse = "off" if kind == "full" else "link"

@@ -24,7 +24,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lab import machine, measure, stages
+from lab import limits, machine, measure, stages
 from lab.shop import SEED, Shop, as_postgres, bytes_below, give_to_postgres, warm
 from lab.tools import WORKERS, Barman, Lifeboat, PgBackRest
 
@@ -38,6 +38,7 @@ class Race:
 
     def __init__(self, shop, tools, base_backups):
         self.shop, self.tools, self.base_backups, self.results, self.sums = shop, tools, base_backups, [], ""
+        self.limits = {}
         # Those whose log must go on without a gap from here to the end of the round.
         self.begun = []
 
@@ -105,7 +106,16 @@ class Race:
             self.restore(number, tool, last)
         for tool in tools:
             self.backup(number, tool, "incremental, unchanged", "incr")
+        if last:
+            # Beside the log of the restored servers: nothing is measured meanwhile.
+            self.shop.settle()
+            before = self.shop.directory / "before"
+            shutil.copytree(self.shop.data / "base", before)
         self.shop.transactions(TRANSACTIONS, SEED + number)
+        if last:
+            self.shop.settle()
+            self.limits["incremental, 20000 changes"] = limits.of_changes(before, self.shop.data / "base", self.shop.directory)
+            shutil.rmtree(before)
         for tool in tools:
             self.backup(number, tool, "incremental, 20000 changes", "incr")
         for name, options in self.base_backups.items():
@@ -169,11 +179,20 @@ def summary(results):
     return "\n".join(lines)
 
 
-def keep(stem, facts, results, profile):
+def limits_table(found):
+    """What the machine can do at most with the same bytes."""
+    return "\n\n".join(
+        f"Limits of {what}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in limit.items())
+        for what, limit in found.items()
+    )
+
+
+def keep(stem, facts, results, profile, found):
     """Writes what there is so far: every figure, and the tables made of them."""
     facts = {**facts, "load_after": os.getloadavg()}
-    tables = summary(results) + ("\n\n" + stage_table(profile) if profile else "")
-    raw = json.dumps({"facts": facts, "runs": results, "cpu_seconds": profile}, indent=1)
+    parts = [summary(results), stage_table(profile) if profile else "", limits_table(found)]
+    tables = "\n\n".join(part for part in parts if part)
+    raw = json.dumps({"facts": facts, "runs": results, "cpu_seconds": profile, "limits": found}, indent=1)
     stem.with_suffix(".json").write_text(raw + "\n")
     stem.with_suffix(".md").write_text(f"```json\n{json.dumps(facts, indent=2)}\n```\n\n{tables}\n")
     return tables
@@ -230,11 +249,12 @@ def main():
     try:
         for number in range(1, options.rounds + 1):
             race.round(number, last=number == options.rounds)
-            keep(stem, facts, race.results, {})
+            keep(stem, facts, race.results, {}, race.limits)
         profile = race.profile(tools[0]) if stages.available() else {}
+        race.limits["full backup and restore"] = limits.of_files(limits.files_below(shop.data / "base"), directory)
     finally:
         shop.stop()
-    print(keep(stem, facts, race.results, profile))
+    print(keep(stem, facts, race.results, profile, race.limits))
     print(f"raw figures: {stem}.json", file=sys.stderr)
 
 

@@ -63,6 +63,7 @@ def main():
             Lifeboat(shop, options.lifeboat, location=store.for_lifeboat()),
             PgBackRest(shop, repository=store.for_pgbackrest()),
         ]
+        shutil.rmtree(shop.directory / "restored", ignore_errors=True)
         files = limits.files_below(shop.data / "base")
         results = report.Report("small", options, shop, tools, files=len(files))
         results.limit("restore", limits.of_files(files, directory))
@@ -80,23 +81,23 @@ def main():
                     restore(shop, tool, number, results)
                 results.keep()
             for tool in tools:
-                to = restore(shop, tool, options.rounds + 1, results, keep=True)
+                to = restore(shop, tool, options.rounds + 1, results)
                 found = ask(shop, to)
                 if found != sums:
                     raise RuntimeError(f"what {tool.name} restored is not the original: {found}, not {sums}")
-                shutil.rmtree(to)
         finally:
+            shutil.rmtree(shop.directory / "restored", ignore_errors=True)
             shop.stop()
     results.end()
 
 
-def restore(shop, tool, number, results, keep=False):
-    to = shop.directory / "restored"
+def restore(shop, tool, number, results):
+    """Into a directory of its own, which stays: ext4 is slow to make files soon after so many were deleted."""
+    to = shop.directory / "restored" / f"{tool.name}-{number}"
     set_up(to)
+    subprocess.run(["sync"], check=True)
     cost = tool.restore(to)
     results.note(number, "restore", tool.name, cost.seconds, rss_bytes=cost.rss_tree_bytes)
-    if not keep:
-        shutil.rmtree(to)
     return to
 
 

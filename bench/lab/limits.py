@@ -27,6 +27,26 @@ def of_files(paths, scratch, workers=2):
     }
 
 
+def of_changes(before, after, scratch, page=8192):
+    """What an incremental backup can't do without: the pages that differ between two states of a data directory, compressed
+    as one stream by `zstd -3`."""
+    changed = Path(scratch) / "changed-pages"
+    with open(changed, "wb") as out:
+        for path in files_below(after):
+            old = Path(before) / path.relative_to(after)
+            with open(path, "rb") as now, open(old if old.exists() else "/dev/null", "rb") as then:
+                while new_part := now.read(1 << 20):
+                    old_part = then.read(1 << 20)
+                    if new_part != old_part:
+                        for at in range(0, len(new_part), page):
+                            if new_part[at : at + page] != old_part[at : at + page]:
+                                out.write(new_part[at : at + page])
+    size = changed.stat().st_size
+    compressed, seconds = _compress([changed], 2)
+    changed.unlink()
+    return {"bytes": size, "compressed_bytes": compressed, "zstd_3_two_threads_seconds": seconds}
+
+
 def files_below(directory):
     """All files below a directory, in order."""
     return [path for path in sorted(Path(directory).rglob("*")) if path.is_file() and not path.is_symlink()]

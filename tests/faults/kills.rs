@@ -329,6 +329,69 @@ fn long_kill_copy_at_random_moments() {
     kill_copy(MANY);
 }
 
+/// Packs are rewritten, points are given up, packs are deleted: wherever that is cut off, what stays reads back, and the
+/// next run ends it.
+fn kill_prune(moments: u64) {
+    let world = world_with_data();
+    let keeping = world.configuration().replace("kind = ", "keep = { last = 1 }\nkind = ");
+    world.write("lifeboat.toml", format!("prune_after = \"1h\"\n{keeping}"));
+    let prune = ["prune", "--repack-below", "100"];
+    let mut random = Moments::new();
+    let (mut whole, mut rewritten, mut deleted) = (Duration::from_secs(1), 0, 0);
+    for round in 1..=moments {
+        change(&world, round);
+        world.run(&["backup", "--type", if round % 2 == 0 { "full" } else { "incr" }]).ok();
+        // Rewrites and marks at first, then deletes what was marked.
+        for _ in 0..2 {
+            make_older(&world);
+            kill_at(&world, random.within(whole), &prune);
+            verified(&world);
+        }
+        make_older(&world);
+        let ran = world.run(&["prune", "--repack-below", "100", "--json"]).ok();
+        whole = ran.took;
+        let told = ran.json();
+        rewritten += told["rewritten"]["new_packs"].as_u64().expect("a number of packs");
+        let locations = told["locations"].as_array().expect("locations");
+        deleted += locations.iter().filter_map(|told| told["deleted"]["packs"].as_u64()).sum::<u64>();
+        verified(&world);
+    }
+    // The last kill may have left nothing to do: the runs together must have met both.
+    println!("{rewritten} packs written anew, {deleted} deleted, by the runs that ended");
+    archive_everything(&world);
+    let expected = content(&world);
+    assert_eq!(content_of_restored(&world, "new", &["--from", "second"]), expected);
+}
+
+/// All that is stored was written two hours ago, by the clocks of the locations.
+fn make_older(world: &World) {
+    for location in ["first", "second"] {
+        let mut directories = vec![world.path(location)];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).expect("list a repository").flatten() {
+                match entry.file_type().expect("a kind of file").is_dir() {
+                    true => directories.push(entry.path()),
+                    false => {
+                        let file = fs::File::options().write(true).open(entry.path()).expect("open an object");
+                        let modified = file.metadata().and_then(|found| found.modified()).expect("its age");
+                        file.set_modified(modified - Duration::from_secs(7200)).expect("make it older");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn kill_prune_at_random_moments() {
+    kill_prune(FEW);
+}
+
+#[test]
+fn long_kill_prune_at_random_moments() {
+    kill_prune(MANY);
+}
+
 fn kill_init(moments: u64) {
     let world = World::new();
     let whole = world.run(&["init"]).ok().took;

@@ -66,12 +66,14 @@ fn others_go_on(world: &World, words: &[&str]) -> Ran {
 /// The location works again: the next backup brings it up to date, and it is enough alone.
 fn heals(world: &World) {
     change(world, 3);
-    world.run(&["backup"]).ok();
+    let backup = world.run(&["--json", "backup"]).ok().json();
+    let point = backup["point"].as_str().expect("the point's name");
+    world.run(&["verify", "--data", "--from", "second", "--point", point]).ok();
     archive_everything(world);
     let expected = content(world);
-    world.run(&["verify", "--data", "--from", "second"]).ok();
-    // What PostgreSQL's commands left out while the location rested comes by copy.
+    // What PostgreSQL's commands leave out while the location rests comes by copy.
     world.run(&["copy", "--from", "first", "--to", "second"]).ok();
+    world.run(&["verify", "--data", "--from", "second"]).ok();
     assert_eq!(content_of_restored(world, "from second", &["--from", "second"]), expected);
 }
 

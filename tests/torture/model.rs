@@ -13,10 +13,6 @@ use lifeboat_components::TestCluster;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A window that ends with a point ends some milliseconds after the point's log: its time is taken when the server has
-/// answered. What is acknowledged in between is known to be promised wrongly.
-const POINT_ENDS_LATE_MICROSECONDS: u64 = 500_000;
-
 /// A state that was.
 #[derive(Debug, Clone)]
 pub struct Moment {
@@ -212,11 +208,12 @@ impl Model {
     /// Commits that were acknowledged before the end of a window and lie behind its log: it promises too much.
     pub fn promised_too_much(&self, found: &Reachable) -> Vec<String> {
         let mut lost = Vec::new();
-        for window in &found.windows {
+        // A window of one instant is its point, and promises no time.
+        for window in found.windows.iter().filter(|window| window.from < window.to) {
             for entry in self.ledger_of(window.timeline).entries {
                 let known = entry
                     .acknowledged
-                    .filter(|known| known.at + POINT_ENDS_LATE_MICROSECONDS < window.to && known.lsn != u64::MAX);
+                    .filter(|known| known.at < window.to && known.lsn != u64::MAX);
                 if known.is_some() && entry.sent_lsn >= window.lsn_to {
                     lost.push(format!("{entry:?} and {window:?}"));
                 }

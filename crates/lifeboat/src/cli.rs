@@ -342,6 +342,14 @@ pub enum WalCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         incomplete_of: Option<u32>,
     },
+    /// Store what waits behind PATH (started by `wal push`)
+    #[command(hide = true)]
+    PushAhead {
+        /// The file that is being stored
+        path: PathBuf,
+        #[command(flatten)]
+        of: WorkloadOption,
+    },
     /// Load the segments after NAME ahead of recovery (started by `wal fetch`)
     #[command(hide = true)]
     Prefetch {

@@ -60,7 +60,16 @@ pub struct BackupStop {
     pub tablespace_map: Option<Vec<u8>>,
     /// The server's clock.
     pub stopped_at: Timestamp,
+    /// Every transaction that had ended by then is in the log before `stop_lsn`. Earlier than `stopped_at`: what ends while
+    /// the server answers is behind `stop_lsn`, and on a standby the primary is ahead.
+    pub complete_to: Timestamp,
 }
+
+/// Up to when all transactions have reached this server's log: on a primary its clock; on a standby the end of the last
+/// transaction that was replayed, or else the primary's clock at the last checkpoint that came from there.
+const COMPLETE_TO: &str = "(extract(epoch from case when pg_is_in_recovery() \
+    then coalesce(pg_last_xact_replay_timestamp(), (select checkpoint_time from pg_control_checkpoint())) \
+    else clock_timestamp() end) * 1000000)::int8 as complete_to";
 
 /// A server in backup mode. Dropping it ends the session, and with it backup mode and lock.
 #[derive(Debug)]
@@ -126,6 +135,10 @@ impl BackupSession {
     /// # Errors
     /// [`ErrorKind::Lost`], or [`ErrorKind::Changed`] when a standby was promoted or follows another timeline.
     pub async fn check(&self) -> Result<()> {
+        self.state().await.map(|_| ())
+    }
+
+    async fn state(&self) -> Result<State> {
         let state = State::of(&self.client).await?;
         if state.in_recovery != self.start.on_standby {
             return Err(changed("the standby was promoted"));
@@ -133,7 +146,7 @@ impl BackupSession {
         if state.in_recovery && state.recovery_timeline != self.recovery_timeline {
             return Err(changed("the standby has changed to another timeline"));
         }
-        Ok(())
+        Ok(state)
     }
 
     /// Ends backup mode, and returns what must be stored with the files. Doesn't wait for WAL to be archived.
@@ -141,7 +154,7 @@ impl BackupSession {
     /// # Errors
     /// As [`BackupSession::check`]. After any error the files that were copied are worth nothing.
     pub async fn stop(self) -> Result<BackupStop> {
-        self.check().await?;
+        let complete_to = self.state().await?.complete_to;
         let call = match self.major {
             MajorVersion::V14 => "pg_stop_backup(false, false)",
             _ => "pg_backup_stop(false)",
@@ -161,7 +174,8 @@ impl BackupSession {
             stop_lsn: lsn(&row, "lsn")?,
             backup_label: column(&row, "label")?,
             tablespace_map: map.filter(|bytes| !bytes.is_empty()),
-            stopped_at: timestamp(&row)?,
+            stopped_at: timestamp(&row, "now")?,
+            complete_to,
         };
         if stop.stop_lsn < self.start.start_lsn || stop.backup_label.is_empty() {
             return Err(Error::new(ErrorKind::Protocol, "stop backup", "the server's answer contradicts itself"));
@@ -191,22 +205,25 @@ struct State {
     /// On a standby the timeline that it follows; 0 on a primary.
     recovery_timeline: i32,
     now: Timestamp,
+    complete_to: Timestamp,
 }
 
 impl State {
     async fn of(client: &Client) -> Result<Self> {
-        let query = "select pg_is_in_recovery() as recovery, c.timeline_id as timeline, \
-                     r.min_recovery_end_timeline as followed, \
-                     (extract(epoch from clock_timestamp()) * 1000000)::int8 as now \
-                     from pg_control_checkpoint() c, pg_control_recovery() r";
+        let query = format!(
+            "select pg_is_in_recovery() as recovery, c.timeline_id as timeline, r.min_recovery_end_timeline as followed, \
+             (extract(epoch from clock_timestamp()) * 1000000)::int8 as now, {COMPLETE_TO} \
+             from pg_control_checkpoint() c, pg_control_recovery() r"
+        );
         let row = client
-            .query_one(query, &[])
+            .query_one(&query, &[])
             .await
             .map_err(|error| Error::from_driver("look at the backup's session", error))?;
         let (checkpoint, followed): (i32, i32) = (column(&row, "timeline")?, column(&row, "followed")?);
         let in_recovery = column(&row, "recovery")?;
         let recovery_timeline = if in_recovery { checkpoint.max(followed) } else { 0 };
-        Ok(Self { in_recovery, checkpoint_timeline: checkpoint, recovery_timeline, now: timestamp(&row)? })
+        let (now, complete_to) = (timestamp(&row, "now")?, timestamp(&row, "complete_to")?);
+        Ok(Self { in_recovery, checkpoint_timeline: checkpoint, recovery_timeline, now, complete_to })
     }
 }
 
@@ -249,15 +266,15 @@ impl LockedSession {
         Ok(Self { client })
     }
 
-    /// The server's clock.
+    /// The server's clock, and up to when all transactions have reached its log (see [`BackupStop::complete_to`]).
     ///
     /// # Errors
     /// [`ErrorKind::Lost`] when the session has ended: then the lock is gone too.
-    pub async fn now(&self) -> Result<Timestamp> {
+    pub async fn now(&self) -> Result<(Timestamp, Timestamp)> {
         let action = "ask for the server's time";
-        let query = "select (extract(epoch from clock_timestamp()) * 1000000)::int8 as now";
-        let row = self.client.query_one(query, &[]).await.map_err(|error| Error::from_driver(action, error))?;
-        timestamp(&row)
+        let query = format!("select (extract(epoch from clock_timestamp()) * 1000000)::int8 as now, {COMPLETE_TO}");
+        let row = self.client.query_one(&query, &[]).await.map_err(|error| Error::from_driver(action, error))?;
+        Ok((timestamp(&row, "now")?, timestamp(&row, "complete_to")?))
     }
 }
 
@@ -323,7 +340,7 @@ fn lsn(row: &Row, name: &str) -> Result<Lsn> {
     })
 }
 
-fn timestamp(row: &Row) -> Result<Timestamp> {
-    Timestamp::from_microsecond(column(row, "now")?)
+fn timestamp(row: &Row, name: &str) -> Result<Timestamp> {
+    Timestamp::from_microsecond(column(row, name)?)
         .map_err(|error| Error::new(ErrorKind::Protocol, "read the server's clock", "out of range").with_source(error))
 }

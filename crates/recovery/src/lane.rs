@@ -55,5 +55,5 @@ fn last_known(
     let of_points = points.iter().filter(|point| path.carries(point) && point.lsn_stop <= position);
     let marks = coverage.runs.iter().filter(|run| run.timeline <= timeline).flat_map(|run| &run.marks);
     let of_marks = marks.filter(|mark| mark.up_to <= position).map(|mark| mark.last_at);
-    of_points.map(|point| point.stopped_at).chain(of_marks).max()
+    of_points.map(|point| point.complete_to).chain(of_marks).max()
 }

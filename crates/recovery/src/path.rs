@@ -28,6 +28,8 @@ pub struct PointSummary {
     pub lsn_stop: Lsn,
     /// When it ended, by the server's clock.
     pub stopped_at: Timestamp,
+    /// Transactions that had ended by then are in the log before `lsn_stop`; those that ended later may be behind it.
+    pub complete_to: Timestamp,
     /// Locations that have all of it, in the order in which they are asked.
     pub locations: Vec<String>,
     /// What a restore writes, in bytes.

@@ -68,6 +68,9 @@ pub struct RestorePlan {
     pub point: PointId,
     /// When that point ended.
     pub point_stopped_at: Timestamp,
+    /// Up to when all transactions are in it; where that isn't known, its end stands for it.
+    #[serde(default)]
+    pub point_complete_to: Option<Timestamp>,
     /// Where it is consistent.
     pub point_lsn_stop: Lsn,
     /// What was asked for.

@@ -306,10 +306,15 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The last time of which anything is known in the log that is replayed: the end of a transaction, or of a point.
+    /// Up to when everything is known to be in the log that is replayed: the last end of a transaction, or of a point. Never
+    /// before the end of `point` itself, whose state can be had whatever else is missing.
     pub(super) fn known_to(&self, path: &Path, reach: &Reach, point: &PointSummary) -> Timestamp {
+        self.logged_to(path, reach).map_or(point.stopped_at, |at| at.max(point.stopped_at))
+    }
+
+    fn logged_to(&self, path: &Path, reach: &Reach) -> Option<Timestamp> {
         let passed = self.points.iter().filter(|other| path.carries(other) && other.lsn_stop <= reach.end);
-        passed.map(|other| other.stopped_at).chain(reach.last_at).fold(point.stopped_at, Timestamp::max)
+        passed.map(|other| other.complete_to).chain(reach.last_at).max()
     }
 
     /// By its name when PostgreSQL is known to meet no other of that name first, by its position otherwise.
@@ -345,6 +350,7 @@ impl<'a> Planner<'a> {
         };
         let Wanted { target, restore_command, action, archives, location, zone, .. } = self.wanted;
         notes.extend(self.notes_on(timeline, &stop, &reach, line));
+        notes.extend(self.note_on_instant(point, &path, &reach));
         let read_from = location.clone().or(point.locations.first().cloned()).unwrap_or_default();
         // A location that burned down never answers, and without an answer the log's end couldn't be told from a hole.
         let only_from = (location.is_some() || !self.known.silent.is_empty()).then_some(read_from.as_str());
@@ -355,6 +361,7 @@ impl<'a> Planner<'a> {
             system_id: point.system_id,
             point: point.id.clone(),
             point_stopped_at: point.stopped_at,
+            point_complete_to: Some(point.complete_to),
             point_lsn_stop: point.lsn_stop,
             target: target.clone(),
             target_spoken: target.spoken(zone.as_ref()),
@@ -369,6 +376,17 @@ impl<'a> Planner<'a> {
             archived_to: self.known_to(&path, &reach, point),
             notes,
         }
+    }
+
+    /// Asked for the very moment at which the point ended, without log from behind it.
+    fn note_on_instant(&self, point: &PointSummary, path: &Path, reach: &Reach) -> Option<String> {
+        let Target::Time(time) = self.wanted.target else { return None };
+        let logged_to = self.logged_to(path, reach)?;
+        (time == point.stopped_at && logged_to < time).then(|| {
+            let unknown = time.duration_since(logged_to).as_millis().max(1);
+            format!("transactions that ended in the last {unknown} ms before the target may be missing: their log is")
+                + " behind the recovery point's, and was not archived"
+        })
     }
 
     fn notes_on(&self, timeline: TimelineId, stop: &Stop, reach: &Reach, line: Option<&Line>) -> Vec<String> {

@@ -83,17 +83,18 @@ pub(crate) fn windows_of_path(path: &Path, points: &[PointSummary]) -> Vec<Windo
         if reach.end < point.lsn_stop {
             continue;
         }
-        let to = reach.last_at.map_or(point.stopped_at, |at| at.max(point.stopped_at));
+        // Of the time between `complete_to` and `stopped_at` the log behind the point tells, if it is there.
+        let known_to = reach.last_at.map_or(point.complete_to, |at| at.max(point.complete_to));
         match windows.last_mut().filter(|window| point.lsn_stop <= window.lsn_to) {
             Some(window) => {
-                window.to = window.to.max(to);
+                window.to = window.to.max(known_to);
                 window.lsn_to = window.lsn_to.max(reach.end);
                 window.points.push(point.id.clone());
             }
             None => windows.push(Window {
                 timeline: path.history.timeline,
                 from: point.stopped_at,
-                to,
+                to: known_to.max(point.stopped_at),
                 lsn_from: point.lsn_stop,
                 lsn_to: reach.end,
                 points: vec![point.id.clone()],

@@ -183,6 +183,26 @@ impl Container {
 
     /// All frames decoded and joined: for documents, whose frames are one text.
     pub fn contents(&self, keys: &Keys, object: &str, bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
+        self.join(object, bytes, bytes_max, keys, |opener, number, frame, sealed| {
+            opener.open(keys, object, number, frame, sealed)
+        })
+    }
+
+    /// The same without comparing each frame with its id: for a caller who compares the whole with one.
+    pub fn contents_to_check(&self, keys: &Keys, object: &str, bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
+        self.join(object, bytes, bytes_max, keys, |opener, number, frame, sealed| {
+            opener.decode(object, number, frame, sealed)
+        })
+    }
+
+    fn join(
+        &self,
+        object: &str,
+        bytes: &[u8],
+        bytes_max: usize,
+        keys: &Keys,
+        open: impl for<'a> Fn(&'a mut FrameOpener, u32, &Frame, &[u8]) -> Result<&'a [u8]>,
+    ) -> Result<Vec<u8>> {
         let total: usize = self.frames.iter().map(|frame| frame.plain_bytes as usize).sum();
         if total > bytes_max {
             return Err(Error::corrupt(object, format!("{total} bytes are more than the {bytes_max} allowed")));
@@ -194,7 +214,7 @@ impl Container {
             let sealed = bytes
                 .get(start..start + frame.stored_bytes as usize)
                 .ok_or_else(|| Error::corrupt(object, "a frame lies outside the object"))?;
-            out.extend_from_slice(opener.open(keys, object, number as u32, frame, sealed)?);
+            out.extend_from_slice(open(&mut opener, number as u32, frame, sealed)?);
         }
         Ok(out)
     }
@@ -231,6 +251,15 @@ impl FrameOpener {
 
     /// Decrypts, decompresses and checks one frame against its id.
     pub fn open(&mut self, keys: &Keys, object: &str, number: u32, frame: &Frame, sealed: &[u8]) -> Result<&[u8]> {
+        let plain = self.decode(object, number, frame, sealed)?;
+        if keys.chunk_id(plain) != frame.id {
+            let what = format!("frame {number}: the content doesn't have the id it is listed under");
+            return Err(Error::corrupt(object, what));
+        }
+        Ok(plain)
+    }
+
+    fn decode(&mut self, object: &str, number: u32, frame: &Frame, sealed: &[u8]) -> Result<&[u8]> {
         let damaged = |what: &str| Error::corrupt(object, format!("frame {number}: {what}"));
         let plain_bytes = frame.plain_bytes as usize;
         if plain_bytes > CHUNK_BYTES_MAX {
@@ -246,9 +275,6 @@ impl FrameOpener {
         let plain = self.unpacker.unpack(packed, frame.packing).ok_or_else(|| damaged("doesn't decompress"))?;
         if plain.len() != plain_bytes {
             return Err(damaged("wrong length after decompression"));
-        }
-        if keys.chunk_id(plain) != frame.id {
-            return Err(damaged("the content doesn't have the id it is listed under"));
         }
         Ok(plain)
     }

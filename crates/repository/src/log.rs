@@ -193,7 +193,7 @@ impl Repository {
     /// Opens a stored log file and checks its content against the id in its name.
     pub(crate) fn open_log(&self, object: &str, content_id: &str, stored: &[u8]) -> Result<LogObject> {
         let container = Container::open(&self.keys, object, ContainerKind::Log, stored)?;
-        let bytes = container.contents(&self.keys, object, stored, LOG_BYTES_MAX)?;
+        let bytes = container.contents_to_check(&self.keys, object, stored, LOG_BYTES_MAX)?;
         if self.content_id(&bytes) != content_id {
             return Err(Error::corrupt(object, "holds other content than its name says"));
         }

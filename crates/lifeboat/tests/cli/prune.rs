@@ -186,6 +186,7 @@ fn made_up(tree: Vec<lifeboat_repository::ChunkId>, days_ago: u64, start: Lsn, b
         outside_files: Vec::new(),
         bad_pages: vec![BadPage { path: "base/1/1".into(), block: 0, found: 1, expected: 2 }; bad_pages],
         read_whole_at: None,
+        complete_to: None,
     };
     Point {
         id: PointId::new(finished_at).unwrap(),

@@ -22,7 +22,7 @@ pub struct Reached {
     /// Flushed there and not in the copy, in bytes: what would have been lost with the server and its disks. Bytes of log,
     /// not of rows: an idle server writes a little, too.
     pub bytes_behind: Option<u64>,
-    /// From the last transaction in the copy, or the end of the recovery point, to `measured_at`, in seconds. No more than
+    /// From the last transaction in the copy, or from when the recovery point is known to have all of them, to `measured_at`, in seconds. No more than
     /// that was lost; less when the original was idle.
     pub seconds_behind: f64,
 }
@@ -32,7 +32,7 @@ impl Reached {
     pub fn before(plan: &RestorePlan, measured_at: Timestamp, server_lsn: Option<Lsn>) -> Self {
         let log_end = plan.wal.last().map(|leg| leg.to);
         let log_until = plan.archived_to;
-        let seconds_behind = seconds_between(plan.point_stopped_at, measured_at);
+        let seconds_behind = seconds_between(point_complete_to(plan), measured_at);
         Self { measured_at, log_end, log_until, bytes_short: None, server_lsn, bytes_behind: None, seconds_behind }
     }
 
@@ -41,7 +41,7 @@ impl Reached {
         let missing = |end: Option<Lsn>| Some(end?.0.saturating_sub(to?.0));
         self.bytes_short = missing(self.log_end);
         self.bytes_behind = missing(self.server_lsn);
-        let last = until.map_or(plan.point_stopped_at, |until| until.max(plan.point_stopped_at));
+        let last = until.map_or(point_complete_to(plan), |until| until.max(point_complete_to(plan)));
         self.seconds_behind = seconds_between(last, self.measured_at);
     }
 
@@ -51,6 +51,10 @@ impl Reached {
         let end = self.log_end?;
         Some(format!("replay ended {short} bytes before {end}, where the stored log ends"))
     }
+}
+
+fn point_complete_to(plan: &RestorePlan) -> Timestamp {
+    plan.point_complete_to.unwrap_or(plan.point_stopped_at)
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {

@@ -116,6 +116,7 @@ fn summary(header: &PointHeader, point: &Point, details: &PostgresDetails) -> Po
         lsn_start: details.lsn_start,
         lsn_stop: details.lsn_stop,
         stopped_at: details.stopped_at,
+        complete_to: details.complete_to.unwrap_or(details.stopped_at),
         // A point is stored last, and only where everything before it arrived.
         locations: header.locations.clone(),
         bytes: point.bytes,

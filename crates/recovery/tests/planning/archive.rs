@@ -25,6 +25,7 @@ pub fn point(name: &str, timeline: u32, start: u64, stop: u64, at: i64) -> Point
         lsn_start: Lsn(start),
         lsn_stop: Lsn(stop),
         stopped_at: minute(at),
+        complete_to: minute(at),
         locations: vec!["near".into(), "far".into()],
         bytes: 1000,
         files: 10,

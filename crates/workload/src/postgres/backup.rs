@@ -276,6 +276,7 @@ fn details_of(
         lsn_start: start.start_lsn,
         lsn_stop: stop.stop_lsn,
         stopped_at: stop.stopped_at,
+        complete_to: Some(stop.complete_to),
         wal_segment_bytes: observed.control.wal_segment_size.bytes(),
         data_checksums: observed.control.has_page_checksums(),
         from_standby: start.on_standby,

@@ -28,6 +28,10 @@ pub struct PostgresDetails {
     pub lsn_stop: Lsn,
     /// When the backup ended, by the server's clock. Earlier moments cannot be reached from this point.
     pub stopped_at: jiff::Timestamp,
+    /// Every transaction that had ended by then is in the log before `lsn_stop`: a little earlier than `stopped_at`, which
+    /// stands for it in points of a time when it wasn't kept. Later moments need log from behind `lsn_stop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_to: Option<jiff::Timestamp>,
     /// Size of a WAL segment in bytes.
     pub wal_segment_bytes: u64,
     /// Whether pages carry checksums.

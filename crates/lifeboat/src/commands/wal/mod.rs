@@ -26,10 +26,23 @@ pub fn run(global: &Global, command: &WalCommand, output: &Output) -> Result<(),
             };
             fetch::run(global, &request, output)
         }
-        WalCommand::Prefetch { name, of, from } => prefetch::run(global, name, of, from.as_deref(), output),
+        WalCommand::PushAhead { path, of } => in_background(push::run_ahead(global, path, of, output)),
+        WalCommand::Prefetch { name, of, from } => {
+            in_background(prefetch::run(global, name, of, from.as_deref(), output))
+        }
         WalCommand::Receive { workload, sync, accept_gap, ship_only } => {
             let request = receive::Request { workload, accept_gap: *accept_gap, sync: *sync, ship_only: *ship_only };
             receive::run(global, &request, output)
         }
     }
+}
+
+/// What these meet, PostgreSQL's own next call meets too, and tells. They end with 0 whatever came: a process whose parent
+/// has gone becomes a child of the first one, which in a container may be PostgreSQL, and that takes any exit code but 0 and
+/// 1 for a crashed backend and restarts the cluster.
+fn in_background(ended: Result<(), Failure>) -> Result<(), Failure> {
+    if let Err(failure) = ended {
+        tracing::debug!("ended in the background: {}", failure.message);
+    }
+    Ok(())
 }

@@ -225,6 +225,7 @@ mod tests {
             outside_files: Vec::new(),
             bad_pages: Vec::new(),
             read_whole_at: None,
+            complete_to: None,
         }
     }
 

@@ -83,6 +83,8 @@ impl Remote {
     /// Has the server send its files, and stores them.
     pub(super) async fn copy(self, job: &Job<'_>, write: &Arc<WriteSession>) -> Result<Copied, BackupError> {
         let Job { repository, request, label, progress, cancel } = job;
+        // The server ends its backup by itself, and doesn't say up to when transactions were before that.
+        let (_, complete_to) = self.session.now().await.map_err(BackupError::server)?;
         let mut copy = tokio::select! {
             copy = self.begin(request, label) => copy?,
             () = cancelled(cancel.clone()) => return Err(BackupError::Interrupted),
@@ -115,7 +117,7 @@ impl Remote {
         let taken = intake.finish(&start.tablespaces)?;
         let control = self.judge(&taken, &manifest, &copy, &end)?;
         // A little after the end of the copy: earlier moments can't be reached from it.
-        let stopped_at = self.session.now().await.map_err(BackupError::server)?;
+        let (stopped_at, _) = self.session.now().await.map_err(BackupError::server)?;
         let mut notes = Vec::new();
         if end.is_damaged && captured.bad_pages.is_empty() {
             notes.push("the server says that it read damaged pages, none of which is in this backup".to_owned());
@@ -131,6 +133,7 @@ impl Remote {
             backup_label: taken.label.clone(),
             tablespace_map: taken.map.clone(),
             stopped_at,
+            complete_to,
         };
         let (repository, write) = (Arc::clone(repository), write.clone());
         let stored =

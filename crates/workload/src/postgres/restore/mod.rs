@@ -5,6 +5,7 @@
 //!
 //! Not here: which point, and the settings for recovery.
 
+mod durable;
 mod existing;
 mod plan;
 mod sink;
@@ -83,10 +84,11 @@ pub fn restore_files(
     let work = plan::plan(reader, &handle, &files, options)?;
     report.bytes_unchanged = work.bytes_unchanged;
     progress.phase("restore", Some(work.bytes_to_write()));
-    let table = FileTable::create(&options.destination, &files, &work.bytes_of_file, options.over_existing)?;
+    let roots = roots(&tree, options);
+    let table = FileTable::create(&options.destination, &files, &work.bytes_of_file, options.over_existing, &roots)?;
     report.bytes_written = write_all(reader, &handle, &work, &table, options.workers, progress)?;
     progress.phase("sync", None);
-    table.finish(&files)?;
+    table.finish()?;
     sync_directories(&tree, options)?;
     let control = tree.iter().find(|entry| entry.path == CONTROL_FILE);
     let control = control.ok_or_else(|| lifeboat_repository::Error::corrupt("tree", "has no control file"))?;
@@ -175,6 +177,12 @@ fn make_directories(tree: &[TreeEntry], options: &RestoreOptions) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The data directory and those of tablespaces.
+fn roots(tree: &[TreeEntry], options: &RestoreOptions) -> Vec<PathBuf> {
+    let links = tree.iter().filter(|entry| entry.kind == EntryKind::Link);
+    std::iter::once(options.destination.clone()).chain(links.map(|link| link_place(link, options))).collect()
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), BackupError> {

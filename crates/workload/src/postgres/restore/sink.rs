@@ -1,9 +1,13 @@
 //! The files of a restore: created, written in any order by many threads, synced.
 //!
+//! A cluster of many small tables is mostly names: what fits one write is created when it is written, opened once, and
+//! comes to the disk with all others.
+//!
 //! Long aligned writes go around the page cache where the file system allows it: with a sync at the end that is several
 //! times faster, and a restore does not push everything else out of memory.
 
 use crate::postgres::BackupError;
+use super::durable::FileSystems;
 use crate::postgres::scan::with_path;
 use lifeboat_repository::TreeEntry;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fchmod};
@@ -39,8 +43,63 @@ struct Pair {
 
 /// All files of a restore.
 pub struct FileTable {
-    paths: Vec<PathBuf>,
-    open: Mutex<VecDeque<(u32, Arc<Pair>)>>,
+    places: Vec<Place>,
+    open: Mutex<Open>,
+    /// None: each file is synced by itself.
+    file_systems: Option<FileSystems>,
+}
+
+/// A file to be.
+struct Place {
+    path: PathBuf,
+    size: u64,
+    mode: u32,
+    /// How much of it will be written. The rest is holes.
+    bytes: u64,
+}
+
+#[derive(Default)]
+struct Open {
+    pairs: VecDeque<(u32, Arc<Pair>)>,
+    is_created: Vec<bool>,
+}
+
+impl Place {
+    fn of(destination: &Path, entry: &TreeEntry, bytes: u64) -> Self {
+        // Never wider than the group may read: that is all PostgreSQL accepts.
+        let mode = entry.mode & 0o640 | 0o600;
+        Self { path: destination.join(&entry.path), size: entry.size, mode, bytes }
+    }
+
+    /// Not worth direct writes, nor a visit before something is written.
+    fn is_small(&self) -> bool {
+        (1..DIRECT_BYTES_MIN as u64).contains(&self.bytes) && self.size < DIRECT_BYTES_MIN as u64
+    }
+
+    /// With its size and its rights. What was in it stays, unless it is to be `empty`.
+    fn create(&self, empty: bool) -> io::Result<File> {
+        let file = OpenOptions::new().write(true).create(true).truncate(empty).mode(0o600).open(&self.path)?;
+        if self.mode != 0o600 || !empty {
+            fchmod(&file, Mode::from_raw_mode(self.mode))?;
+        }
+        Ok(file)
+    }
+
+    fn create_sized(&self, over_existing: bool) -> io::Result<()> {
+        let file = self.create(!over_existing)?;
+        if self.size > 0 || over_existing {
+            file.set_len(self.size)?;
+        }
+        // Room in one piece; holes stay holes. A file system that can't do it does without.
+        let is_whole = self.bytes >= self.size / 8 * 7;
+        if is_whole && !over_existing && self.size > DIRECT_BYTES_MIN as u64 {
+            let room = fallocate(&file, FallocateFlags::empty(), 0, self.size);
+            if room == Err(rustix::io::Errno::NOSPC) {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Creates a file that only its owner can read.
@@ -49,39 +108,56 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 }
 
 impl FileTable {
-    /// Creates all files with their sizes. Existing ones keep what they hold when `over_existing`.
-    /// `bytes`: how much of each will be written.
+    /// Creates all files with their sizes, but for the small ones of an empty directory, which come when they are written.
+    /// Existing ones keep what they hold when `over_existing`. `bytes`: how much of each will be written. `roots`: directories
+    /// of all file systems that are written to.
     pub fn create(
         destination: &Path,
         files: &[&TreeEntry],
         bytes: &[u64],
         over_existing: bool,
+        roots: &[PathBuf],
     ) -> Result<Self, BackupError> {
-        let mut paths = Vec::with_capacity(files.len());
-        for (entry, bytes) in files.iter().zip(bytes) {
-            let path = destination.join(&entry.path);
-            // Holes stay holes.
-            let room = if *bytes >= entry.size / 8 * 7 && !over_existing { entry.size } else { 0 };
-            create_sized(&path, entry, room, over_existing)
-                .map_err(|error| BackupError::write(with_path(error, &path)))?;
-            paths.push(path);
+        let place = |(entry, bytes): (&&TreeEntry, &u64)| Place::of(destination, entry, *bytes);
+        let places: Vec<Place> = files.iter().zip(bytes).map(place).collect();
+        // Over an older copy anything may be mounted anywhere.
+        let file_systems = if over_existing { None } else { FileSystems::open(roots) };
+        let mut is_created = Vec::with_capacity(places.len());
+        for place in &places {
+            let now = over_existing || !place.is_small();
+            if now {
+                let named = |error| BackupError::write(with_path(error, &place.path));
+                place.create_sized(over_existing).map_err(named)?;
+            }
+            is_created.push(now);
         }
-        Ok(Self { paths, open: Mutex::default() })
+        Ok(Self { places, open: Mutex::new(Open { pairs: VecDeque::new(), is_created }), file_systems })
     }
 
     fn pair(&self, number: u32) -> io::Result<Arc<Pair>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, pair)) = open.iter().find(|(file, _)| *file == number) {
+        if let Some((_, pair)) = open.pairs.iter().find(|(file, _)| *file == number) {
             return Ok(pair.clone());
         }
-        let path = &self.paths[number as usize];
-        let buffered = OpenOptions::new().write(true).open(path)?;
-        let direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok();
-        let pair = Arc::new(Pair { buffered, direct });
-        if open.len() >= OPEN_FILES_MAX {
-            open.pop_front();
+        let place = &self.places[number as usize];
+        let pair = Arc::new(match open.is_created[number as usize] {
+            true => Pair {
+                buffered: OpenOptions::new().write(true).open(&place.path)?,
+                direct: (!place.is_small()).then(|| open_direct(&place.path)).flatten(),
+            },
+            false => {
+                let file = place.create(true)?;
+                if place.bytes < place.size {
+                    file.set_len(place.size)?;
+                }
+                open.is_created[number as usize] = true;
+                Pair { buffered: file, direct: None }
+            }
+        });
+        if open.pairs.len() >= OPEN_FILES_MAX {
+            open.pairs.pop_front();
         }
-        open.push_back((number, pair.clone()));
+        open.pairs.push_back((number, pair.clone()));
         Ok(pair)
     }
 
@@ -93,7 +169,7 @@ impl FileTable {
 
     /// Writes `bytes`, which lie at an aligned address, at `offset` of file `number`.
     fn write(&self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let named = |error| with_path(error, &self.paths[number as usize]);
+        let named = |error| with_path(error, &self.places[number as usize].path);
         let pair = self.pair(number).map_err(named)?;
         let aligned = offset.is_multiple_of(ALIGNMENT_BYTES as u64) && bytes.len().is_multiple_of(ALIGNMENT_BYTES);
         if let (Some(direct), true) = (&pair.direct, aligned && bytes.len() >= DIRECT_BYTES_MIN) {
@@ -106,30 +182,43 @@ impl FileTable {
         pair.buffered.write_all_at(bytes, offset).map_err(named)
     }
 
-    /// Syncs all files and sets their permissions.
-    pub fn finish(self, files: &[&TreeEntry]) -> Result<(), BackupError> {
-        let next = AtomicUsize::new(0);
-        let failure: Mutex<Option<BackupError>> = Mutex::new(None);
-        let finish_one = |path: &Path, entry: &TreeEntry| -> io::Result<()> {
-            let file = OpenOptions::new().write(true).open(path)?;
-            fchmod(&file, Mode::from_raw_mode(entry.mode & 0o640 | 0o600))?;
-            file.sync_all()
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..SYNCS_AT_ONCE {
-                scope.spawn(|| {
-                    while let Some((path, entry)) = take(&next, &self.paths, files) {
-                        if let Err(error) = finish_one(path, entry) {
-                            let error = BackupError::write(with_path(error, path));
-                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    /// Brings all files to the disk.
+    pub fn finish(self) -> Result<(), BackupError> {
+        let open = self.open.into_inner().unwrap_or_else(PoisonError::into_inner);
+        drop(open.pairs);
+        if let Some(number) = open.is_created.iter().position(|is_created| !is_created) {
+            let what = format!("{} was never written", self.places[number].path.display());
+            return Err(lifeboat_repository::Error::Internal(what).into());
+        }
+        match &self.file_systems {
+            Some(all) => all.sync().map_err(BackupError::write),
+            None => sync_each(&self.places),
+        }
     }
+}
+
+fn open_direct(path: &Path) -> Option<File> {
+    OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok()
+}
+
+fn sync_each(places: &[Place]) -> Result<(), BackupError> {
+    let next = AtomicUsize::new(0);
+    let failure: Mutex<Option<BackupError>> = Mutex::new(None);
+    let sync = |path: &Path| OpenOptions::new().write(true).open(path)?.sync_all();
+    std::thread::scope(|scope| {
+        for _ in 0..SYNCS_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(Place { path, .. }) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(error) = sync(path) {
+                        let error = BackupError::write(with_path(error, path));
+                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 /// Gathers what follows one another, in memory of its own that is used again and again.
@@ -171,22 +260,4 @@ impl FileWriter<'_> {
         }
         Ok(())
     }
-}
-
-fn take<'a>(next: &AtomicUsize, paths: &'a [PathBuf], files: &[&'a TreeEntry]) -> Option<(&'a Path, &'a TreeEntry)> {
-    let number = next.fetch_add(1, Ordering::Relaxed);
-    Some((paths.get(number)?, files.get(number)?))
-}
-
-fn create_sized(path: &Path, entry: &TreeEntry, room_bytes: u64, over_existing: bool) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(!over_existing).mode(0o600).open(path)?;
-    file.set_len(entry.size)?;
-    // Room in one piece. A file system that can't do it does without.
-    if room_bytes > DIRECT_BYTES_MIN as u64 {
-        let room = fallocate(&file, FallocateFlags::empty(), 0, room_bytes);
-        if room == Err(rustix::io::Errno::NOSPC) {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-    }
-    Ok(())
 }

@@ -36,6 +36,7 @@ pub use journal::{FormatError, Frame as JournalFrame, Header as JournalHeader, p
 pub use listing::Listing;
 pub use prefetch::{PREFETCH_PATIENCE, PREFETCH_SEGMENTS, PrefetchOutcome, PrefetchSeat, prefetch, take_prefetched};
 pub use push::{PushOptions, PushOutcome, already_pushed, push};
+pub use push_ahead::{AheadSeat, await_storing, is_worth_a_process, push_waiting};
 pub use receive::{
     Alarm, AlarmKind, Keeping, ReceiveOptions, ReceiveProgress, ReceiveReport, ReceiveStatus, Synchronous, receive,
 };

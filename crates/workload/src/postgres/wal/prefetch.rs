@@ -30,6 +30,7 @@ pub const PREFETCH_SEGMENTS: usize = 16;
 pub const PREFETCH_PATIENCE: Duration = Duration::from_secs(10);
 const ROOM: &str = "fetch";
 const SEAT: &str = "prefetch.lock";
+const LOADING: &str = ".loading";
 /// What nobody came for by then was loaded for another recovery.
 const AGE_MAX: Duration = Duration::from_secs(3600);
 const PARALLEL: usize = 4;
@@ -141,6 +142,7 @@ pub async fn prefetch(
 ) -> Result<PrefetchOutcome> {
     let room = spool.room(ROOM)?;
     clear_older_than(&room, AGE_MAX);
+    spool::clear_ending(&room, LOADING);
     let mut loader = Loader { archive, spool: spool.clone(), room, tasks: JoinSet::new(), under_way: BTreeSet::new() };
     let outcome = loader.run(last, count, patience).await;
     loader.tasks.shutdown().await;
@@ -242,7 +244,7 @@ fn paths(room: &Path, name: SegmentName) -> (PathBuf, PathBuf) {
 }
 
 fn loading_path(room: &Path, name: SegmentName) -> PathBuf {
-    room.join(format!("{name}.loading"))
+    room.join(format!("{name}{LOADING}"))
 }
 
 /// The file with the name of the segment that recovery asked for last.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 const IDENTITY_FILE: &str = "cluster.json";
-const ROOM: &str = "push";
+pub(crate) const ROOM: &str = "push";
 
 /// How much to do beyond what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +142,12 @@ pub(crate) async fn store(archive: &WalArchive, name: WalFileName, bytes: &[u8])
     Ok(archive.repository.put_log(&archive.workload, &group, &name.to_string(), bytes, &annex).await?)
 }
 
+/// The same without its content.
+pub(crate) fn identity_beside(path: &Path, name: WalFileName) -> Result<ClusterIdentity> {
+    let beside = path.parent().and_then(identity_in);
+    beside.ok_or_else(|| WalError::UnknownCluster { name: name.to_string() })
+}
+
 /// Whose file it is: a segment says so itself, for the others a segment beside them does.
 fn identity_of(path: &Path, name: WalFileName, bytes: &[u8]) -> Result<ClusterIdentity> {
     match name {
@@ -150,10 +156,7 @@ fn identity_of(path: &Path, name: WalFileName, bytes: &[u8]) -> Result<ClusterId
             let header = inspect_segment_start(bytes).map_err(refused)?;
             Ok(ClusterIdentity { system_id: header.system_id, segment_size: header.segment_size })
         }
-        WalFileName::History(_) | WalFileName::Backup { .. } => {
-            let beside = path.parent().and_then(identity_in);
-            beside.ok_or_else(|| WalError::UnknownCluster { name: name.to_string() })
-        }
+        WalFileName::History(_) | WalFileName::Backup { .. } => identity_beside(path, name),
     }
 }
 

@@ -3,25 +3,112 @@
 //! PostgreSQL archives one file after the other and waits for each; on a busy server with a distant location that is
 //! too slow. What waits is known: `archive_status/<name>.ready` lies beside the log. A file that still has its
 //! `.ready` after it was read was not recycled meanwhile, so what was read is what it holds.
+//!
+//! A few that wait are stored by the call that meets them. When many do, a process in the background stores them, while
+//! PostgreSQL asks for one after the other and finds its mark; it ends when nothing waits, and at the first failure: what
+//! is wrong, PostgreSQL must hear from the command that it called itself.
 
 use super::archive::WalArchive;
+use super::circuit;
 use super::error::{Result, WalError, describe};
 use super::push::{self, PushOptions, file_name, mark_path};
-use super::spool::{Spool, clear_older_than, read_stable};
+use super::spool::{self, Spool, clear_older_than, read_stable_into};
 use futures::StreamExt;
 use lifeboat_postgres::wal_file::WalFileName;
+use lifeboat_repository::{LogPut, Repository};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A mark that nobody came for by then is about a file that was archived in another way.
 const MARK_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+const SEAT: &str = "push-ahead.lock";
+const STORING: &str = ".storing";
+/// From so many on it is worth a process of its own.
+const BACKGROUND_MIN: usize = 8;
+/// Files that are looked for at once in the background.
+const ROUND_FILES_MAX: usize = 4096;
+/// How long PostgreSQL's call waits for a file that is being stored in the background. Then it stores it itself.
+const STORING_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What was done.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     pub stored: Vec<String>,
     pub failures: Vec<(String, String)>,
+    /// Locations that failed, and why, although another has the file.
+    without: Vec<(String, String)>,
+}
+
+impl Ahead {
+    fn is_well(&self) -> bool {
+        self.failures.is_empty() && self.without.is_empty()
+    }
+}
+
+/// The right to store ahead for a spool: one process in the background has it at a time.
+#[derive(Debug)]
+pub struct AheadSeat {
+    _lock: File,
+}
+
+impl AheadSeat {
+    /// `None` when another process is at it.
+    pub fn take(spool: &Spool) -> Result<Option<Self>> {
+        spool.room("")?;
+        Ok(spool::only_one(&spool.path(SEAT))?.map(|lock| Self { _lock: lock }))
+    }
+}
+
+/// Whether so much waits behind the file at `path` that it is worth a process in the background.
+pub fn is_worth_a_process(path: &Path, spool: &Spool) -> bool {
+    waiting_behind(path, spool, BACKGROUND_MIN).len() == BACKGROUND_MIN
+}
+
+/// Waits while the file at `path` is being stored in the background.
+pub fn await_storing(path: &Path, spool: &Spool) {
+    let Ok((name, _)) = file_name(path) else { return };
+    let (storing, deadline) = (storing_path(spool, &name), Instant::now() + STORING_TIME_MAX);
+    let is_manned = || matches!(spool::only_one(&spool.path(SEAT)), Ok(None));
+    while storing.exists() && is_manned() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Stores what waits behind the file at `path`, which is the caller's own, until nothing does. Returns how many were stored.
+///
+/// # Errors
+/// The first thing that went wrong: a file that was refused, or a location that didn't take one.
+pub async fn push_waiting(
+    repository: Arc<Repository>,
+    workload: &str,
+    path: &Path,
+    spool: &Spool,
+    seat: AheadSeat,
+) -> Result<usize> {
+    let (_, name) = file_name(path)?;
+    let cluster = push::identity_beside(path, name)?;
+    let archive = WalArchive::new(repository, workload, cluster);
+    push::claim(&archive, spool).await?;
+    let archive = Arc::new(archive);
+    spool::clear_ending(&spool.path(push::ROOM), STORING);
+    let mut count = 0;
+    let ended = loop {
+        let round = PushOptions { ahead_files_max: ROUND_FILES_MAX, ahead_time: Duration::MAX, ..PushOptions::default() };
+        let ahead = run(&archive, path, spool, round).await;
+        count += ahead.stored.len();
+        let _ = circuit::note(spool, &ahead.without, &[], SystemTime::now());
+        if !ahead.is_well() || ahead.stored.is_empty() {
+            break ahead;
+        }
+    };
+    drop(seat);
+    match ended.failures.into_iter().next() {
+        Some((name, what)) => Err(WalError::Content { name, what }),
+        None => Ok(count),
+    }
 }
 
 /// Stores what waits beside `path`, within the limits. Never fails: PostgreSQL asks for each file itself.
@@ -30,40 +117,88 @@ pub(crate) async fn run(archive: &Arc<WalArchive>, path: &Path, spool: &Spool, o
     let mut ahead = Ahead::default();
     let parallel = push::segments_in_memory(archive.segment_size, options.ahead_parallel);
     let waiting = waiting_behind(path, spool, options.ahead_files_max);
-    let deadline = tokio::time::Instant::now() + options.ahead_time;
+    // Saturates: an hour is for ever here.
+    let deadline = tokio::time::Instant::now() + options.ahead_time.min(MARK_AGE_MAX);
+    let buffers = Buffers::default();
     let tasks = waiting.into_iter().map(|file| {
-        let (archive, spool) = (archive.clone(), spool.clone());
+        let (archive, spool, buffers) = (archive.clone(), spool.clone(), buffers.clone());
         async move {
             let text = file_name(&file).map(|(text, _)| text).unwrap_or_default();
             if tokio::time::Instant::now() >= deadline {
                 return None;
             }
             // Reading, compressing and sealing take a processor: a task for each, so that they use all there are.
-            let stored = tokio::spawn(async move { one(&archive, &file, &spool).await }).await;
+            let stored = tokio::spawn(async move { one(&archive, &file, &spool, &buffers).await }).await;
             Some((text, stored.unwrap_or_else(|error| Err(WalError::Internal(error.to_string())))))
         }
     });
     let mut results = futures::stream::iter(tasks).buffer_unordered(parallel);
     while let Ok(Some(result)) = tokio::time::timeout_at(deadline, results.next()).await {
         match result {
-            Some((name, Ok(()))) => ahead.stored.push(name),
+            Some((name, Ok(put))) => {
+                ahead.stored.push(name);
+                ahead.without.extend(put.failures);
+            }
             Some((name, Err(error))) => ahead.failures.push((name, describe(&error))),
             None => {}
+        }
+        if !ahead.is_well() && options.ahead_time == Duration::MAX {
+            break;
         }
     }
     ahead.stored.sort_unstable();
     ahead
 }
 
-async fn one(archive: &WalArchive, path: &Path, spool: &Spool) -> Result<()> {
+/// Memory of segments that were stored: new memory costs nearly as much as reading into it.
+#[derive(Debug, Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+async fn one(archive: &WalArchive, path: &Path, spool: &Spool, buffers: &Buffers) -> Result<LogPut> {
     let (text, name) = file_name(path)?;
-    let (bytes, file) = read_stable(path)?;
+    let _storing = Storing::begin(spool, &text)?;
+    let mut bytes = buffers.take();
+    let file = read_stable_into(path, &mut bytes)?;
     if !ready_path(path, &text).is_some_and(|ready| ready.exists()) {
         return Err(WalError::Changed { name: text });
     }
     push::check(archive, name, &bytes)?;
-    push::store(archive, name, &bytes).await?;
-    push::leave_mark(spool, &text, file)
+    let put = push::store(archive, name, &bytes).await?;
+    buffers.give_back(bytes);
+    push::leave_mark(spool, &text, file)?;
+    Ok(put)
+}
+
+/// A file is being stored: whoever is asked for it had better wait.
+struct Storing(PathBuf);
+
+impl Storing {
+    fn begin(spool: &Spool, name: &str) -> Result<Self> {
+        spool.room(push::ROOM)?;
+        let path = storing_path(spool, name);
+        File::create(&path).map_err(WalError::file("create", &path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn storing_path(spool: &Spool, name: &str) -> PathBuf {
+    spool.path(push::ROOM).join(format!("{name}{STORING}"))
 }
 
 fn ready_path(path: &Path, name: &str) -> Option<PathBuf> {

@@ -150,6 +150,13 @@ fn write_new(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
 /// The content of a file of at most [`FILE_BYTES_MAX`], and the proof that the path still leads to the file that was
 /// read: PostgreSQL recycles segments by renaming them, and then writes into them.
 pub(crate) fn read_stable(path: &Path) -> Result<(Vec<u8>, FileIdentity)> {
+    let mut content = Vec::new();
+    let file = read_stable_into(path, &mut content)?;
+    Ok((content, file))
+}
+
+/// The same into memory that is there, in place of what it holds.
+pub(crate) fn read_stable_into(path: &Path, content: &mut Vec<u8>) -> Result<FileIdentity> {
     let failed = || WalError::file("read", path);
     let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut file = File::open(path).map_err(failed())?;
@@ -160,15 +167,16 @@ pub(crate) fn read_stable(path: &Path) -> Result<(Vec<u8>, FileIdentity)> {
     if before.len() > FILE_BYTES_MAX {
         return Err(WalError::Length { name: name(), found: before.len(), expected: FILE_BYTES_MAX });
     }
-    let mut content = Vec::with_capacity(usize::try_from(before.len()).unwrap_or_default());
-    Read::by_ref(&mut file).take(FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(failed())?;
+    content.clear();
+    content.reserve(usize::try_from(before.len()).unwrap_or_default());
+    Read::by_ref(&mut file).take(FILE_BYTES_MAX + 1).read_to_end(content).map_err(failed())?;
     let after = fs::metadata(path).map_err(failed())?;
     let same = (after.dev(), after.ino(), after.len(), after.mtime(), after.mtime_nsec())
         == (before.dev(), before.ino(), before.len(), before.mtime(), before.mtime_nsec());
     if !same || content.len() as u64 != before.len() {
         return Err(WalError::Changed { name: name() });
     }
-    Ok((content, FileIdentity::of(&after)))
+    Ok(FileIdentity::of(&after))
 }
 
 /// Removes files that nobody came for.
@@ -180,6 +188,14 @@ pub(crate) fn clear_older_than(directory: &Path, age: Duration) {
         if old {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// Removes what a killed process left under names that end so.
+pub(crate) fn clear_ending(directory: &Path, ending: &str) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().ends_with(ending)) {
+        let _ = fs::remove_file(entry.path());
     }
 }
 

@@ -119,6 +119,11 @@ class Race:
         shop.stop()
         log.all_wait()
         names = log.names()
+        # From the page cache for everybody: a server that has just written them has them there.
+        for name in names:
+            with open(shop.data / "pg_wal" / name, "rb", buffering=0) as segment:
+                while segment.read(1 << 20):
+                    pass
         subprocess.run(["sync"], check=True)
         started = time.monotonic()
         log.start(tool.archive_command())
@@ -189,19 +194,22 @@ class Race:
         self.results.note(number, f"replay of {len(self.log.names())}", name, seconds, **more)
         shutil.rmtree(to)
 
-    def round(self, number):
+    def round(self, number, what):
         tools = self.tools if number % 2 else self.tools[::-1]
         print(f"round {number}: {', then '.join(tool.name for tool in tools)}", flush=True)
         for tool in tools:
             self.push(number, tool)
-            self.fetch(number, tool)
-            _queue_forgotten(tool)
-            warm(tool.repository)
-            self.replay(number, tool.name, tool.restore_command)
+            if "fetch" in what:
+                self.fetch(number, tool)
+                _queue_forgotten(tool)
+            if "replay" in what:
+                warm(tool.repository)
+                self.replay(number, tool.name, tool.restore_command)
             shutil.rmtree(tool.repository)
             _queue_forgotten(tool)
-        self.replay(number, "cp", lambda _: f"cp {self.shop.data}/pg_wal/%f %p")
-        self.replay(number, "log in place", None)
+        if "replay" in what:
+            self.replay(number, "cp", lambda _: f"cp {self.shop.data}/pg_wal/%f %p")
+            self.replay(number, "log in place", None)
         self.results.keep()
 
 
@@ -242,6 +250,7 @@ def main():
     report.options(parser, "wal")
     parser.add_argument("--segments", type=int, default=1000)
     parser.add_argument("--scale", type=int, default=50, help="of pgbench")
+    parser.add_argument("--what", default="push,fetch,replay", help="a push belongs to each of them")
     options = parser.parse_args()
     directory = Path(options.directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -256,7 +265,7 @@ def main():
     race = Race(log, tools, results)
     try:
         for number in range(1, options.rounds + 1):
-            race.round(number)
+            race.round(number, options.what.split(","))
     finally:
         shop.stop()
     results.end()

@@ -135,6 +135,71 @@ fn long_kill_wal_push_at_random_moments() {
     kill_push(MANY);
 }
 
+/// Many segments wait at once: a process in the background stores them, and is killed. What it said was stored is.
+fn kill_push_ahead(moments: u64) {
+    let mut world = World::new();
+    let here = world.path(".").display().to_string();
+    let script =
+        format!("[ -e {here}/closed ] && exit 1\nexec {here}/lifeboat --config {here}/lifeboat.toml wal push \"$1\"\n");
+    let path = world.write("archive", script);
+    let command = format!("sh {} %p", path.display());
+    world.start_cluster(|builder| builder.setting("archive_command", command));
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    let mut random = Moments::new();
+    let mut killed = 0;
+    for round in 1..=moments {
+        world.write("closed", "");
+        for part in 0..14 {
+            change(&world, round * 100 + part);
+            world.sql("select pg_switch_wal()");
+        }
+        let name = world.sql("select pg_walfile_name(pg_current_wal_insert_lsn())").expect("a segment");
+        fs::remove_file(world.path("closed")).expect("let it through");
+        // Wakes the archiver.
+        world.sql("select pg_create_restore_point('here'); select pg_switch_wal()");
+        let is_done = format!("select coalesce(last_archived_wal >= '{name}', false) from pg_stat_archiver");
+        wait_until("a process in the background", || {
+            !pushers(&world).is_empty() || world.sql(&is_done).as_deref() == Some("t")
+        });
+        std::thread::sleep(random.within(Duration::from_millis(300)));
+        for pid in pushers(&world) {
+            killed += u64::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
+        }
+        world.wait_for_sql(&is_done);
+    }
+    println!("{killed} killed");
+    assert!(killed > 0, "none was ever at work");
+    let waiting = "select count(*) = 0 from pg_ls_archive_statusdir() where name like '%.ready'";
+    world.wait_for_sql(waiting);
+    verified(&world);
+    let expected = content(&world);
+    assert_eq!(content_of_restored(&world, "new", &["--from", "second"]), expected);
+}
+
+/// Processes of this world that store ahead.
+fn pushers(world: &World) -> Vec<rustix::process::Pid> {
+    let here = world.path("lifeboat").display().to_string();
+    let processes = fs::read_dir("/proc").expect("read /proc").flatten();
+    let is_ours = |entry: &fs::DirEntry| {
+        let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        line.contains("push-ahead") && line.contains(&here)
+    };
+    let number =
+        |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(rustix::process::Pid::from_raw);
+    processes.filter(is_ours).filter_map(number).collect()
+}
+
+#[test]
+fn kill_what_pushes_ahead_at_random_moments() {
+    kill_push_ahead(FEW);
+}
+
+#[test]
+fn long_kill_what_pushes_ahead_at_random_moments() {
+    kill_push_ahead(MANY);
+}
+
 /// A file is there whole or not at all, also when it was loaded ahead.
 fn kill_fetch(moments: u64) {
     let world = world_with_data();

@@ -4,6 +4,7 @@
 
 mod comparison;
 mod damage;
+mod disks;
 mod kills;
 mod outages;
 mod refusals;

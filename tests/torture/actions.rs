@@ -7,8 +7,9 @@ use crate::world::{Ran, Running, World};
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, SystemTime};
 
-/// Lines for the section of the workload that make backups read less. Each backup may be made with one of them.
-const ACCELERATORS: &[&str] = &["unchanged_files = \"skip\""];
+/// Lines for the section of the workload that make backups read less than they do by themselves, or everything. Each backup
+/// may be made with one of them.
+const ACCELERATORS: &[&str] = &["unchanged_files = \"skip\"", "changed_blocks = \"read\""];
 
 /// How much older the stores show what was written before a step: longer than `prune_after`.
 const AGED_BY: Duration = Duration::from_secs(2 * 3600);

@@ -211,9 +211,7 @@ impl Model {
         // A window of one instant is its point, and promises no time.
         for window in found.windows.iter().filter(|window| window.from < window.to) {
             for entry in self.ledger_of(window.timeline).entries {
-                let known = entry
-                    .acknowledged
-                    .filter(|known| known.at < window.to && known.lsn != u64::MAX);
+                let known = entry.acknowledged.filter(|known| known.at < window.to && known.lsn != u64::MAX);
                 if known.is_some() && entry.sent_lsn >= window.lsn_to {
                     lost.push(format!("{entry:?} and {window:?}"));
                 }

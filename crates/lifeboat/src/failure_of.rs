@@ -100,7 +100,7 @@ fn backup_kind(error: &BackupError) -> FailureKind {
         BackupError::Server { source } => server_kind(source.kind()),
         BackupError::Control(_) => FailureKind::Corrupt,
         BackupError::Wal(error) => wal_failure_kind(error),
-        BackupError::Interrupted => FailureKind::Unavailable,
+        BackupError::LogAway { .. } | BackupError::Interrupted => FailureKind::Unavailable,
     }
 }
 

@@ -437,6 +437,25 @@ fn what_is_not_known_of_the_log_is_not_promised() {
 }
 
 #[test]
+fn a_point_promises_no_more_than_its_log_holds() {
+    // What ended while the server ended the backup lies behind the log of `b`, and that is not archived.
+    let mut last = point("b", 1, 60, 70, 60);
+    last.complete_to = minute(58);
+    let known = known(vec![point("a", 1, 10, 20, 10), last], vec![run(1, 0, 80, &[(30, 20)])], vec![]);
+    check(
+        &known,
+        &[
+            (at(58), "a on 1: after the first record at 0/4F or later"),
+            (at(59), "no: the last moment that is archived is 00:58:00Z (0/50)"),
+            (at(60), "b on 1: after the first record at 0/4F or later"),
+            (at(61), "no: the last moment that is archived is 00:58:00Z (0/50)"),
+        ],
+    );
+    let notes = plan(&known, &at(60)).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("may be missing")), "{notes:?}");
+}
+
+#[test]
 fn the_whole_plan_reads_well() {
     let known = after_a_failover();
     let zone = jiff::tz::TimeZone::posix("EST5").unwrap();

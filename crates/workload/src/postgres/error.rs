@@ -22,6 +22,14 @@ pub enum BackupError {
         /// What to type or change.
         hint: Option<String>,
     },
+    /// The files are copied, and the log that makes them a recovery point hasn't come to the archive in time.
+    #[error("{what}")]
+    LogAway {
+        /// How far it came.
+        what: String,
+        /// Where to look.
+        hint: String,
+    },
     /// Another backup of this workload is running.
     #[error("another backup of {workload} is running ({holder})")]
     Busy {
@@ -100,6 +108,7 @@ impl BackupError {
                 Some("run as the user that shall own it (usually postgres)".into())
             }
             Self::Refused { hint, .. } => hint.clone(),
+            Self::LogAway { hint, .. } => Some(hint.clone()),
             Self::Server { source } => source.hint().map(str::to_owned),
             Self::Wal(error) => error.hint().map(str::to_owned),
             Self::Control(_) => Some(

@@ -4,8 +4,8 @@ use crate::world::{ALONE, WORKLOAD, World, fill_segments, name_of, ready, waitin
 use lifeboat_location::{ErrorKind, Fault, Operation};
 use lifeboat_postgres::TimelineId;
 use lifeboat_workload::postgres::wal::{
-    FetchOptions, FetchOutcome, PushOptions, WalError, WalErrorKind, already_pushed, facts_of, fetch, locations_to_use,
-    observe, observe_span, push,
+    AheadSeat, FetchOptions, FetchOutcome, PushOptions, WalError, WalErrorKind, already_pushed, await_storing,
+    facts_of, fetch, is_worth_a_process, locations_to_use, observe, observe_span, push, push_waiting,
 };
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -215,6 +215,49 @@ async fn files_that_wait_are_stored_ahead_and_a_mark_is_about_one_file_as_it_was
         lifeboat_workload::postgres::wal::Spool::new(world.directory.path(), WORKLOAD, "another repository");
     assert_eq!(already_pushed(&waiting[5], &elsewhere).unwrap(), None);
     assert!(!put(&world, &waiting[5]).await.unwrap().created);
+}
+
+#[tokio::test]
+async fn many_that_wait_are_stored_in_the_background_until_something_is_wrong() {
+    let world = World::new().await;
+    let cluster = waiting(15, 1).start().unwrap();
+    fill_segments(&cluster, 12).await;
+    let waiting = ready(&cluster);
+    let few = waiting.len() - 8;
+    assert!(is_worth_a_process(&waiting[0], &world.spool));
+
+    // What a killed process left says that a file is being stored. Nobody waits for nobody, and the next one clears it up.
+    std::fs::create_dir_all(world.path(WORKLOAD).join("push")).unwrap();
+    let stale = world.path(WORKLOAD).join("push").join(format!("{}.storing", name_of(&waiting[1])));
+    std::fs::write(&stale, "").unwrap();
+    let asked = std::time::Instant::now();
+    await_storing(&waiting[1], &world.spool);
+    assert!(asked.elapsed() < Duration::from_secs(10));
+
+    // A file that is refused ends it, and so does a location that takes nothing: PostgreSQL's own call must tell.
+    let whole = std::fs::read(&waiting[few]).unwrap();
+    std::fs::write(&waiting[few], &whole[..1000]).unwrap();
+    let seat = || AheadSeat::take(&world.spool).unwrap().expect("the seat is free");
+    let one = seat();
+    assert!(AheadSeat::take(&world.spool).unwrap().is_none(), "one at a time");
+    let refused = push_waiting(world.repository.clone(), WORKLOAD, &waiting[0], &world.spool, one).await;
+    assert!(refused.unwrap_err().to_string().contains("1000 bytes"));
+    assert!(!stale.exists());
+    std::fs::write(&waiting[few], &whole).unwrap();
+    world.far.always(Operation::Put, "", Fault::Error(ErrorKind::Unavailable));
+    push_waiting(world.repository.clone(), WORKLOAD, &waiting[0], &world.spool, seat()).await.unwrap();
+    let names = ["near".to_owned(), "far".to_owned()];
+    assert_eq!(locations_to_use(&world.spool, &names, SystemTime::now()), ["near"], "it rests");
+
+    world.far.heal();
+    push_waiting(world.repository.clone(), WORKLOAD, &waiting[0], &world.spool, seat()).await.unwrap();
+    assert!(!is_worth_a_process(&waiting[0], &world.spool));
+    let listed = world.archive().await.list("").await.unwrap().entries;
+    assert_eq!(listed.len(), waiting.len() - 1, "all but the caller's own");
+    for path in &waiting[1..] {
+        assert!(already_pushed(path, &world.spool).unwrap().is_some_and(|outcome| outcome.was_ahead), "{path:?}");
+    }
+    assert_eq!(ready(&cluster), waiting, "PostgreSQL's own marks are its own");
 }
 
 #[tokio::test]

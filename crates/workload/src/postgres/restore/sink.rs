@@ -6,8 +6,8 @@
 //! Long aligned writes go around the page cache where the file system allows it: with a sync at the end that is several
 //! times faster, and a restore does not push everything else out of memory.
 
-use crate::postgres::BackupError;
 use super::durable::FileSystems;
+use crate::postgres::BackupError;
 use crate::postgres::scan::with_path;
 use lifeboat_repository::TreeEntry;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fchmod};

@@ -104,8 +104,8 @@ fn missing(needed: &NeededWal, covered: Lsn) -> BackupError {
     } else {
         "look for archive command failures in the server's log; `lifeboat check` tries the archive"
     };
-    BackupError::Refused {
+    BackupError::LogAway {
         what: format!("the WAL of the backup is stored only up to {covered}, and it is needed up to {}", needed.to),
-        hint: Some(hint.into()),
+        hint: hint.into(),
     }
 }

@@ -96,7 +96,8 @@ pub async fn push_waiting(
     spool::clear_ending(&spool.path(push::ROOM), STORING);
     let mut count = 0;
     let ended = loop {
-        let round = PushOptions { ahead_files_max: ROUND_FILES_MAX, ahead_time: Duration::MAX, ..PushOptions::default() };
+        let round =
+            PushOptions { ahead_files_max: ROUND_FILES_MAX, ahead_time: Duration::MAX, ..PushOptions::default() };
         let ahead = run(&archive, path, spool, round).await;
         count += ahead.stored.len();
         let _ = circuit::note(spool, &ahead.without, &[], SystemTime::now());

@@ -12,6 +12,8 @@ from lab import machine
 from lab.shop import SEED
 
 HERE = Path(__file__).resolve().parent.parent
+# Where things lie on the machine says nothing about what was measured.
+PATHS = ("lifeboat", "directory", "programs", "keep_results")
 
 
 class Report:
@@ -24,7 +26,7 @@ class Report:
             "versions": machine.versions(programs),
             "commit": _commit(),
             "seed": SEED,
-            **{name: value if isinstance(value, (int, float)) else str(value) for name, value in vars(options).items()},
+            **{name: value if isinstance(value, (int, float)) else str(value) for name, value in vars(options).items() if name not in PATHS},
             **facts,
         }
         self.runs, self.limits = [], {}

@@ -22,6 +22,7 @@ def kept_apart(tool, mark):
     tool.name = f"{tool.name} ({mark})"
     if isinstance(tool, Lifeboat):
         tool.state = tool.shop.directory / f"{tool.state.name}-{mark}"
+        tool.key = tool.shop.directory / f"machine-{mark}.key"
         config = tool.shop.directory / f"lifeboat-{mark}.toml"
     else:
         config = tool.shop.directory / f"pgbackrest-{mark}.conf"

@@ -26,14 +26,17 @@ impl Tally {
     /// What a prune says that it deleted.
     pub fn deleted(&mut self, prune: &Ran) {
         let Ok(document) = prune.json() else { return };
-        let deleted = &document["deleted"];
-        let points = deleted["points"].as_array().map_or(0, |points| points.len() as u64);
-        for (what, count) in [("points", points), ("log_files", 0), ("packs", 0)] {
-            let count = count + deleted[what].as_u64().unwrap_or_default();
-            if count > 0 {
-                *self.counts.entry(format!("{what} deleted by prune")).or_default() += count;
+        for deleted in document["locations"].as_array().into_iter().flatten().map(|location| &location["deleted"]) {
+            let points = deleted["points"].as_array().map_or(0, |points| points.len() as u64);
+            for (what, count) in [("points", points), ("log_files", 0), ("packs", 0)] {
+                let count = count + deleted[what].as_u64().unwrap_or_default();
+                if count > 0 {
+                    *self.counts.entry(format!("{what} deleted by prune")).or_default() += count;
+                }
             }
         }
+        let rewritten = document["rewritten"]["new_packs"].as_u64().unwrap_or_default();
+        *self.counts.entry("packs rewritten by prune".into()).or_default() += rewritten;
     }
 
     /// A restore was compared and exact.

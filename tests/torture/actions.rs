@@ -199,12 +199,11 @@ impl Action {
                 if prunes || around.crashed || around.unheard || around.moved {
                     right.push(5);
                 }
-                if around.unheard {
-                    right.push(2);
-                }
             }
             Self::Prune { .. } if around.broken.is_empty() && around.others.is_empty() => right = vec![0],
             Self::Copy { from, to } if !is_broken(from) && !is_broken(to) && !prunes => right = vec![0],
+            // A directory that is away isn't found.
+            Self::Copy { .. } => right.push(3),
             Self::Verify { .. } if around.broken.is_empty() && around.others.is_empty() => right = vec![0, 4],
             _ => {}
         }

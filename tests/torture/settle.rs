@@ -24,6 +24,7 @@ impl Run {
             for from in NAMES.iter().filter(|from| **from != damage.place) {
                 self.command("copy", &["copy", "--from", from, "--to", damage.place, "--json"])?;
             }
+            self.world.places.forget_if_given_up(&damage)?;
         }
         self.receive().await?;
         let document = self.command("backup incr", &["backup", "shop", "--json"])?;

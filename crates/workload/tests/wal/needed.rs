@@ -39,10 +39,7 @@ async fn what_nobody_archives_is_taken_from_a_primary_and_never_from_a_standby()
         on_standby: true,
     };
     let refused = ensure(&world.repository, &needed, Duration::from_secs(3)).await.unwrap_err();
-    assert!(
-        matches!(&refused, BackupError::Refused { hint: Some(hint), .. } if hint.contains("standby")),
-        "{refused:?}"
-    );
+    assert!(matches!(&refused, BackupError::LogAway { hint, .. } if hint.contains("standby")), "{refused:?}");
     let stored = world.repository.list_logs(WORKLOAD, "").await.unwrap();
     assert!(stored.iter().all(|entry| entry.group == "cluster"), "{stored:?}");
 

@@ -215,3 +215,47 @@ fn a_hole_in_the_log_of_one_location_makes_it_behind() {
     world.run(&["copy", "--from", "first", "--to", "second"]).ok();
     world.run(&["verify", "--data"]).ok();
 }
+
+/// The newest segment of the log in a location.
+fn newest_segment(world: &World, location: &str) -> PathBuf {
+    let mut directories = vec![world.path(location).join("wal/shop")];
+    let mut segments = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("list the log").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match entry.path().is_dir() {
+                true => directories.push(entry.path()),
+                // The name, and the id of its content.
+                false if name.len() == 24 + 1 + 32 => segments.push((name, entry.path())),
+                false => {}
+            }
+        }
+    }
+    segments.into_iter().max().expect("a segment").1
+}
+
+#[test]
+fn a_newest_segment_that_is_damaged_everywhere_ends_the_log_and_stops_nothing() {
+    let world = World::with_cluster(|builder| builder);
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    change(&world, 1);
+    archive_everything(&world);
+    let expected = content(&world);
+    change(&world, 2);
+    archive_everything(&world);
+    fs::write(newest_segment(&world, "first"), "").expect("lose the content");
+    let far = newest_segment(&world, "second");
+    let mut bytes = fs::read(&far).expect("read a segment");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(far, bytes).expect("damage a segment");
+
+    world.run(&["points"]).ok();
+    let plan = world.run(&["restore", "shop", "--to", "/nowhere/new", "--dry-run"]);
+    println!("{}", plan.screen());
+    assert!(plan.stdout.contains("can't be read") || plan.stderr.contains("can't be read"), "{}", plan.screen());
+    assert_eq!(content_of_restored(&world, "latest", &[]), expected);
+    world.run(&["restore", "shop", "--to", &world.path("first-one").display().to_string(), "--immediate"]).ok();
+    assert_eq!(world.run(&["verify", "--data"]).code, 4, "it is told");
+}

@@ -341,6 +341,9 @@ pub enum WalCommand {
         /// Also give the last, incomplete segment of this timeline (`lifeboat restore` sets it)
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         incomplete_of: Option<u32>,
+        /// What begins here or later is not there: it is damaged, and a restore was planned without it
+        #[arg(long, value_name = "LSN", hide = true)]
+        ends_at: Option<Lsn>,
     },
     /// Store what waits behind PATH (started by `wal push`)
     #[command(hide = true)]

@@ -60,6 +60,8 @@ pub struct Run {
     pub to: Lsn,
     /// Where the last complete record begins, if known: with it recovery can be told to stop exactly at the end.
     pub last_record: Option<Lsn>,
+    /// What follows is archived and will be refused, because it is damaged or has two contents. Recovery must not ask for it.
+    pub is_refused_behind: bool,
     /// One for each segment in which a transaction ended, in order, as far as known.
     pub marks: Vec<TransactionMark>,
 }
@@ -95,6 +97,8 @@ pub(crate) struct Reach {
     pub last_record: Option<Lsn>,
     /// The log that was used goes on past `end`, but on a timeline that the path leaves there.
     pub is_cut: bool,
+    /// What comes behind `end` is archived, and fetching it fails.
+    pub is_refused: bool,
 }
 
 /// The way to one timeline, over all it descends from.
@@ -138,12 +142,13 @@ impl<'a> Path<'a> {
 
     /// Replays, in thought, from `start` until a byte is missing.
     pub fn reach(&self, start: Lsn) -> Reach {
-        let mut reach = Reach { end: start, last_at: None, last_record: None, is_cut: false };
+        let mut reach = Reach { end: start, last_at: None, last_record: None, is_cut: false, is_refused: false };
         while let Some((run, end)) = self.furthest(reach.end) {
             let begin = std::mem::replace(&mut reach.end, end);
             let marks = run.marks.iter().filter(|mark| mark.up_to > begin && mark.up_to <= end);
             reach.last_at = marks.map(|mark| mark.last_at).chain(reach.last_at).max();
             reach.is_cut = run.to > end;
+            reach.is_refused = run.is_refused_behind && run.to == end;
             reach.last_record = run.last_record.filter(|_| run.to == end);
         }
         reach

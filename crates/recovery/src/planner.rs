@@ -283,6 +283,7 @@ impl<'a> Planner<'a> {
             Target::Immediate => Some((Stop::Consistent, point.lsn_stop)),
             // Nothing ends the path here but the choice of timeline: without a stop, recovery would run on.
             Target::Latest if reach.is_cut => Some((Stop::Lsn { lsn: reach.end, inclusive: false }, reach.end)),
+            Target::Latest if reach.is_refused => Some((exactly_at(reach.end, reach), reach.end)),
             Target::Latest => Some((Stop::EndOfLog, reach.end)),
             Target::Time(time) => match reach.last_at {
                 Some(last) if last > *time || (last == *time && !inclusive) => {
@@ -355,7 +356,7 @@ impl<'a> Planner<'a> {
         // A location that burned down never answers, and without an answer the log's end couldn't be told from a hole.
         let only_from = (location.is_some() || !self.known.silent.is_empty()).then_some(read_from.as_str());
         let ends_on = path.history.timeline_at(Lsn(reach.end.0.saturating_sub(1)));
-        let command = restore_command.to_command_line(ends_on, only_from);
+        let command = restore_command.to_command_line(ends_on, only_from, reach.is_refused.then_some(reach.end));
         RestorePlan {
             workload: self.known.workload.clone(),
             system_id: point.system_id,

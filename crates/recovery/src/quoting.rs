@@ -4,7 +4,7 @@
 //! Promise: the arguments arrive as they were given, or there is an error. A name with a quote or a percent sign must
 //! not end a recovery, nor run something else.
 
-use lifeboat_postgres::TimelineId;
+use lifeboat_postgres::{Lsn, TimelineId};
 
 /// Text that can't be brought through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +43,8 @@ impl RestoreCommand {
     /// The value of `restore_command`: a line for the shell in which PostgreSQL replaces `%f` and `%p`.
     ///
     /// `incomplete_of` is the timeline on which replay ends: its last segment is given even when only a part of it is
-    /// archived. `location`: ask this one alone.
-    pub fn to_command_line(&self, incomplete_of: TimelineId, location: Option<&str>) -> String {
+    /// archived. `location`: ask this one alone. `ends_at`: what comes from there on is as good as not archived.
+    pub fn to_command_line(&self, incomplete_of: TimelineId, location: Option<&str>, ends_at: Option<Lsn>) -> String {
         let [program, config, workload] = [&self.program, &self.config, &self.workload].map(|text| shell_word(text));
         let mut line = format!(
             "{program} --config {config} wal fetch %f \"%p\" --workload {workload} --incomplete-of {incomplete_of}"
@@ -52,6 +52,9 @@ impl RestoreCommand {
         if let Some(location) = location {
             line.push_str(" --from ");
             line.push_str(&shell_word(location));
+        }
+        if let Some(ends_at) = ends_at {
+            line.push_str(&format!(" --ends-at {ends_at}"));
         }
         line
     }
@@ -135,7 +138,7 @@ mod tests {
     }
 
     fn arguments_that_arrive(command: &RestoreCommand) -> Vec<String> {
-        let written = configuration_string(&command.to_command_line(TimelineId(3), Some("far away"))).unwrap();
+        let written = configuration_string(&command.to_command_line(TimelineId(3), Some("far away"), None)).unwrap();
         let read = read_configuration_string(&written).unwrap_or_else(|| panic!("{written}"));
         let line = replace_percent(&read, "00000002.history", "pg_wal/RECOVERYHISTORY");
         // A real shell tells what it would have passed on.
@@ -150,10 +153,10 @@ mod tests {
     fn an_ordinary_command_is_readable() {
         let command = RestoreCommand::new("/usr/bin/lifeboat", "/etc/lifeboat/lifeboat.toml", "shop").unwrap();
         assert_eq!(
-            command.to_command_line(TimelineId(2), None),
+            command.to_command_line(TimelineId(2), None, None),
             "/usr/bin/lifeboat --config /etc/lifeboat/lifeboat.toml wal fetch %f \"%p\" --workload shop --incomplete-of 2"
         );
-        let from = command.to_command_line(TimelineId(2), Some("far away"));
+        let from = command.to_command_line(TimelineId(2), Some("far away"), None);
         assert!(from.ends_with(" --incomplete-of 2 --from 'far away'"));
     }
 

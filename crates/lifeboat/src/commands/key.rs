@@ -7,7 +7,7 @@ use crate::config::{SecretSource, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::output::table::{Column, render, terminal_width};
-use crate::rooms;
+use crate::{removable, rooms};
 use lifeboat_repository::Passphrase;
 use serde_json::json;
 use std::fs::{File, OpenOptions};
@@ -78,6 +78,13 @@ fn write_key(path: &Path, key: &Passphrase) -> Result<(), Failure> {
 
 fn remove(global: &Global, id: &str, output: &Output) -> Result<(), Failure> {
     let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    // From a disk in a drawer it would come back to all others with the next backup.
+    if let Some(disk) = removable::attached(&config, &rooms::all_locations(&config)).1.first() {
+        let message = format!("location {disk} is not attached, and key {id} would come back from it");
+        return Err(Failure::new(FailureKind::Unavailable, message).with_hint(format!(
+            "attach the disk, then `lifeboat key remove {id}`; or take it out of the configuration"
+        )));
+    }
     let own = rooms::passphrase(&config)?;
     rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;

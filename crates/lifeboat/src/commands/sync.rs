@@ -174,11 +174,15 @@ fn tell(
     for damage in &done.bad {
         output.text(&format!("bad  {} {}: {}", damage.location, damage.object, damage.what))?;
     }
+    let verified = match (done.bad.is_empty(), done.verified) {
+        (false, _) => "and not all is as it was written".to_owned(),
+        (true, "data") => "every byte verified".to_owned(),
+        (true, _) => "their structure verified".to_owned(),
+    };
     output.text(&format!(
-        "{name}: {objects} objects, {} copied; it holds {} points, {} verified",
+        "{name}: {objects} objects, {} copied; it holds {} points, {verified}",
         human::size(bytes),
         done.points.len(),
-        if done.verified == "data" { "every byte" } else { "their structure" },
     ))?;
     if !done.bad.is_empty() {
         let message = format!("{} things on {name} are not what was written", done.bad.len());

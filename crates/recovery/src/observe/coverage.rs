@@ -2,31 +2,66 @@
 //!
 //! A listing tells which segments there are, not what is in them, and reading all of a large archive would take longer
 //! than a restore. So only these are read: the end of each run, back to the last transaction, and the beginning of each
-//! timeline, up to its first one.
+//! timeline, up to its first one. One that is damaged everywhere is as good as missing: the log ends before it, and begins anew
+//! behind it. Nothing may stop a restore that doesn't need it.
 
-use crate::error::Result;
+use crate::error::{RecoveryError, Result};
 use crate::path::{Run, TransactionMark, WalCoverage};
 use lifeboat_postgres::wal::{
     DecoderSettings, Keep, RecordDecoder, SegmentFacts, SegmentWalker, inspect_segment_start,
 };
 use lifeboat_postgres::wal_file::{Segment, SegmentName, SegmentNumber, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
-use lifeboat_workload::postgres::wal::{Inventory, Span, WalArchive, facts_of};
+use lifeboat_workload::postgres::wal::{Inventory, Span, WalArchive, WalError, facts_of};
 
 /// How many segments are looked at for a transaction. Segments without any are those of an idle cluster whose log is
 /// switched by the clock: at one a minute, these are four hours.
 const SEGMENTS_SEARCHED_MAX: usize = 256;
 
-/// What is archived of one cluster.
-pub async fn coverage(archive: &WalArchive, inventory: &Inventory) -> Result<WalCoverage> {
+/// What is archived of one cluster. What is damaged is told in `notes`.
+pub async fn coverage(archive: &WalArchive, inventory: &Inventory, notes: &mut Vec<String>) -> Result<WalCoverage> {
     let mut runs = Vec::new();
     for timeline in inventory.timelines.keys() {
-        for span in trusted(inventory, *timeline) {
-            runs.push(run(archive, inventory, *timeline, span).await?);
+        let mut spans = trusted(inventory, *timeline);
+        while let Some(span) = spans.pop() {
+            match run(archive, inventory, *timeline, span).await {
+                Ok(run) => runs.push(run),
+                Err(Unread::Damaged(segment, error)) => {
+                    let name = segment.name(archive.segment_size);
+                    notes.push(format!("{name} can't be read, and the log ends before it: {error}"));
+                    spans.extend(around(span, segment, archive.segment_size));
+                }
+                Err(Unread::Failed(error)) => return Err(error),
+            }
         }
     }
+    runs.sort_by_key(|run| (run.timeline, run.from));
     let histories = inventory.histories.values().cloned().collect();
     Ok(WalCoverage { system_id: archive.system_id, runs, histories })
+}
+
+/// A segment that could not be read.
+enum Unread {
+    /// No location has it as it was written.
+    Damaged(Segment, WalError),
+    /// Perhaps one has it.
+    Failed(RecoveryError),
+}
+
+impl Unread {
+    fn of(segment: Segment, error: WalError) -> Self {
+        match error {
+            WalError::Repository(ref cause) if cause.is_loss() => Self::Damaged(segment, error),
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+/// What is left of a stretch without one of its segments.
+fn around(span: Span, segment: Segment, size: SegmentSize) -> impl Iterator<Item = Span> {
+    let (start, end) = (segment.start(size), segment.end(size));
+    let parts = [Span { to: span.to.min(start), ..span }, Span { from: span.from.max(end), ..span }];
+    parts.into_iter().filter(|span| span.from < span.to)
 }
 
 /// The stretches of a timeline without the segments that are stored with two contents: fetching one is refused, and so
@@ -40,9 +75,7 @@ fn trusted(inventory: &Inventory, timeline: TimelineId) -> Vec<Span> {
     });
     let mut spans = inventory.runs(timeline);
     for segment in doubtful {
-        let (start, end) = (segment.start(size), segment.end(size));
-        let cut = |span: Span| [Span { to: span.to.min(start), ..span }, Span { from: span.from.max(end), ..span }];
-        spans = spans.into_iter().flat_map(cut).filter(|span| span.from < span.to).collect();
+        spans = spans.into_iter().flat_map(|span| around(span, segment, size)).collect();
     }
     for span in &mut spans {
         // A piece of a segment is given to recovery only as the end of its timeline: with more behind it, it's a gap.
@@ -58,14 +91,20 @@ fn trusted(inventory: &Inventory, timeline: TimelineId) -> Vec<Span> {
     spans
 }
 
-async fn run(archive: &WalArchive, inventory: &Inventory, timeline: TimelineId, span: Span) -> Result<Run> {
+async fn run(
+    archive: &WalArchive,
+    inventory: &Inventory,
+    timeline: TimelineId,
+    span: Span,
+) -> std::result::Result<Run, Unread> {
     let size = archive.segment_size;
     let last = Segment::ending_at(timeline, span.to, size);
     let first = SegmentNumber::containing(span.from, size);
     // A record may begin in the segment before.
     let mut pieces = Vec::new();
     for segment in last.previous().into_iter().filter(|segment| segment.number >= first).chain([last]) {
-        pieces.push((segment, content(archive, inventory, segment).await?));
+        let content = content(archive, inventory, segment).await;
+        pieces.push((segment, content.map_err(|error| Unread::of(segment, error))?));
     }
     let end = end_of(&pieces, size);
     let to = end.as_ref().map_or(span.to, |end| end.to.min(span.to));
@@ -89,7 +128,10 @@ async fn run(archive: &WalArchive, inventory: &Inventory, timeline: TimelineId, 
     marks.extend(first_mark(archive, inventory, timeline, span).await?);
     marks.sort_by_key(|mark| mark.up_to);
     marks.dedup_by_key(|mark| mark.up_to);
-    Ok(Run { timeline, from: span.from, to, last_record: end.map(|end| end.last_record), marks })
+    // Recovery would ask for it, hear that it can't be had, and give up: it must be told to stop before.
+    let is_refused_behind = inventory.segment(last.next().name(size)).is_some() && span.to == last.end(size);
+    let last_record = end.map(|end| end.last_record);
+    Ok(Run { timeline, from: span.from, to, last_record, is_refused_behind, marks })
 }
 
 /// The first transactions after the timeline began, when that was in this run: they tell whether its parent lived on.
@@ -98,7 +140,7 @@ async fn first_mark(
     inventory: &Inventory,
     timeline: TimelineId,
     span: Span,
-) -> Result<Option<TransactionMark>> {
+) -> std::result::Result<Option<TransactionMark>, Unread> {
     let history = inventory.histories.get(&timeline);
     let Some(begin) = history.and_then(|history| history.ancestors.last()).map(|parent| parent.switched_at) else {
         return Ok(None);
@@ -118,17 +160,25 @@ async fn first_mark(
 }
 
 /// The transactions of one whole segment.
-async fn mark(archive: &WalArchive, inventory: &Inventory, segment: Segment) -> Result<Option<TransactionMark>> {
+async fn mark(
+    archive: &WalArchive,
+    inventory: &Inventory,
+    segment: Segment,
+) -> std::result::Result<Option<TransactionMark>, Unread> {
     let Some(entry) = inventory.segment(segment.name(archive.segment_size)) else { return Ok(None) };
-    let facts = facts_of(archive, entry).await?;
+    let facts = facts_of(archive, entry).await.map_err(|error| Unread::of(segment, error))?;
     Ok(facts.last_transaction_at.map(|last_at| TransactionMark { up_to: facts.end_of_valid, last_at }))
 }
 
 /// The bytes of a segment, from its first one on, as far as they are archived: whole, from a receiver's parts, or from
 /// what PostgreSQL archived when the timeline ended.
-pub(super) async fn content(archive: &WalArchive, inventory: &Inventory, segment: Segment) -> Result<Vec<u8>> {
+pub(super) async fn content(
+    archive: &WalArchive,
+    inventory: &Inventory,
+    segment: Segment,
+) -> std::result::Result<Vec<u8>, WalError> {
     let name = segment.name(archive.segment_size);
-    let read = async |entry| -> Result<Vec<u8>> {
+    let read = async |entry| -> std::result::Result<Vec<u8>, WalError> {
         Ok(archive.repository.get_log(&archive.workload, entry, &mut Vec::new()).await?.bytes)
     };
     if let Some(entry) = inventory.segment(name) {

@@ -81,7 +81,7 @@ pub async fn observe(
         let silent = inventory.silent.iter().map(|(name, _)| name);
         let replicas = repository.replicas();
         known.silent.extend(silent.filter(|name| replicas.iter().any(|replica| replica.name == **name)).cloned());
-        known.logs.push(coverage::coverage(&archive, &inventory).await?);
+        known.logs.push(coverage::coverage(&archive, &inventory, &mut notes).await?);
         if matches!(target, Target::Xid(_) | Target::Name(_)) {
             let found = places::search(&archive, &inventory, &known.points, target, progress).await?;
             known.places.extend(found.places);

@@ -120,6 +120,7 @@ mod tests {
             from: Lsn(from),
             to: Lsn(to),
             last_record: None,
+            is_refused_behind: false,
             marks: Vec::new(),
         };
         let runs = [run(1, 30, 40), run(1, 0, 20), run(2, 45, 50), run(1, 40, 42)];

@@ -6,7 +6,8 @@ use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
-use lifeboat_postgres::{SystemId, TimelineId, control};
+use lifeboat_postgres::wal_file::SegmentName;
+use lifeboat_postgres::{Lsn, SystemId, TimelineId, control};
 use lifeboat_workload::postgres::wal::{
     FetchOptions, FetchOutcome, PrefetchSeat, Spool, WalArchive, fetch, take_prefetched,
 };
@@ -21,6 +22,7 @@ pub struct Request<'a> {
     pub from: Option<&'a str>,
     pub prefetches: bool,
     pub incomplete_of: Option<u32>,
+    pub ends_at: Option<Lsn>,
 }
 
 pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<(), Failure> {
@@ -49,8 +51,19 @@ fn not_the_end(failure: Failure, kind: FailureKind) -> Failure {
     Failure { kind, ..failure }
 }
 
+/// PostgreSQL looks ahead, and asks for the segment behind the last one that it will replay.
+fn is_beyond(request: &Request<'_>) -> bool {
+    let Some(ends_at) = request.ends_at else { return false };
+    let size = control::read(Path::new(".")).map(|control| control.wal_segment_size).unwrap_or_default();
+    let segment = request.name.parse::<SegmentName>().ok().and_then(|name| name.with_size(size).ok());
+    segment.is_some_and(|segment| segment.start(size) >= ends_at)
+}
+
 /// False when it certainly isn't archived.
 fn bring(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
+    if is_beyond(request) {
+        return Ok(false);
+    }
     let spool = rooms::spool(config, workload)?;
     if request.prefetches && take_prefetched(request.name, request.path, &spool, cluster_in_recovery())? {
         return Ok(true);

@@ -15,7 +15,7 @@ use crate::output::Output;
 pub fn run(global: &Global, command: &WalCommand, output: &Output) -> Result<(), Failure> {
     match command {
         WalCommand::Push { path, of } => push::run(global, path, of, output),
-        WalCommand::Fetch { name, path, of, from, no_prefetch, incomplete_of } => {
+        WalCommand::Fetch { name, path, of, from, no_prefetch, incomplete_of, ends_at } => {
             let request = fetch::Request {
                 name,
                 path,
@@ -23,6 +23,7 @@ pub fn run(global: &Global, command: &WalCommand, output: &Output) -> Result<(),
                 from: from.as_deref(),
                 prefetches: !no_prefetch,
                 incomplete_of: *incomplete_of,
+                ends_at: *ends_at,
             };
             fetch::run(global, &request, output)
         }

@@ -204,6 +204,7 @@ impl Action {
             Self::Copy { from, to } if !is_broken(from) && !is_broken(to) && !prunes => right = vec![0],
             // A directory that is away isn't found.
             Self::Copy { .. } => right.push(3),
+            Self::Verify { from: Some(from), .. } if is_broken(from) => right.push(3),
             Self::Verify { .. } if around.broken.is_empty() && around.others.is_empty() => right = vec![0, 4],
             _ => {}
         }
@@ -218,7 +219,9 @@ fn judge_verify(ran: &Ran, code: i32, from: Option<&str>, around: &Circumstances
     let document = ran.json()?;
     // When no location could be looked at, there is only an error.
     if document["bad"].is_null() {
-        ensure!(code == 5 && document["error"]["code"] == 5, "no result, and exit code {code}: {ran:#?}");
+        let is_away = from.is_some_and(|from| around.broken.contains(&from));
+        let is_right = code == 5 || (code == 3 && is_away);
+        ensure!(is_right && document["error"]["code"] == code, "no result, and exit code {code}: {ran:#?}");
         return Ok(());
     }
     let bad = document["bad"].as_array().context("bad")?;

@@ -259,3 +259,51 @@ fn a_newest_segment_that_is_damaged_everywhere_ends_the_log_and_stops_nothing() 
     world.run(&["restore", "shop", "--to", &world.path("first-one").display().to_string(), "--immediate"]).ok();
     assert_eq!(world.run(&["verify", "--data"]).code, 4, "it is told");
 }
+
+/// One object of each kind at once, in either location: all come back, and the next look finds nothing.
+#[test]
+fn what_the_other_location_has_whole_is_put_back() {
+    let (world, expected) = repository();
+    let harmed = [("packs", "first", Harm::Flip(300)), ("index", "second", Harm::Truncate)];
+    let harmed = harmed.into_iter().chain([("points", "first", Harm::Flip(500)), ("wal", "second", Harm::Truncate)]);
+    let mut kept = Vec::new();
+    for (kind, location, harm) in harmed {
+        let path = object(&world.path(location), kind);
+        let before = fs::read(&path).expect("read an object");
+        harm.apply(&path, &before);
+        kept.push((path, before));
+    }
+    assert_eq!(world.run(&["verify", "--data"]).code, 4);
+    let dry = world.run(&["repair", "--dry-run", "--json"]).ok().json();
+    assert_eq!(dry["replace"].as_array().map(Vec::len), Some(4), "{dry:#}");
+    let still = kept.iter().filter(|(path, before)| fs::read(path).ok().as_ref() != Some(before)).count();
+    assert_eq!(still, 4, "a dry run changes nothing");
+    let ran = world.run(&["repair"]).ok();
+    assert!(ran.stdout.contains("4 objects put back, 0 whole in no location"), "{}", ran.screen());
+    for (path, before) in &kept {
+        assert!(fs::read(path).is_ok_and(|bytes| bytes == *before), "{}", path.display());
+    }
+    world.run(&["verify", "--data"]).ok();
+    assert!(world.run(&["repair"]).ok().stdout.contains("nothing to repair"));
+    assert_eq!(content_of_restored(&world, "whole", &[]), expected);
+}
+
+/// A point that is damaged everywhere stays in the way until it is given up; the next backup makes all well.
+#[test]
+fn what_no_location_has_is_given_up_when_told_so() {
+    let (world, _) = repository();
+    for location in ["first", "second"] {
+        let path = object(&world.path(location), "points");
+        let before = fs::read(&path).expect("read a point");
+        Harm::Flip(500).apply(&path, &before);
+    }
+    let ran = world.run(&["repair"]);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    assert!(ran.stderr.contains("`lifeboat repair --give-up`"), "{}", ran.screen());
+    assert_eq!(world.run(&["verify"]).code, 4, "it is still told");
+    let ran = world.run(&["repair", "--give-up"]).ok();
+    assert!(ran.stdout.contains("given up  first: points/shop/"), "{}", ran.screen());
+    world.run(&["backup"]).ok();
+    world.run(&["verify", "--data"]).ok();
+    assert_eq!(content_of_restored(&world, "again", &[]), content(&world));
+}

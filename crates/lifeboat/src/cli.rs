@@ -104,6 +104,14 @@ pub enum Command {
     /// Complete one location from another
     Copy(CopyArguments),
 
+    /// Put back what is damaged in one location from another that has it whole
+    ///
+    /// Reads every byte first, and touches nothing that is whole. Exit code 4 when something is lost: no location has it.
+    #[command(after_help = "Examples:\n  lifeboat repair --dry-run   what is damaged, and where it is whole\n  \
+        lifeboat repair             put it back\n  \
+        lifeboat repair --give-up   and delete what no location has whole any more")]
+    Repair(RepairArguments),
+
     /// Bring a removable disk up to date, verify it, and say when it can be unplugged
     ///
     /// Catches up with everything that the disk lacks; interrupted, the next run goes on. A mount point without its disk is
@@ -425,6 +433,16 @@ pub struct CopyArguments {
     /// The location to complete
     #[arg(long, value_name = "LOCATION")]
     pub to: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RepairArguments {
+    /// Say what is damaged, and where it is whole; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete damaged points and files of the log that no location has whole. Packs stay: most of what is in them can be read
+    #[arg(long, conflicts_with = "dry_run")]
+    pub give_up: bool,
 }
 
 #[derive(Debug, Args)]

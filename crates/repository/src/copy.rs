@@ -122,6 +122,7 @@ impl Repository {
     /// Carries a plan out. `copied` is told the size of each object, in bytes.
     pub async fn apply_copy(&self, plan: &CopyPlan, copied: &(dyn Fn(u64) + Sync)) -> Result<CopyReport> {
         let (from, to) = (self.replica(&plan.from)?, self.replica(&plan.to)?);
+        self.forget_removed_keys().await?;
         Ok(copy_objects(self, from, to, &plan.objects, copied).await.0)
     }
 
@@ -232,6 +233,10 @@ pub(crate) struct Healed {
 /// Failures are part of the result: nobody waits for a dead location.
 pub(crate) async fn heal(repository: &Repository) -> Result<Healed> {
     let mut healed = Healed::default();
+    // What isn't taken away now is by the next one.
+    if let Err(error) = repository.forget_removed_keys().await {
+        tracing::debug!(%error, "records of removed keys");
+    }
     let ask = async |replica: Replica| listing(&replica).await;
     let answers = ask_all(&repository.replicas, repository.limits.listing(), ask).await;
     let mut listings: Vec<(Replica, Listing)> = Vec::new();

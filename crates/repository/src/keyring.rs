@@ -1,12 +1,14 @@
 //! Who can open a repository: listing, adding and removing key records.
 //!
-//! The repository key itself never changes. Removing a record keeps its owner from opening the repository from then on; what
+//! The repository key itself never changes. Removing a record keeps its owner from opening the repository from then on,
+//! also from a location that comes back later; what
 //! somebody copied before, the removed key still opens. Promise: a person can always open it, and whoever removes a key
 //! doesn't lock himself out.
 
 use crate::error::{Error, Result};
 use crate::key::{Derivation, KeyRecord, Passphrase};
 use crate::open::{Repository, copy_of_keys, key_name, open_key, read_root};
+use crate::removal::Gone;
 use bytes::Bytes;
 
 impl Repository {
@@ -64,6 +66,8 @@ impl Repository {
             }
         }
         for replica in &self.replicas {
+            // First, so that no copy brings it back, not even from a place that nobody knows of now.
+            self.note_gone(replica, Gone { keys: vec![name.clone()], ..Gone::default() }).await?;
             replica.location.delete(&name).await?;
         }
         Ok(())

@@ -244,6 +244,12 @@ pub(crate) fn check_copy(repository: &Repository, key: &str, bytes: &[u8]) -> Re
     }
 }
 
+/// Whether an object is what was written, to the last byte.
+pub(crate) fn check_wholly(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()> {
+    check_size(key, bytes.len() as u64)?;
+    verify_object(repository, key, bytes)
+}
+
 /// Checks one object wholly: name, seals, ids of all frames, and that its content can be read as what it is.
 fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()> {
     let (folder, name) = key.split_once('/').unwrap_or(("", key));

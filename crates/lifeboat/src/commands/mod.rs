@@ -11,6 +11,7 @@ mod man;
 mod metrics;
 mod points;
 mod prune;
+mod repair;
 mod restore;
 mod sync;
 mod verify;
@@ -28,6 +29,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Init => init::run(&cli.global, output),
         Command::Backup(arguments) => backup::run(&cli.global, arguments, output),
         Command::Copy(arguments) => copy::run(&cli.global, arguments, output),
+        Command::Repair(arguments) => repair::run(&cli.global, arguments, output),
         Command::Prune(arguments) => prune::run(&cli.global, arguments, output),
         Command::Demo(arguments) => demo::run(arguments, output),
         Command::Wal(command) => wal::run(&cli.global, command, output),

@@ -60,9 +60,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         return nobody_behind(&report);
     }
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
-        .with_hint(
-            "if another location has them whole, `lifeboat copy` after removing the damaged ones repairs this one",
-        )
+        .with_hint("`lifeboat repair` puts back what another location has whole; --dry-run shows what that is")
         .after_its_document())
 }
 

@@ -5,6 +5,8 @@
 //! delete before it deletes anything (`removals/gone/<time>-<id>`, only there, and never copied). Several records count together;
 //! a new one takes in the old ones, so that one is left.
 //!
+//! A key that was removed is written down in the same way, so that a location which was away with it doesn't bring it back.
+//!
 //! A pack that was given up comes back when a point needs it that the location is still to get: a point never comes to a place
 //! without its packs.
 
@@ -32,6 +34,9 @@ pub(crate) struct Gone {
     /// Keys of fragments of the index that made room for others.
     #[serde(default)]
     pub index: Vec<String>,
+    /// Keys of the records of passphrases and machines that may open the repository no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,7 +53,7 @@ fn merged<T: Ord>(one: Vec<T>, other: Vec<T>) -> Vec<T> {
 
 impl Gone {
     fn is_empty(&self) -> bool {
-        self.removal.is_empty() && self.index.is_empty()
+        self.removal.is_empty() && self.index.is_empty() && self.keys.is_empty()
     }
 
     fn and(self, other: Self) -> Self {
@@ -58,10 +63,10 @@ impl Gone {
             logs: merged(a.logs, b.logs),
             packs: merged(a.packs, b.packs),
         };
-        Self { removal, index: merged(self.index, other.index) }
+        Self { removal, index: merged(self.index, other.index), keys: merged(self.keys, other.keys) }
     }
 
-    /// Only what some of these keys are about.
+    /// Only what some of these keys are about, and removed keys for ever: a place that nobody asks today may have one.
     fn limited_to(mut self, keys: &HashSet<String>) -> Self {
         self.removal.points.retain(|marked| keys.contains(&key_of(&marked.workload, &marked.point)));
         self.removal.packs.retain(|id| pack_id(id).is_some_and(|id| keys.contains(&crate::index::pack_key(&id))));
@@ -81,7 +86,7 @@ pub(super) fn log_of(key: &str) -> Option<(&str, crate::log::LogEntry)> {
 impl Covered {
     pub(crate) fn add_gone(&mut self, gone: &Gone) {
         self.add(&gone.removal);
-        self.keys.extend(gone.index.iter().cloned());
+        self.keys.extend(gone.index.iter().chain(&gone.keys).cloned());
     }
 
     /// These packs count as missing again, and with them the fragments of the index that may list them.
@@ -156,6 +161,27 @@ impl Repository {
         let points: BTreeSet<MarkedPoint> = keys.iter().filter_map(|key| marked_of(key)).collect();
         let needed = reach::packs_of(&everything, &reader, points.iter()).await?;
         Ok(needed.iter().map(crate::index::pack_key).collect())
+    }
+
+    /// Takes the records of removed keys away from locations that were away when they were removed. Returns how many.
+    pub(crate) async fn forget_removed_keys(&self) -> Result<usize> {
+        let mut removed = BTreeSet::new();
+        for replica in &self.replicas {
+            removed.extend(self.gone_at(replica).await?.keys);
+        }
+        let mut count = 0;
+        for replica in self.replicas.iter().filter(|_| !removed.is_empty()) {
+            let stale: Vec<String> = replica.location.list("keys/").await?.into_iter().map(|entry| entry.key).collect();
+            let stale: Vec<String> = stale.into_iter().filter(|key| removed.contains(key)).collect();
+            if !stale.is_empty() {
+                self.note_gone(replica, Gone { keys: stale.clone(), ..Gone::default() }).await?;
+            }
+            for key in stale {
+                replica.location.delete(&key).await?;
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     /// These packs are back: from now on they are missed when they are lost.

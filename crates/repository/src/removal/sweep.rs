@@ -87,7 +87,7 @@ impl Repository {
         };
         for replica in &self.replicas {
             // Before anything is deleted: else the next copy from elsewhere would bring it back.
-            self.note_gone(replica, Gone { removal: removal.clone(), index: Vec::new() }).await?;
+            self.note_gone(replica, Gone { removal: removal.clone(), ..Gone::default() }).await?;
         }
         for replica in &self.replicas {
             self.delete_points_and_logs(replica, &points, &logs, &mut report).await?;

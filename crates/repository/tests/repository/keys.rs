@@ -47,6 +47,26 @@ async fn keys_come_and_go_and_the_data_stays_the_same() {
     assert_eq!(verify(&repository, true).await, vec![]);
 }
 
+/// A place that nobody asked when the key was removed brings it back to no one, and loses it at the next copy.
+#[tokio::test]
+async fn a_removed_key_comes_back_from_nowhere() {
+    let (places, repository) = create(3).await;
+    let machine = Passphrase::of_machine().unwrap();
+    let id = repository.add_key(&machine, "db1").await.unwrap();
+    let without_west = repository.only("north").unwrap();
+    without_west.remove_key(&id, &passphrase()).await.unwrap();
+    assert!(opens(&places[1..], &machine).await, "these weren't asked");
+    let all = replicas(&places.iter().collect::<Vec<_>>());
+    let again = Repository::open_with(all, &passphrase(), 3, quick()).await.unwrap();
+    assert_eq!(again.bring_up_to_date().await, Vec::<String>::new());
+    for place in &places {
+        assert!(!opens(std::slice::from_ref(place), &machine).await);
+        assert!(opens(std::slice::from_ref(place), &passphrase()).await);
+    }
+    again.forget_gone().await.unwrap();
+    assert_eq!(verify(&Arc::new(again), true).await, vec![]);
+}
+
 #[tokio::test]
 async fn nobody_locks_everybody_out() {
     let (places, repository) = create(2).await;

@@ -10,6 +10,7 @@ mod logs;
 mod place;
 mod properties;
 mod removal;
+mod repair;
 mod round_trip;
 mod sessions;
 mod stranger;

@@ -1,0 +1,154 @@
+//! `lifeboat repair`: put back what is damaged, from a location that has it whole.
+
+use super::load_config;
+use crate::cli::{Global, RepairArguments};
+use crate::config::{Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, Tone, human, progress};
+use crate::{interrupt, removable, rooms};
+use lifeboat_repository::{Damage, RepairPlan, Replacement, Repository};
+use serde_json::json;
+use std::sync::Arc;
+
+/// What was done, or would be.
+#[derive(Default)]
+struct Outcome {
+    plan: RepairPlan,
+    /// Those of the plan that are whole again.
+    put_back: Vec<Replacement>,
+    failures: Vec<String>,
+    /// What was missing and copied, and who is still behind.
+    notes: Vec<String>,
+    given_up: Vec<String>,
+    /// Locations that were not looked at, and why.
+    left_out: Vec<(String, String)>,
+}
+
+pub fn run(global: &Global, arguments: &RepairArguments, output: &Output) -> Result<(), Failure> {
+    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    if arguments.give_up
+        && let Some(disk) = removable::attached(&config, &rooms::all_locations(&config)).1.first()
+    {
+        let message = format!("location {disk} is not attached, and may have whole what would be given up");
+        return Err(Failure::new(FailureKind::Unavailable, message)
+            .with_hint("attach the disk and run it again, or take it out of the configuration"));
+    }
+    let outcome = rooms::runtime()?.block_on(repair(&config, arguments, output))?;
+    tell(&outcome, arguments, output)?;
+    verdict(&outcome, arguments)
+}
+
+async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -> Result<Outcome, Failure> {
+    let _ = interrupt::ends(output, "run it again: it goes on where it stopped", || {});
+    let repository = rooms::open_repository(config, &rooms::all_locations(config), output).await?;
+    let mut outcome = Outcome { left_out: repository.unavailable().to_vec(), ..Outcome::default() };
+    if arguments.give_up
+        && let Some((name, reason)) = outcome.left_out.first()
+    {
+        let message = format!("nothing is given up while location {name} can't be used: {reason}");
+        return Err(Failure::new(FailureKind::Unavailable, message).with_hint(
+            "it may have whole what is damaged elsewhere: bring it back, or take it out of the configuration",
+        ));
+    }
+    let bad = look(&repository, output).await?;
+    outcome.plan = repository.plan_repair(&bad).await?;
+    if arguments.dry_run {
+        return Ok(outcome);
+    }
+    for replacement in &outcome.plan.replace {
+        match repository.put_back(replacement).await {
+            Ok(_) => outcome.put_back.push(replacement.clone()),
+            Err(error) => outcome.failures.push(format!("{} {}: {error}", replacement.location, replacement.object)),
+        }
+    }
+    outcome.notes = repository.bring_up_to_date().await;
+    if arguments.give_up {
+        outcome.given_up = repository.give_up(&outcome.plan.lost).await?;
+    }
+    Ok(outcome)
+}
+
+async fn look(repository: &Arc<Repository>, output: &Output) -> Result<Vec<Damage>, Failure> {
+    let progress = progress::for_rooms(output, "repair");
+    let report = repository.verify(None, true, &*progress).await;
+    progress.finish();
+    Ok(report?.bad)
+}
+
+fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.document(&json!({
+            "dry_run": arguments.dry_run,
+            "replace": outcome.plan.replace,
+            "put_back": outcome.put_back.len(),
+            "failures": outcome.failures,
+            "notes": outcome.notes,
+            "lost": outcome.plan.lost,
+            "given_up": outcome.given_up,
+            "left_out": outcome.left_out,
+        }));
+    }
+    for one in &outcome.plan.replace {
+        let word = match (arguments.dry_run, outcome.put_back.contains(one)) {
+            (true, _) => output.paint("whole elsewhere", Tone::Warning),
+            (false, true) => output.paint("put back", Tone::Good),
+            (false, false) => output.paint("not put back", Tone::Bad),
+        };
+        let size = human::size(one.bytes);
+        output.text(&format!("{word}  {} {}: {size} from {}", one.location, one.object, one.from))?;
+    }
+    for lost in &outcome.plan.lost {
+        output.text(&format!(
+            "{}  {} {}: {}",
+            output.paint("lost", Tone::Bad),
+            lost.location,
+            lost.object,
+            lost.what
+        ))?;
+    }
+    for line in outcome.failures.iter().chain(&outcome.notes) {
+        output.warn(line);
+    }
+    for key in &outcome.given_up {
+        output.text(&format!("{}  {key}", output.paint("given up", Tone::Warning)))?;
+    }
+    let (can, lost) = (outcome.plan.replace.len(), outcome.plan.lost.len());
+    if can + lost == 0 {
+        return output.text("every byte that was read is what was written: nothing to repair");
+    }
+    if arguments.dry_run {
+        return output.text(&format!("{can} objects can be put back, {lost} are whole in no location"));
+    }
+    output.hint("`lifeboat verify --data` looks again, and notes with the points what it finds");
+    output.text(&format!("{} objects put back, {lost} whole in no location", outcome.put_back.len()))
+}
+
+/// How it ends: what could not be done weighs most, then what is lost.
+fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure> {
+    if !outcome.failures.is_empty() {
+        let message = format!("{} objects could not be put back", outcome.failures.len());
+        return Err(Failure::new(FailureKind::Unavailable, message)
+            .with_hint("the reasons are above; run it again when the locations answer")
+            .after_its_document());
+    }
+    let (packs, others): (Vec<&Damage>, Vec<&Damage>) =
+        outcome.plan.lost.iter().partition(|lost| lost.object.starts_with("packs/"));
+    let given_up = if arguments.give_up { others.len() } else { 0 };
+    let hint = match (packs.is_empty(), others.len() - given_up) {
+        (true, 0) => None,
+        (false, 0) => Some(
+            "the next `lifeboat backup` stores anew what the cluster still has; `lifeboat verify --data` then tells which points are whole",
+        ),
+        (_, _) => Some(
+            "`lifeboat repair --give-up` deletes damaged points and files of the log; the next backup stores anew what the cluster still has",
+        ),
+    };
+    if let Some(hint) = hint {
+        let message = format!("{} objects are whole in no location", outcome.plan.lost.len());
+        return Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document());
+    }
+    let Some((name, reason)) = outcome.left_out.first() else { return Ok(()) };
+    Err(Failure::new(FailureKind::Unavailable, format!("location {name} was left alone: {reason}"))
+        .with_hint("bring it back and run this again")
+        .after_its_document())
+}

@@ -1,0 +1,181 @@
+//! Putting back what is damaged in one location from another that has it whole.
+//!
+//! What can be read is never touched: an object is looked at once more before it is replaced, and what takes its place was checked to
+//! the last byte before. Objects are the same everywhere, so the repaired location is as it was. Killed between the two, the object is
+//! missing where it was damaged, and the next copy brings it.
+//!
+//! What no location has whole is lost, and stays as it is until somebody gives it up: then a damaged point goes with its receipt, a
+//! damaged file of a log becomes a hole that everybody sees. A damaged pack always stays: most of what it holds can still be read,
+//! and the next backup stores the rest again.
+
+use crate::copy::PREFIXES;
+use crate::error::{Error, Result};
+use crate::open::{Replica, Repository, describe};
+use crate::patience::within;
+use crate::point::PointId;
+use crate::receipt;
+use crate::removal::{Gone, MarkedPoint, PREFIX as REMOVALS, Removal};
+use crate::verify::{Damage, check_wholly};
+use bytes::Bytes;
+use lifeboat_location::ErrorKind;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// An object that can be put back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Replacement {
+    /// Where it is damaged, or missing.
+    pub location: String,
+    /// Its key.
+    pub object: String,
+    /// Where it is whole.
+    pub from: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// What can be done about damage.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RepairPlan {
+    /// What another location has whole.
+    pub replace: Vec<Replacement>,
+    /// What none has whole.
+    pub lost: Vec<Damage>,
+}
+
+/// How an object is, in one location.
+enum State {
+    Whole(Bytes),
+    /// Not there, or not what was written.
+    Bad,
+}
+
+/// Whether a key is one that an object may have which is repaired. The rest of a report is about something else: a location that
+/// doesn't answer, a hole in a log.
+fn is_object(key: &str) -> bool {
+    let is_key = |prefix: &&str| key.len() > prefix.len() && key.starts_with(*prefix);
+    PREFIXES.iter().any(|prefix| is_key(&prefix)) || is_key(&REMOVALS)
+}
+
+impl Repository {
+    /// What can be done about what [`Repository::verify`] found bad. Changes nothing.
+    ///
+    /// # Errors
+    /// When a location can't be asked: what is wrong there can't be told from what is only away.
+    pub async fn plan_repair(&self, bad: &[Damage]) -> Result<RepairPlan> {
+        let mut plan = RepairPlan::default();
+        let mut seen = BTreeSet::new();
+        for damage in bad.iter().filter(|damage| is_object(&damage.object)) {
+            let Some(replica) = self.replicas.iter().find(|replica| replica.name == damage.location) else { continue };
+            if !seen.insert((&damage.location, &damage.object)) || self.is_whole(replica, &damage.object).await? {
+                continue;
+            }
+            match self.whole_elsewhere(replica, &damage.object).await? {
+                Some((from, bytes)) => plan.replace.push(Replacement {
+                    location: damage.location.clone(),
+                    object: damage.object.clone(),
+                    from: from.name.clone(),
+                    bytes: bytes.len() as u64,
+                }),
+                None => plan.lost.push(damage.clone()),
+            }
+        }
+        plan.replace.sort();
+        Ok(plan)
+    }
+
+    /// Puts one object back. False when it has become whole meanwhile, or can't be had whole any more.
+    pub async fn put_back(&self, replacement: &Replacement) -> Result<bool> {
+        let key = &replacement.object;
+        let find = |name: &str| self.replicas.iter().find(|replica| replica.name == name);
+        let unknown = || Error::NotFound { what: format!("location {}", replacement.location) };
+        let to = find(&replacement.location).ok_or_else(unknown)?;
+        if self.is_whole(to, key).await? {
+            return Ok(false);
+        }
+        let Some((_, bytes)) = self.whole_elsewhere(to, key).await? else { return Ok(false) };
+        // Nothing is ever overwritten: the place is made free, then taken.
+        let limit = self.limits.time_for(bytes.len() as u64);
+        self.forget(to, key).await?;
+        within(to, limit, to.location.put_new(key, bytes)).await?;
+        match self.is_whole(to, key).await? {
+            true => Ok(true),
+            false => Err(Error::corrupt(format!("{}/{key}", to.location.address()), "also after it was put back")),
+        }
+    }
+
+    /// Gives up what no location has whole: deletes it where it is damaged, with what only speaks of it. Packs stay. Returns the keys of
+    /// what is gone.
+    ///
+    /// # Errors
+    /// When a location is away: it may be the one that has it.
+    pub async fn give_up(&self, lost: &[Damage]) -> Result<Vec<String>> {
+        self.all_must_answer()?;
+        let mut gone = Vec::new();
+        for damage in lost.iter().filter(|damage| is_object(&damage.object)) {
+            let key = &damage.object;
+            let Some(replica) = self.replicas.iter().find(|replica| replica.name == damage.location) else { continue };
+            let is_needed_no_more = key.starts_with("packs/") || self.is_whole(replica, key).await?;
+            if is_needed_no_more || self.whole_elsewhere(replica, key).await?.is_some() {
+                continue;
+            }
+            if let Some((workload, id)) = key.strip_prefix("points/").and_then(|rest| rest.split_once('/')) {
+                let marked = MarkedPoint { workload: workload.into(), point: PointId(id.into()) };
+                let removal = Removal { points: vec![marked], ..Removal::default() };
+                self.note_gone(replica, Gone { removal, ..Gone::default() }).await?;
+                self.forget(replica, &receipt::key_for(key).unwrap_or_default()).await?;
+                for entry in replica.location.list(&format!("verifications/{workload}/{id}/")).await? {
+                    self.forget(replica, &entry.key).await?;
+                }
+            }
+            self.forget(replica, key).await?;
+            gone.push(format!("{}: {key}", replica.name));
+        }
+        Ok(gone)
+    }
+
+    async fn forget(&self, replica: &Replica, key: &str) -> Result<()> {
+        match replica.location.delete(key).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn is_whole(&self, replica: &Replica, key: &str) -> Result<bool> {
+        Ok(matches!(self.look(replica, key).await?, State::Whole(_)))
+    }
+
+    /// The first other location that has it whole. One that doesn't answer has it not, unless nobody has.
+    async fn whole_elsewhere(&self, replica: &Replica, key: &str) -> Result<Option<(&Replica, Bytes)>> {
+        // What is under `removals/` is about the location that it is in.
+        if key.starts_with(REMOVALS) {
+            return Ok(None);
+        }
+        let mut failure = None;
+        for other in self.replicas.iter().filter(|other| other.name != replica.name) {
+            match self.look(other, key).await {
+                Ok(State::Whole(bytes)) => return Ok(Some((other, bytes))),
+                Ok(State::Bad) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    /// An error only when it can't be told: a location that doesn't answer.
+    async fn look(&self, replica: &Replica, key: &str) -> Result<State> {
+        let limit = self.limits.time_for(crate::pack::PACK_BYTES_MAX as u64);
+        let bytes = match within(replica, limit, replica.location.get(key)).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_loss() => return Ok(State::Bad),
+            Err(error) => return Err(error),
+        };
+        Ok(match check_wholly(self, key, &bytes) {
+            Ok(()) => State::Whole(bytes),
+            Err(error) => {
+                tracing::debug!(location = replica.name, key, error = describe(&error), "not what was written");
+                State::Bad
+            }
+        })
+    }
+}

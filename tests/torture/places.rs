@@ -232,31 +232,6 @@ impl Places {
         Ok(None)
     }
 
-    /// The first half of mending: what is damaged is removed. The other half is `copy`.
-    pub fn remove_damaged(&mut self) -> Result<Option<Damage>> {
-        let Some(damage) = self.damage.take() else { return Ok(None) };
-        if !damage.was_removed && self.read(damage.place, &damage.key)?.is_some() {
-            self.remove(damage.place, &damage.key)?;
-        }
-        Ok(Some(damage))
-    }
-
-    /// A damaged point that all others have pruned meanwhile comes back from nowhere. Its receipt goes by hand: `prune` leaves
-    /// alone what it can't read, and `verify` is right to miss what there is a receipt for.
-    pub fn forget_if_given_up(&mut self, damage: &Damage) -> Result<()> {
-        let Some(rest) = damage.key.strip_prefix("points/") else { return Ok(()) };
-        for place in NAMES {
-            if self.read(place, &damage.key)?.is_some() {
-                return Ok(());
-            }
-        }
-        let receipt = format!("receipts/{rest}");
-        if self.read(damage.place, &receipt)?.is_some() {
-            self.remove(damage.place, &receipt)?;
-        }
-        Ok(())
-    }
-
     /// What is in the bucket, as files: the server keeps it in memory and takes it along when it ends.
     pub fn save_bucket(&self) -> Result<()> {
         for kind in ["packs", "index", "points", "wal", "receipts", "removals", "keys", "verifications"] {

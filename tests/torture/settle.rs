@@ -19,13 +19,7 @@ impl Run {
         for name in NAMES {
             self.world.places.heal(name)?;
         }
-        if let Some(damage) = self.world.places.remove_damaged()? {
-            eprintln!("  mended: {damage:?}");
-            for from in NAMES.iter().filter(|from| **from != damage.place) {
-                self.command("copy", &["copy", "--from", from, "--to", damage.place, "--json"])?;
-            }
-            self.world.places.forget_if_given_up(&damage)?;
-        }
+        self.repair()?;
         self.receive().await?;
         let document = self.command("backup incr", &["backup", "shop", "--json"])?;
         ensure!(document["pages_bad"] == 0, "{document}");
@@ -44,6 +38,20 @@ impl Run {
         let shown = checks::restore_latest(&self.world, &self.model, from, random, &mut self.tally).await?;
         eprintln!("  settled, exact: {shown}");
         self.tally.count("settled");
+        Ok(())
+    }
+
+    /// What is damaged comes back from another place, or is given up when all others have pruned it meanwhile.
+    fn repair(&mut self) -> Result<()> {
+        let Some(damage) = self.world.places.damage.take() else { return Ok(()) };
+        let ran = self.world.run(&["repair", "--json"])?;
+        self.tally.ran("repair", ran.code);
+        eprintln!("  repaired: {damage:?} -> {:?}", ran.code);
+        if ran.code == Some(4) {
+            self.command("repair --give-up", &["repair", "--give-up", "--json"])?;
+        } else {
+            ran.must_end(&[0])?;
+        }
         Ok(())
     }
 

@@ -440,7 +440,7 @@ pub struct RepairArguments {
     /// Say what is damaged, and where it is whole; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Delete damaged points and files of the log that no location has whole. Packs stay: most of what is in them can be read
+    /// Delete damaged points and files of the log that no location has whole. Packs that a point needs stay
     #[arg(long, conflicts_with = "dry_run")]
     pub give_up: bool,
 }

@@ -240,6 +240,13 @@ impl Repository {
         Ok(points.into_iter().collect())
     }
 
+    /// The keys of the packs that the points of this repository need.
+    pub(crate) async fn packs_needed(self: &Arc<Self>) -> Result<HashSet<String>> {
+        let reader = ChunkReader::open(self.clone()).await?;
+        let needed = reach::packs_needed(self, &reader, |_| true).await?;
+        Ok(needed.iter().map(pack_key).collect())
+    }
+
     /// What could go beside these points and files: the packs that nothing else needs, older than `grace` by their
     /// store's clock (a younger one may belong to a session that is under way).
     pub async fn plan_removal(

@@ -5,21 +5,23 @@
 //! missing where it was damaged, and the next copy brings it.
 //!
 //! What no location has whole is lost, and stays as it is until somebody gives it up: then a damaged point goes with its receipt, a
-//! damaged file of a log becomes a hole that everybody sees. A damaged pack always stays: most of what it holds can still be read,
-//! and the next backup stores the rest again.
+//! damaged file of a log becomes a hole that everybody sees. A damaged pack goes only when no point needs it: most of what it holds can
+//! still be read, and the next backup stores the rest again.
 
 use crate::copy::PREFIXES;
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
 use crate::patience::within;
 use crate::point::PointId;
+use crate::reader::pack_id;
 use crate::receipt;
-use crate::removal::{Gone, MarkedPoint, PREFIX as REMOVALS, Removal};
+use crate::removal::{Gone, MarkedPoint, PREFIX as REMOVALS};
 use crate::verify::{Damage, check_wholly};
 use bytes::Bytes;
 use lifeboat_location::ErrorKind;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// An object that can be put back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,7 +56,22 @@ enum State {
 /// doesn't answer, a hole in a log.
 fn is_object(key: &str) -> bool {
     let is_key = |prefix: &&str| key.len() > prefix.len() && key.starts_with(*prefix);
-    PREFIXES.iter().any(|prefix| is_key(&prefix)) || is_key(&REMOVALS)
+    PREFIXES.iter().any(|prefix| is_key(prefix)) || is_key(&REMOVALS)
+}
+
+fn is_pack(key: &str) -> bool {
+    key.starts_with("packs/")
+}
+
+/// What is written down about an object that is given up, so that its location doesn't miss it. A part of a log is missed all the same:
+/// its hole is for everybody to see.
+fn what_goes(key: &str) -> Gone {
+    let mut gone = Gone::default();
+    if let Some((workload, id)) = key.strip_prefix("points/").and_then(|rest| rest.split_once('/')) {
+        gone.removal.points.push(MarkedPoint { workload: workload.into(), point: PointId(id.into()) });
+    }
+    gone.removal.packs.extend(pack_id(key).filter(|_| is_pack(key)).map(hex::encode));
+    gone
 }
 
 impl Repository {
@@ -104,34 +121,43 @@ impl Repository {
         }
     }
 
-    /// Gives up what no location has whole: deletes it where it is damaged, with what only speaks of it. Packs stay. Returns the keys of
-    /// what is gone.
+    /// Gives up what no location has whole: deletes it where it is damaged, with what only speaks of it. Packs that a point needs stay.
+    /// Returns the locations and keys of what is gone.
     ///
     /// # Errors
     /// When a location is away: it may be the one that has it.
-    pub async fn give_up(&self, lost: &[Damage]) -> Result<Vec<String>> {
+    pub async fn give_up(&self, lost: &[Damage]) -> Result<Vec<Damage>> {
         self.all_must_answer()?;
         let mut gone = Vec::new();
-        for damage in lost.iter().filter(|damage| is_object(&damage.object)) {
+        // Packs last: whether a point needs one is asked of the points that are left.
+        let (packs, others): (Vec<&Damage>, Vec<&Damage>) =
+            lost.iter().filter(|damage| is_object(&damage.object)).partition(|damage| is_pack(&damage.object));
+        for damage in others.into_iter().chain(packs) {
             let key = &damage.object;
             let Some(replica) = self.replicas.iter().find(|replica| replica.name == damage.location) else { continue };
-            let is_needed_no_more = key.starts_with("packs/") || self.is_whole(replica, key).await?;
-            if is_needed_no_more || self.whole_elsewhere(replica, key).await?.is_some() {
+            if self.is_whole(replica, key).await? || self.whole_elsewhere(replica, key).await?.is_some() {
                 continue;
             }
-            if let Some((workload, id)) = key.strip_prefix("points/").and_then(|rest| rest.split_once('/')) {
-                let marked = MarkedPoint { workload: workload.into(), point: PointId(id.into()) };
-                let removal = Removal { points: vec![marked], ..Removal::default() };
-                self.note_gone(replica, Gone { removal, ..Gone::default() }).await?;
+            if is_pack(key) && self.is_needed(replica, key).await? {
+                continue;
+            }
+            self.note_gone(replica, what_goes(key)).await?;
+            if let Some(point) = key.strip_prefix("points/") {
                 self.forget(replica, &receipt::key_for(key).unwrap_or_default()).await?;
-                for entry in replica.location.list(&format!("verifications/{workload}/{id}/")).await? {
+                for entry in replica.location.list(&format!("verifications/{point}/")).await? {
                     self.forget(replica, &entry.key).await?;
                 }
             }
             self.forget(replica, key).await?;
-            gone.push(format!("{}: {key}", replica.name));
+            gone.push(damage.clone());
         }
         Ok(gone)
+    }
+
+    /// Whether a point of this location needs a pack, or whether that can't be told.
+    async fn is_needed(&self, replica: &Replica, pack: &str) -> Result<bool> {
+        let alone = Arc::new(self.only(&replica.name)?);
+        Ok(alone.packs_needed().await.map_or(true, |needed| needed.contains(pack)))
     }
 
     async fn forget(&self, replica: &Replica, key: &str) -> Result<()> {

@@ -19,7 +19,7 @@ struct Outcome {
     failures: Vec<String>,
     /// What was missing and copied, and who is still behind.
     notes: Vec<String>,
-    given_up: Vec<String>,
+    given_up: Vec<Damage>,
     /// Locations that were not looked at, and why.
     left_out: Vec<(String, String)>,
 }
@@ -109,8 +109,9 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
     for line in outcome.failures.iter().chain(&outcome.notes) {
         output.warn(line);
     }
-    for key in &outcome.given_up {
-        output.text(&format!("{}  {key}", output.paint("given up", Tone::Warning)))?;
+    for gone in &outcome.given_up {
+        let word = output.paint("given up", Tone::Warning);
+        output.text(&format!("{word}  {}: {}", gone.location, gone.object))?;
     }
     let (can, lost) = (outcome.plan.replace.len(), outcome.plan.lost.len());
     if can + lost == 0 {
@@ -131,20 +132,16 @@ fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure
             .with_hint("the reasons are above; run it again when the locations answer")
             .after_its_document());
     }
-    let (packs, others): (Vec<&Damage>, Vec<&Damage>) =
-        outcome.plan.lost.iter().partition(|lost| lost.object.starts_with("packs/"));
-    let given_up = if arguments.give_up { others.len() } else { 0 };
-    let hint = match (packs.is_empty(), others.len() - given_up) {
-        (true, 0) => None,
-        (false, 0) => Some(
-            "the next `lifeboat backup` stores anew what the cluster still has; `lifeboat verify --data` then tells which points are whole",
-        ),
-        (_, _) => Some(
-            "`lifeboat repair --give-up` deletes damaged points and files of the log; the next backup stores anew what the cluster still has",
-        ),
+    let left: Vec<&Damage> = outcome.plan.lost.iter().filter(|lost| !outcome.given_up.contains(lost)).collect();
+    let again = "the next `lifeboat backup` stores anew what the cluster still has";
+    let hint = match left.iter().all(|lost| lost.object.starts_with("packs/")) {
+        _ if left.is_empty() => None,
+        true => Some(format!("{again}; `lifeboat verify --data` then tells which points are whole")),
+        false if arguments.dry_run => Some(format!("put back what can be first: `lifeboat repair`; {again}")),
+        false => Some(format!("`lifeboat repair --give-up` deletes damaged points and files of the log; {again}")),
     };
     if let Some(hint) = hint {
-        let message = format!("{} objects are whole in no location", outcome.plan.lost.len());
+        let message = format!("{} objects are whole in no location", left.len());
         return Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document());
     }
     let Some((name, reason)) = outcome.left_out.first() else { return Ok(()) };

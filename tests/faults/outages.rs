@@ -38,7 +38,7 @@ fn make_bucket(store: &LoopbackServer) {
     assert!(answer.contains(" 200 "), "{answer}");
 }
 
-/// Everything after the location has begun to fail: archiving goes on, a backup ends well and says what is missing.
+/// Everything after the location has begun to fail: archiving goes on, a backup is stored and says what is missing.
 fn others_go_on(world: &World, words: &[&str]) -> Ran {
     let failed_before = world.sql("select failed_count from pg_stat_archiver");
     let started = std::time::Instant::now();
@@ -46,7 +46,9 @@ fn others_go_on(world: &World, words: &[&str]) -> Ran {
     archive_everything(world);
     assert!(started.elapsed() < ARCHIVED_WITHIN, "archiving was held up for {:?}", started.elapsed());
     change(world, 2);
-    let ran = world.run(&["backup", "--type", "full"]).ok();
+    let ran = world.run(&["backup", "--type", "full"]);
+    assert_eq!(ran.code, 5, "it is stored, but not everywhere: {}", ran.screen());
+    assert!(ran.stderr.contains("stored, but not in second"), "{}", ran.screen());
     assert_eq!(world.sql("select failed_count from pg_stat_archiver"), failed_before, "archive_command failed");
     assert!(ran.stderr.contains("second"), "it doesn't say which location: {}", ran.stderr);
     assert!(words.iter().any(|word| ran.stderr.contains(word)), "it doesn't say why ({words:?}): {}", ran.stderr);

@@ -196,7 +196,9 @@ impl Action {
                     right.push(7);
                 }
                 // A prune may have marked what this one builds on: then it is to be run again.
-                if prunes || around.crashed || around.unheard || around.moved {
+                // And a place that is away lacks what the others got.
+                let is_somewhere_only = !around.broken.is_empty() || around.damaged.is_some();
+                if is_somewhere_only || prunes || around.crashed || around.unheard || around.moved {
                     right.push(5);
                 }
             }

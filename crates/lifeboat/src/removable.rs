@@ -3,7 +3,7 @@
 //! What tells the disk from the empty directory is the repository on it. An error on the way to it (a disk that is dying) is no
 //! absence: then the location is asked, and says what is wrong.
 
-use crate::config::{Config, LocationConfig, Media};
+use crate::config::{Config, LocationConfig, Media, SyncKeeping, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_repository::{MarkedPoint, SyncRecord};
@@ -75,6 +75,18 @@ pub fn is_too_old(location: &LocationConfig, currency: &Currency, now: Timestamp
 pub fn standing(config: &Config, names: &[String]) -> Vec<String> {
     let is_disk = |name: &String| config.locations.get(name).is_some_and(|place| place.media == Media::Removable);
     names.iter().filter(|name| !is_disk(name)).cloned().collect()
+}
+
+/// Where the log of a workload goes as it is written: to disks only when nothing else is configured, or when commits wait for them.
+/// What is on a disk alone leaves with it; the next backup and `sync` bring a disk the rest.
+pub fn for_the_log(config: &Config, workload: &WorkloadConfig) -> Vec<String> {
+    let standing = standing(config, &workload.locations);
+    let enough = match workload.synchronous.as_ref().map(|synchronous| &synchronous.keeping) {
+        Some(SyncKeeping::Count(count)) => standing.len() >= *count,
+        Some(SyncKeeping::Named(named)) => named.iter().all(|name| standing.contains(name)),
+        Some(SyncKeeping::Spool(_)) | None => true,
+    };
+    if standing.is_empty() || !enough { workload.locations.clone() } else { standing }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::cli::{BackupArguments, BackupKind, Global};
 use crate::config::{Checkpoint, Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
-use crate::{interrupt, rooms};
+use crate::{interrupt, removable, rooms};
 use lifeboat_repository::Point;
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::backup::{BackupOutcome, BackupRequest, BackupType, ServerCompression, backup};
@@ -31,11 +31,12 @@ pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Res
         step_back();
     }
     let runtime = rooms::runtime()?;
-    let (mut documents, mut failures, mut damaged) = (Vec::new(), Vec::new(), 0);
+    let (mut documents, mut failures, mut damaged, mut lacking) = (Vec::new(), Vec::new(), 0, Vec::new());
     for name in names {
         match runtime.block_on(back_up_one(&config, name, arguments, output)) {
             Ok(outcome) => {
                 damaged += outcome.details.bad_pages.len();
+                lacking.extend(locations_without(&config, name, &outcome));
                 tell(&outcome, output)?;
                 documents.push(document(&outcome));
             }
@@ -60,7 +61,25 @@ pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Res
             .with_hint("find what is on these pages with pg_amcheck, and look for an older point without the damage")
             .after_its_document());
     }
+    lacking.sort_unstable();
+    lacking.dedup();
+    if !lacking.is_empty() {
+        let message = format!("the backup was stored, but not in {}", lacking.join(", "));
+        return Err(Failure::new(FailureKind::Unavailable, message)
+            .with_hint(
+                "the reason is above; the next backup brings it up to date, or when it answers: `lifeboat copy --from LOCATION --to LOCATION`",
+            )
+            .after_its_document());
+    }
     Ok(())
+}
+
+/// Locations that should have the point and haven't. A disk in a drawer isn't missed.
+fn locations_without(config: &Config, workload: &str, outcome: &BackupOutcome) -> Vec<String> {
+    let meant = removable::standing(config, &config.workloads[workload].locations);
+    let is_whole =
+        |name: &String| outcome.point.locations.iter().any(|state| state.name == *name && state.is_complete());
+    meant.into_iter().filter(|name| !is_whole(name)).collect()
 }
 
 /// Whoever limits the rate has said that the database goes first: it gets the processors first, too. Threads started later

@@ -9,7 +9,7 @@ use crate::cli::{Global, VerifyArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
-use crate::{interrupt, rooms};
+use crate::{interrupt, removable, rooms};
 use jiff::Timestamp;
 use lifeboat_repository::{PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
@@ -102,8 +102,15 @@ async fn check_stored(
     };
     let repository = rooms::open_repository(config, &names, output).await?;
     let progress = progress::for_rooms(output, "verify");
+    // A disk has what the last backup or `sync` brought; how old that may be is for `check` to judge.
+    let standing = removable::standing(config, &rooms::all_locations(config));
     let is_home = |location: &str, workload: &str| {
-        config.workloads.get(workload).is_none_or(|workload| workload.locations.iter().any(|name| name == location))
+        let is_disk = !standing.iter().any(|name| name == location);
+        !is_disk
+            && config
+                .workloads
+                .get(workload)
+                .is_none_or(|workload| workload.locations.iter().any(|name| name == location))
     };
     let report = repository.verify_homes(arguments.workload.as_deref(), arguments.data, &is_home, &*progress).await;
     progress.finish();

@@ -5,7 +5,7 @@ use crate::commands::load_config;
 use crate::config::UnknownKeys;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::rooms;
+use crate::{removable, rooms};
 use lifeboat_workload::postgres::wal::{
     AheadSeat, PushOptions, PushOutcome, Spool, already_pushed, await_storing, is_worth_a_process, locations_to_use,
     push, push_waiting,
@@ -23,8 +23,8 @@ pub fn run(global: &Global, path: &Path, of: &WorkloadOption, output: &Output) -
     if let Some(outcome) = already_pushed(path, &spool)? {
         return tell(&outcome, path, output);
     }
-    let configured = &config.workloads[&name].locations;
-    let names = locations_to_use(&spool, configured, SystemTime::now());
+    let configured = removable::for_the_log(&config, &config.workloads[&name]);
+    let names = locations_to_use(&spool, &configured, SystemTime::now());
     let outcome = rooms::runtime()?.block_on(async {
         let repository = rooms::open_attached(&config, &names, output).await?;
         let options = match go_on_ahead(&config_path, &name, path, &spool) {
@@ -42,7 +42,8 @@ pub fn run_ahead(global: &Global, path: &Path, of: &WorkloadOption, output: &Out
     let name = rooms::workload_name(&config, of.workload.as_deref())?;
     let spool = rooms::spool(&config, &name)?;
     let Some(seat) = AheadSeat::take(&spool)? else { return Ok(()) };
-    let names = locations_to_use(&spool, &config.workloads[&name].locations, SystemTime::now());
+    let configured = removable::for_the_log(&config, &config.workloads[&name]);
+    let names = locations_to_use(&spool, &configured, SystemTime::now());
     rooms::runtime()?.block_on(async {
         let repository = rooms::open_attached(&config, &names, output).await?;
         push_waiting(repository, &name, path, &spool, seat).await?;

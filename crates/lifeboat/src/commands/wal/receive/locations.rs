@@ -2,7 +2,7 @@
 
 use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
-use crate::rooms;
+use crate::{removable, rooms};
 use lifeboat_repository::Repository;
 use lifeboat_workload::postgres::wal::{Alarm, AlarmKind, ReceiveProgress};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const RETRY: Duration = Duration::from_secs(2);
 const REOPEN: Duration = Duration::from_secs(30);
 
 async fn once(config: &Config, workload: &WorkloadConfig) -> Result<Arc<Repository>, Failure> {
-    let replicas = rooms::replicas(config, &workload.locations)?;
+    let replicas = rooms::replicas(config, &removable::for_the_log(config, workload))?;
     let opened = Repository::open(replicas, &rooms::passphrase(config)?, config.compression_level).await?;
     Ok(Arc::new(opened))
 }

@@ -167,3 +167,26 @@ fn all_locations_are_full() {
     world.run(&["verify", "shop", "--data"]).ok();
     assert_eq!(content_of_restored(&world, "new", &[]), expected);
 }
+
+/// A location that takes no marks is left alone and told; the others are pruned.
+#[test]
+fn a_location_that_takes_no_marks_holds_up_no_prune() {
+    let world = World::with_cluster(|builder| builder);
+    make_table(&world);
+    let keeping = world.configuration().replace("kind = ", "keep = { last = 1 }\nkind = ");
+    world.write("lifeboat.toml", keeping);
+    for round in 1..=2 {
+        change(&world, round);
+        world.run(&["backup", "--type", "full"]).ok();
+    }
+    let blocked = world.path("first/removals");
+    std::fs::write(&blocked, "in the way").expect("be in the way");
+    let ran = world.run(&["prune", "--json"]);
+    assert_eq!(ran.code, 5, "{}", ran.screen());
+    assert!(ran.stderr.contains("location first was left alone"), "{}", ran.screen());
+    let locations = ran.json()["locations"].clone();
+    assert_eq!(locations.as_array().map(Vec::len), Some(1), "{locations:#}");
+    assert_eq!(locations[0]["location"], "second", "{locations:#}");
+    std::fs::remove_file(blocked).expect("be out of the way");
+    world.run(&["prune"]).ok();
+}

@@ -281,7 +281,7 @@ impl From<TargetAction> for lifeboat_recovery::Action {
 #[command(next_help_heading = "Which moment (at most one; the latest when none)")]
 pub struct TargetArguments {
     /// A time with its zone: "2026-11-21 14:03:05 Europe/Berlin", "2026-11-21T14:03:05+01:00", "5 minutes ago"
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<String>,
     /// A position in the write-ahead log, such as 16/B374D848
     #[arg(long, value_name = "LSN")]

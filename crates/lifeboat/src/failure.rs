@@ -112,6 +112,11 @@ impl Failure {
         self
     }
 
+    /// The message with its causes, without the hint: to be quoted in another.
+    pub fn sentence(&self) -> String {
+        self.causes.iter().fold(self.message.clone(), |sentence, cause| format!("{sentence}: {cause}"))
+    }
+
     /// What a script gets on stdout with `--json`.
     pub fn document(&self) -> Value {
         let mut error = json!({
@@ -181,6 +186,20 @@ impl From<LoadError> for Failure {
 
 impl From<SecretError> for Failure {
     fn from(error: SecretError) -> Self {
-        Self::from_error(FailureKind::Usage, &error)
+        let hint = match &error {
+            SecretError::File { .. } => {
+                "write the secret into the file, readable by the user that runs lifeboat and nobody else"
+            }
+            SecretError::NotSet(_) => {
+                "set it where lifeboat runs (a service has its own environment), or use { file = \"PATH\" }"
+            }
+            SecretError::Start { .. } | SecretError::Command { .. } => {
+                "run the command by hand, as the user that runs lifeboat"
+            }
+            SecretError::Empty(_) | SecretError::TooLarge(_) | SecretError::NotText(_) => {
+                "a secret is one line of text; look whether this is the right place"
+            }
+        };
+        Self::from_error(FailureKind::Usage, &error).with_hint(hint)
     }
 }

@@ -90,7 +90,8 @@ fn usage(error: &clap::Error, command: &str) -> Failure {
     let sentence = sentence.strip_prefix("error: ").unwrap_or(sentence);
     let message = sentence.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let tips = rendered.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
-    let mut hints: Vec<String> = tips.map(str::to_owned).collect();
+    // How to pass a mistyped option as a value helps nobody.
+    let mut hints: Vec<String> = tips.filter(|tip| !tip.starts_with("to pass ")).map(str::to_owned).collect();
     if hints.is_empty() {
         hints.push(match error.get(ContextKind::Usage) {
             Some(ContextValue::StyledStr(usage)) if error.kind() == ErrorKind::MissingRequiredArgument => {

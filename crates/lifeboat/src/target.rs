@@ -55,6 +55,21 @@ impl TimeError {
     }
 }
 
+/// `--exclusive` means something only where there is a target to stop before.
+pub fn stops_before(exclusive: bool, target: &Target) -> Result<bool, Failure> {
+    let word = match target {
+        Target::Latest => "the latest moment",
+        Target::Immediate => "--immediate",
+        Target::Name(_) => "--name",
+        Target::Time(_) | Target::Lsn(_) | Target::Xid(_) => return Ok(exclusive),
+    };
+    if !exclusive {
+        return Ok(false);
+    }
+    Err(Failure::new(FailureKind::Usage, format!("--exclusive has no meaning with {word}"))
+        .with_hint("give the moment to stop before: --at, --lsn or --xid"))
+}
+
 /// The moment that the options name.
 pub fn resolve(wanted: &TargetArguments, now: Timestamp, machine: &TimeZone) -> Result<Target, Failure> {
     if let Some(text) = &wanted.at {

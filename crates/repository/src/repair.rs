@@ -56,7 +56,7 @@ enum State {
 /// doesn't answer, a hole in a log.
 fn is_object(key: &str) -> bool {
     let is_key = |prefix: &&str| key.len() > prefix.len() && key.starts_with(*prefix);
-    PREFIXES.iter().any(|prefix| is_key(prefix)) || is_key(&REMOVALS)
+    PREFIXES.iter().any(is_key) || is_key(&REMOVALS)
 }
 
 fn is_pack(key: &str) -> bool {

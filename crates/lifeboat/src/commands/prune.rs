@@ -51,25 +51,35 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
         }
         let all: Vec<&Judged> = judged.iter().flat_map(|(_, judged)| judged).collect();
         let repacked = rewrite::rewrite(&config, &repository, &all, arguments, output).await?;
+        let mut left_alone = repository.unavailable().to_vec();
         for (alone, judged) in judged {
-            outcomes.push(prune(&config, &alone, judged, &repacked, arguments.dry_run).await?);
+            match prune(&config, &alone, judged, &repacked, arguments.dry_run).await {
+                Ok(outcome) => outcomes.push(outcome),
+                // It is full, or we may not write there: that holds up nobody else.
+                Err(failure) => left_alone.push((name_of(&alone), failure.sentence())),
+            }
         }
         let (_, absent) = removable::attached(&config, &rooms::all_locations(&config));
-        if !arguments.dry_run && absent.is_empty() && repository.unavailable().is_empty() {
+        if !arguments.dry_run && absent.is_empty() && left_alone.is_empty() {
             repository.forget_gone().await?;
         }
         tell::tell(&config, &outcomes, &repacked, arguments.dry_run, output)?;
-        nobody_left_alone(&repository)
+        nobody_left_alone(&left_alone)
     })
 }
 
 /// What could not be asked keeps everything for now.
-fn nobody_left_alone(repository: &Repository) -> Result<(), Failure> {
-    let Some((name, reason)) = repository.unavailable().first() else { return Ok(()) };
+fn nobody_left_alone(left_alone: &[(String, String)]) -> Result<(), Failure> {
+    let Some((name, reason)) = left_alone.first() else { return Ok(()) };
     let message = format!("location {name} was left alone: {reason}");
     Err(Failure::new(FailureKind::Unavailable, message)
         .with_hint("the others were pruned; bring it back and run this again, or take it out of the configuration")
         .after_its_document())
+}
+
+/// The one location that a repository is seen through.
+fn name_of(alone: &Repository) -> String {
+    alone.replicas().first().map(|replica| replica.name.clone()).unwrap_or_default()
 }
 
 /// `repository` is seen through the one location.
@@ -80,7 +90,7 @@ async fn prune(
     repacked: &Repacked,
     dry_run: bool,
 ) -> Result<Outcome, Failure> {
-    let location = repository.replicas().first().map(|replica| replica.name.clone()).unwrap_or_default();
+    let location = name_of(repository);
     let mut swept = SweepReport::default();
     let mut standing = Vec::new();
     for mark in repository.marks().await? {

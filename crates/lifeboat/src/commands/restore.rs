@@ -30,9 +30,10 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
     if let Some(location) = &arguments.from {
         find_named("location", location, &config.locations)?;
     }
+    let exclusive = target::stops_before(arguments.exclusive, &moment)?;
     let wanted = Wanted {
         target: moment,
-        inclusive: !arguments.exclusive,
+        inclusive: !exclusive,
         timeline: arguments.timeline.map_or(TimelineChoice::default(), |id| TimelineChoice::Exactly(TimelineId(id))),
         point: arguments.point.clone().map(PointId),
         location: arguments.from.clone(),
@@ -98,7 +99,11 @@ async fn bring_back(
     let reader = Arc::new(ChunkReader::open(repository).await?);
     let done = tokio::task::block_in_place(|| apply(&reader, point, &plan, destination, &place, &*progress));
     progress.finish();
-    let done = done?;
+    let mut done = done?;
+    if matches!(destination, Destination::Missing | Destination::Empty) {
+        // Zeros, which a new file has by itself.
+        done.bytes_unchanged = 0;
+    }
     done.notes.iter().for_each(|note| output.warn(note));
     let settings = &config.workloads[workload];
     let receiver = settings.synchronous.as_ref().map(|_| wal::slot_of(workload, settings));
@@ -152,13 +157,16 @@ fn tell(
             "notes": done.notes,
         }));
     }
+    let kept = match done.bytes_unchanged {
+        0 => String::new(),
+        bytes => format!(", {} right already", human::size(bytes)),
+    };
     output.text(&format!(
-        "{} {}: {} files, {} written, {} right already, {:.1} s",
+        "{} {}: {} files, {} written{kept}, {:.1} s",
         output.paint("restored", Tone::Good),
         to.display(),
         done.files,
         human::size(done.bytes_written),
-        human::size(done.bytes_unchanged),
         done.seconds
     ))?;
     let then = match Action::from(arguments.action) {

@@ -3,7 +3,8 @@
 //! The configuration holds only references, so that it can be copied, printed and kept beside the backups.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
@@ -79,6 +80,13 @@ impl std::fmt::Display for SecretSource {
 }
 
 impl SecretSource {
+    /// Its file, if others than its owner may read that.
+    pub fn is_open_to_others(&self) -> Option<&Path> {
+        let Self::File(path) = self else { return None };
+        let mode = std::fs::metadata(path).ok()?.permissions().mode();
+        (mode & 0o077 != 0).then_some(path)
+    }
+
     /// Fetches the secret. An empty one is an error: it is a mistake more often than a wish.
     pub fn resolve(&self) -> Result<Secret, SecretError> {
         let mut bytes = match self {
@@ -106,7 +114,7 @@ impl SecretSource {
     }
 }
 
-fn read_file(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let failed = |source| SecretError::File { path: path.to_path_buf(), source };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::new());
@@ -144,6 +152,11 @@ mod tests {
         let path = directory.path().join("passphrase");
         std::fs::write(&path, "correct horse \n").unwrap();
         assert_eq!(SecretSource::File(path.clone()).resolve().unwrap().expose(), "correct horse ");
+        for (mode, is_open) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(SecretSource::File(path.clone()).is_open_to_others().is_some(), is_open, "{mode:o}");
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let printf = SecretSource::Command(vec!["printf".into(), "battery\\r\\n".into()]);
         assert_eq!(printf.resolve().unwrap().expose(), "battery");
         std::fs::write(&path, "\n").unwrap();

@@ -19,6 +19,9 @@ use crate::output::{Output, Tone};
 use crate::rooms;
 use serde_json::json;
 
+/// The subject of the passphrase's finding.
+const PASSPHRASE: &str = "encryption passphrase";
+
 pub use copies::spoken as spoken_currency;
 
 /// One thing that was looked at.
@@ -66,13 +69,8 @@ pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Resu
         count(config.workloads.len(), "workload")
     );
     let mut findings = vec![Finding::new("configuration", Ok(seen))];
-    let secrets: Vec<Finding> = secrets(&config)
-        .into_iter()
-        .map(|(subject, source)| {
-            Finding::new(subject, source.resolve().map(|_| format!("found in {source}")).map_err(Failure::from))
-        })
-        .collect();
-    let all_found = secrets.iter().all(|finding| matches!(finding.outcome, Outcome::Good(_)));
+    let secrets: Vec<Finding> = secrets(&config).into_iter().map(|(subject, source)| secret(subject, source)).collect();
+    let all_found = secrets.iter().all(|finding| !matches!(finding.outcome, Outcome::Bad(_)));
     findings.extend(secrets);
     let mut copies = json!({});
     // Without its secrets nothing can be asked.
@@ -97,9 +95,33 @@ fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A passphrase that is shorter can be guessed by whoever has a copy of the repository. In characters.
+const PASSPHRASE_LENGTH_MIN: usize = 12;
+
+fn secret(subject: String, source: &SecretSource) -> Finding {
+    let found = match source.resolve() {
+        Ok(found) => found,
+        Err(error) => return Finding::new(subject, Err(Failure::from(error))),
+    };
+    if let Some(path) = source.is_open_to_others() {
+        let path = path.display();
+        let what = format!("found in {source}, which others than its owner may read");
+        return Finding::warning(subject, what, format!("`chmod 600 {path}`"));
+    }
+    if subject == PASSPHRASE && found.expose().chars().count() < PASSPHRASE_LENGTH_MIN {
+        let what = format!("found in {source}, and shorter than {PASSPHRASE_LENGTH_MIN} characters: it can be guessed");
+        return Finding::warning(
+            subject,
+            what,
+            "`lifeboat key add --passphrase-file FILE` takes a longer one; then remove this one",
+        );
+    }
+    Finding::new(subject, Ok(format!("found in {source}")))
+}
+
 /// Every secret that the configuration refers to, with what it is for.
 fn secrets(config: &Config) -> Vec<(String, &SecretSource)> {
-    let mut secrets = vec![("encryption passphrase".to_owned(), &config.encryption.passphrase)];
+    let mut secrets = vec![(PASSPHRASE.to_owned(), &config.encryption.passphrase)];
     for (name, location) in &config.locations {
         let mut add = |what: &str, source| secrets.push((format!("location {name} {what}"), source));
         match &location.credentials {

@@ -48,7 +48,14 @@ pub async fn rewrite(
         judged.iter().filter(|judged| judged.verdict.is_kept()).map(|judged| name(&judged)).collect();
     let all: BTreeSet<MarkedPoint> = judged.iter().map(|judged| name(&judged)).collect();
     let stays = |marked: &MarkedPoint| kept.contains(marked) || !all.contains(marked);
-    let plan = repository.plan_repack(stays, arguments.repack_below.into(), config.prune_after).await?;
+    let plan = match repository.plan_repack(stays, arguments.repack_below.into(), config.prune_after).await {
+        Ok(plan) => plan,
+        // Rewriting needs every location; giving up doesn't, and tells by itself which one is in trouble.
+        Err(error) => {
+            output.warn(&format!("no pack is rewritten this time: {}", Failure::from(error).sentence()));
+            return Ok(Repacked::default());
+        }
+    };
     if arguments.dry_run || plan.packs() == 0 {
         return Ok(Repacked { plan, report: RepackReport::default() });
     }

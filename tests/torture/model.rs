@@ -118,6 +118,8 @@ impl Model {
         if is_named {
             let text = format!("moment {number}");
             let made = cluster.sql(&format!("select pg_create_restore_point('{text}')")).await?;
+            // A restore point alone isn't flushed, and would be lost in a crash; a commit after it is.
+            cluster.sql("select pg_logical_emit_message(true, 'torture', 'flush')").await?;
             name = Some((text, parse_lsn(&made.context("position of a restore point")?)?));
         }
         let xid = done.and_then(|done| done.xid);

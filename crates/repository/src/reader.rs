@@ -174,7 +174,12 @@ impl ChunkReader {
     /// The pack of this chunk, if no fragment of the index lists it.
     pub(crate) fn adopted_pack_of(&self, id: &ChunkId) -> Option<String> {
         let pack = self.index.pack(self.index.find(id)?.pack);
-        self.adopted.contains(&pack.id).then(|| pack.key())
+        self.has_adopted(&pack.id).then(|| pack.key())
+    }
+
+    /// Whether no fragment of the index lists this pack.
+    pub(crate) fn has_adopted(&self, pack: &[u8; 32]) -> bool {
+        self.adopted.contains(pack)
     }
 
     /// The index, and the packs in it that no fragment listed.

@@ -17,7 +17,7 @@ use crate::postgres::throttle::Throttle;
 use crate::postgres::{BLOCK_BYTES, BackupError, PostgresDetails};
 use lifeboat_postgres::backup_session::BackupSession;
 use lifeboat_postgres::layout::Layout;
-use lifeboat_repository::{ChunkReader, EntryKind, Extent, Progress, Repository, Source, WriteSession};
+use lifeboat_repository::{EntryKind, Extent, Progress, Repository, Source, WriteSession};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,10 +59,7 @@ impl Reading<'_> {
     ) -> Result<Read, BackupError> {
         let suspects = self.suspects(session, notes).await?;
         let baseline = match &self.observed.previous {
-            Some(point) => {
-                let reader = Arc::new(ChunkReader::open(self.repository.clone()).await?);
-                Some(Baseline::load(reader, point).await?)
-            }
+            Some(point) => Some(Baseline::load(write.reader().await?, point).await?),
             None => None,
         };
         // When the log can't be trusted, nothing is: then every file is read.

@@ -30,9 +30,7 @@ use lifeboat_postgres::replication::{
     BaseBackup, BaseBackupEnd, BaseBackupEvent, BaseBackupRequest, ReplicationClient, ServerCompression,
 };
 use lifeboat_postgres::{MajorVersion, SystemId};
-use lifeboat_repository::{
-    ChunkReader, EntryKind, Extent, Inflater, Point, Progress, Repository, Source, WriteSession,
-};
+use lifeboat_repository::{EntryKind, Extent, Inflater, Point, Progress, Repository, Source, WriteSession};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -171,10 +169,7 @@ impl Remote {
         copy: &BaseBackup,
     ) -> Result<(mpsc::Sender<Window>, tokio::task::JoinHandle<Result<Captured, BackupError>>), BackupError> {
         let baseline = match &self.previous {
-            Some(point) => {
-                let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
-                Some(Baseline::load(reader, point).await?)
-            }
+            Some(point) => Some(Baseline::load(write.reader().await?, point).await?),
             None => None,
         };
         let workers = request.workers.max(1);

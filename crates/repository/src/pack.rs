@@ -159,6 +159,6 @@ mod tests {
         assert!(parse_fingerprints("pack", &annex[..annex.len() - 1], 3).is_err());
         assert!(parse_fingerprints("pack", &annex, 4).is_err());
         assert!(parse_fingerprints("pack", &u32::MAX.to_le_bytes(), 1).is_err());
-        assert_eq!(parse_fingerprints("pack", &[], 2).unwrap().of(1), &[]);
+        assert!(parse_fingerprints("pack", &[], 2).unwrap().of(1).is_empty());
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! It is made of fragments, written once, that merge in any order: a fragment lists some packs with all their frames.
 //! The index is a cache of what the packs' own tables say; losing a fragment loses time, not data.
+//!
+//! All of it is in memory while it is used, some 65 bytes for each chunk: see `index/places.rs`.
+
+mod places;
 
 use crate::chunk::ChunkId;
 use crate::container::{FRAMES_MAX, Frame, TOC_ROW_BYTES as ROW_BYTES};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
+use places::Places;
+use std::collections::HashSet;
 use std::ops::Range;
 
 const PACK_HEAD_BYTES: usize = 32 + 8 + 32 + 4;
@@ -54,32 +59,32 @@ pub struct Placement {
 #[derive(Debug, Default)]
 pub struct Index {
     packs: Vec<PackEntry>,
-    known: HashMap<[u8; 32], u32>,
-    chunks: HashMap<ChunkId, Placement>,
+    known: HashSet<[u8; 32]>,
+    places: Places,
 }
 
 impl Index {
     /// Adds a pack. One that is known already changes nothing.
     pub fn add(&mut self, pack: PackEntry) {
-        if self.known.contains_key(&pack.id) {
-            return;
+        if self.known.insert(pack.id) {
+            self.packs.push(pack);
+            self.places.add_last(&self.packs);
         }
-        let number = self.packs.len() as u32;
-        for (frame_number, frame) in pack.frames.iter().enumerate() {
-            self.chunks.entry(frame.id).or_insert(Placement { pack: number, frame: frame_number as u32 });
-        }
-        self.known.insert(pack.id, number);
-        self.packs.push(pack);
     }
 
-    /// Where a chunk is, if any pack holds it.
+    /// Where a chunk is, if any pack holds it: in the pack that was added first.
     pub fn find(&self, id: &ChunkId) -> Option<Placement> {
-        self.chunks.get(id).copied()
+        self.places.of(&self.packs, id).next()
+    }
+
+    /// Where a chunk is in the packs whose numbers `may_be_used` lets pass: in the one that was added first.
+    pub fn find_in(&self, id: &ChunkId, may_be_used: impl Fn(u32) -> bool) -> Option<Placement> {
+        self.places.of(&self.packs, id).find(|place| may_be_used(place.pack))
     }
 
     /// Whether a pack is known.
     pub fn has_pack(&self, id: &[u8; 32]) -> bool {
-        self.known.contains_key(id)
+        self.known.contains(id)
     }
 
     /// A pack by its number.
@@ -100,11 +105,6 @@ impl Index {
     /// All packs, and no index any more.
     pub fn into_packs(self) -> Vec<PackEntry> {
         self.packs
-    }
-
-    /// Number of chunks.
-    pub fn chunk_count(&self) -> usize {
-        self.chunks.len()
     }
 }
 
@@ -186,7 +186,11 @@ fn parse_packs(cursor: &mut Cursor<'_>) -> Option<Vec<PackEntry>> {
             return None;
         }
         let mut free = 0..bytes;
-        let frames = (0..frame_count).map(|_| parse_row(cursor, &mut free)).collect::<Option<Vec<_>>>()?;
+        // Exactly as many as there are: collected, they would take up to twice the memory for as long as the index is used.
+        let mut frames = Vec::with_capacity(frame_count as usize);
+        for _ in 0..frame_count {
+            frames.push(parse_row(cursor, &mut free)?);
+        }
         packs.push(PackEntry { id, bytes, salt, frames });
     }
     Some(packs)

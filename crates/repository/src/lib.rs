@@ -47,6 +47,7 @@ pub use key::{KeyFingerprint, KeyRecord, Passphrase};
 pub use log::{LogEntry, LogObject, LogPut};
 pub use newest::Verified;
 pub use open::{InitOutcome, Replica, Repository, RepositoryId};
+pub use pack::Fingerprints;
 pub use part::PartPut;
 pub use patience::Limits;
 pub use point::{LocationState, Point, PointHeader, PointId};

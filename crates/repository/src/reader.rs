@@ -9,7 +9,7 @@ use crate::container::{Container, ContainerKind, FOOTER_BYTES, Frame, FrameOpene
 use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, Index, PackEntry, Placement, parse_fragment};
 use crate::open::{Replica, Repository, describe};
-use crate::pack::parse_fingerprints;
+use crate::pack::{Fingerprints, parse_fingerprints};
 use crate::patience::{answer_within, ask_all, within};
 use futures::StreamExt;
 use lifeboat_location::Entry;
@@ -174,7 +174,12 @@ impl ChunkReader {
     /// The pack of this chunk, if no fragment of the index lists it.
     pub(crate) fn adopted_pack_of(&self, id: &ChunkId) -> Option<String> {
         let pack = self.index.pack(self.index.find(id)?.pack);
-        self.adopted.contains(&pack.id).then(|| pack.key())
+        self.has_adopted(&pack.id).then(|| pack.key())
+    }
+
+    /// Whether no fragment of the index lists this pack.
+    pub(crate) fn has_adopted(&self, pack: &[u8; 32]) -> bool {
+        self.adopted.contains(pack)
     }
 
     /// The index, and the packs in it that no fragment listed.
@@ -361,14 +366,13 @@ impl ChunkReader {
             .collect()
     }
 
-    /// The block fingerprints of every frame of the pack that holds `id`, with the frames' ids.
-    pub async fn fingerprints_of_pack(&self, id: &ChunkId) -> Result<Vec<(ChunkId, Box<[u64]>)>> {
-        let placement = self.index.find(id).ok_or_else(|| Error::NotFound { what: format!("chunk {id}") })?;
-        let pack = self.index.pack(placement.pack);
+    /// The block fingerprints of every frame of a pack, by its number in the index.
+    pub async fn fingerprints_of_pack(&self, number: u32) -> Result<Fingerprints> {
+        let pack = self.index.pack(number);
         let mut failure = None;
         for replica in self.in_order() {
             match read_fingerprints(&self.repository, replica, pack).await {
-                Ok(all) => return Ok(pack.frames.iter().map(|frame| frame.id).zip(all).collect()),
+                Ok(all) => return Ok(all),
                 Err(error) => failure = Some(error),
             }
         }
@@ -380,7 +384,7 @@ pub(crate) async fn read_fingerprints(
     repository: &Repository,
     replica: &Replica,
     pack: &PackEntry,
-) -> Result<Vec<Box<[u64]>>> {
+) -> Result<Fingerprints> {
     let key = pack.key();
     let object = format!("{}/{key}", replica.location.address());
     let container = read_container(repository, replica, &key, pack.bytes).await?;

@@ -11,7 +11,7 @@ use crate::container::{Builder, ContainerKind, Packer, Shape};
 use crate::copy;
 use crate::error::{Error, Result};
 use crate::fanout::{Fanout, LaneReport};
-use crate::index::{Index, PackEntry, encode_fragment, fragments_of, pack_key};
+use crate::index::{PackEntry, Placement, encode_fragment, fragments_of, pack_key};
 use crate::open::{Replica, Repository, describe};
 use crate::pack::OpenPack;
 use crate::patience::ask_all;
@@ -36,11 +36,27 @@ pub struct SessionReport {
     pub bytes_stored: u64,
 }
 
+/// What is stored already and may be built on.
+#[derive(Debug)]
+struct Known {
+    /// Of the locations that answered when the session began.
+    reader: Arc<ChunkReader>,
+    /// By the numbers of packs in the reader's index: whether every one of these locations has the pack whole, and it isn't
+    /// marked for removal.
+    is_solid: Vec<bool>,
+}
+
+impl Known {
+    fn find(&self, id: &ChunkId) -> Option<Placement> {
+        self.reader.index().find_in(id, |pack| self.is_solid[pack as usize])
+    }
+}
+
 /// State shared by all writers of a session.
 #[derive(Debug)]
 struct Core {
     repository: Arc<Repository>,
-    known: Index,
+    known: Known,
     fresh: Mutex<HashSet<ChunkId>>,
     finished: Mutex<Vec<PackEntry>>,
     fanout: Fanout,
@@ -100,7 +116,7 @@ impl WriteSession {
         let live = Arc::new(repository.among(live));
         let (known, adopted) = known_everywhere(&live, &listings, &ground, notes).await?;
         let fanout = Fanout::new(lanes, Handle::current(), repository.limits);
-        let reliance = Reliance::new(live, ground, &known);
+        let reliance = Reliance::new(live, ground, known.reader.index());
         let core = Core {
             repository,
             known,
@@ -125,6 +141,16 @@ impl WriteSession {
         self.core.is_stored(id)
     }
 
+    /// The reader that the session has already, so that its index is in memory once. When some location is out for this session,
+    /// a new one that asks all of them.
+    pub async fn reader(&self) -> Result<Arc<ChunkReader>> {
+        let Core { known, repository, .. } = &*self.core;
+        match known.reader.repository().replicas.len() == repository.replicas.len() {
+            true => Ok(known.reader.clone()),
+            false => Ok(Arc::new(ChunkReader::open(repository.clone()).await?)),
+        }
+    }
+
     /// Waits for the packs, then writes the index. Every [`ChunkWriter`] must have been finished.
     pub fn settle(&self) -> Result<SessionReport> {
         let open = self.core.open_packs.load(Ordering::SeqCst);
@@ -144,7 +170,7 @@ impl WriteSession {
         let core = &self.core;
         let stored_in: Vec<&str> =
             report.lanes.iter().filter(|lane| lane.failure.is_none()).map(|lane| lane.name.as_str()).collect();
-        core.fanout.block_on(core.reliance.still_holds(&core.known, &stored_in))?;
+        core.fanout.block_on(core.reliance.still_holds(core.known.reader.index(), &stored_in))?;
         point.bytes_stored = report.bytes_stored;
         point.locations = report
             .lanes
@@ -241,22 +267,15 @@ async fn known_everywhere(
     listings: &[HashMap<String, u64>],
     ground: &Ground,
     notes: &mut Vec<String>,
-) -> Result<(Index, Vec<PackEntry>)> {
+) -> Result<(Known, Vec<PackEntry>)> {
     let reader = ChunkReader::open(repository.clone()).await?;
     notes.append(&mut reader.take_notes());
-    let (index, adopted) = reader.into_index();
     let everywhere = |pack: &PackEntry| listings.iter().all(|listing| listing.get(&pack.key()) == Some(&pack.bytes));
-    let mut known = Index::default();
-    let mut fresh_fragment = Vec::new();
-    for pack in index.packs() {
-        if everywhere(pack) && ground.carries(&pack.id) {
-            if adopted.contains(&pack.id) {
-                fresh_fragment.push(pack.clone());
-            }
-            known.add(pack.clone());
-        }
-    }
-    Ok((known, fresh_fragment))
+    let packs = reader.index().packs();
+    let is_solid: Vec<bool> = packs.iter().map(|pack| everywhere(pack) && ground.carries(&pack.id)).collect();
+    let unlisted = packs.iter().zip(&is_solid).filter(|(pack, is_solid)| **is_solid && reader.has_adopted(&pack.id));
+    let fresh_fragment = unlisted.map(|(pack, _)| pack.clone()).collect();
+    Ok((Known { reader: Arc::new(reader), is_solid }, fresh_fragment))
 }
 
 /// Takes the chunks of one thread.

@@ -209,7 +209,7 @@ impl Repository {
                 .ok_or_else(|| Error::corrupt(&object, "shorter than the index says"))?;
             opener.open(&self.keys, &object, number, &frame, sealed)?;
             let packed = opener.packed(&object, number, sealed)?;
-            moving.push(Moving { frame, packed, fingerprints: fingerprints[number as usize].clone() });
+            moving.push(Moving { frame, packed, fingerprints: fingerprints.of(number).into() });
         }
         Ok(moving)
     }

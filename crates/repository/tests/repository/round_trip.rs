@@ -107,10 +107,10 @@ async fn fingerprints_come_back_with_their_chunks() {
     .await
     .unwrap();
     let reader = ChunkReader::open(repository).await.unwrap();
-    let all = reader.fingerprints_of_pack(&id).await.unwrap();
-    let lengths: Vec<&[u64]> = all.iter().map(|(_, fingerprints)| &fingerprints[..]).collect();
-    assert_eq!(lengths, [&[1, 2, u64::MAX][..], &[]]);
-    assert_eq!(all[0].0, id);
+    let place = reader.index().find(&id).unwrap();
+    let all = reader.fingerprints_of_pack(place.pack).await.unwrap();
+    assert_eq!([all.of(0), all.of(1)], [&[1, 2, u64::MAX][..], &[]]);
+    assert_eq!((place.frame, all.frames()), (0, 2));
 }
 
 #[tokio::test]

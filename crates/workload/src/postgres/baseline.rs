@@ -4,15 +4,22 @@
 //! by the log (see `suspects`) or by how files look (see `appearance`). Fingerprints lie in the packs beside the chunks they belong to, so an unchanged block costs nothing to remember.
 
 use crate::postgres::BLOCK_BYTES;
-use lifeboat_repository::{ChunkId, ChunkReader, Extent, Point, Result, Source, TreeEntry, TreeReader};
+use lifeboat_repository::{
+    ChunkId, ChunkReader, Error, Extent, Fingerprints, Placement, Point, Result, Source, TreeEntry, TreeReader,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::runtime::Handle;
 
-/// Files whose maps are kept at once.
+/// Files whose maps are kept at once, when they are short.
 const MAPS_KEPT: usize = 16;
-/// Fingerprints kept at once: 128 MiB of them stand for 128 GiB of pages.
-const FINGERPRINTS_KEPT: usize = 16 * 1024 * 1024;
+/// Files whose maps are kept however long they are: workers read files one after the other, so a few are enough.
+const LONG_MAPS_KEPT: usize = 3;
+/// Extents of all kept maps together: some 14 MiB.
+const EXTENTS_KEPT: usize = 256 * 1024;
+/// Fingerprints kept at once: 32 MiB of them stand for 32 GiB of pages. Files are read in the order in which they were
+/// stored, so what is forgotten is seldom asked for again, and a pack's are read again at once.
+const FINGERPRINTS_KEPT: usize = 4 * 1024 * 1024;
 
 /// One block of a file as it was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +32,30 @@ pub struct StoredBlock {
     pub fingerprint: Option<u64>,
 }
 
+/// Fingerprints that were read.
 #[derive(Debug, Default)]
-struct Fingerprints {
-    by_chunk: HashMap<ChunkId, Box<[u64]>>,
+struct Kept {
+    /// By the number of the pack in the index.
+    by_pack: HashMap<u32, Arc<Fingerprints>>,
     count: usize,
+}
+
+/// Maps of files that were read, the oldest first.
+#[derive(Debug, Default)]
+struct Maps(Vec<(String, Arc<Vec<Extent>>)>);
+
+impl Maps {
+    fn find(&self, path: &str) -> Option<Arc<Vec<Extent>>> {
+        self.0.iter().find(|(known, _)| known == path).map(|(_, map)| map.clone())
+    }
+
+    fn keep(&mut self, path: &str, map: Arc<Vec<Extent>>) {
+        let mut extents = map.len() + self.0.iter().map(|(_, map)| map.len()).sum::<usize>();
+        while self.0.len() >= MAPS_KEPT || (extents > EXTENTS_KEPT && self.0.len() >= LONG_MAPS_KEPT) {
+            extents -= self.0.remove(0).1.len();
+        }
+        self.0.push((path.to_owned(), map));
+    }
 }
 
 /// An earlier point, ready to be compared with.
@@ -37,8 +64,8 @@ pub struct Baseline {
     reader: Arc<ChunkReader>,
     handle: Handle,
     entries: BTreeMap<String, TreeEntry>,
-    maps: Mutex<Vec<(String, Arc<Vec<Extent>>)>>,
-    fingerprints: RwLock<Fingerprints>,
+    maps: Mutex<Maps>,
+    fingerprints: RwLock<Kept>,
 }
 
 impl Baseline {
@@ -60,18 +87,11 @@ impl Baseline {
     }
 
     fn map_of(&self, entry: &TreeEntry) -> Result<Arc<Vec<Extent>>> {
-        let find = |maps: &[(String, Arc<Vec<Extent>>)]| {
-            maps.iter().find(|(path, _)| path == &entry.path).map(|(_, map)| map.clone())
-        };
-        if let Some(map) = find(&self.maps.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(map) = self.maps.lock().unwrap_or_else(PoisonError::into_inner).find(&entry.path) {
             return Ok(map);
         }
         let map = Arc::new(self.handle.block_on(self.reader.extents(entry))?);
-        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        if maps.len() >= MAPS_KEPT {
-            maps.remove(0);
-        }
-        maps.push((entry.path.clone(), map.clone()));
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner).keep(&entry.path, map.clone());
         Ok(map)
     }
 
@@ -119,10 +139,10 @@ impl Baseline {
             let length = (end - at).min(BLOCK_BYTES);
             let inside = (at - extent.offset) as u32;
             blocks.push(match (extent.source, &fingerprints) {
-                (Source::Chunk { id, offset }, Some(known)) => StoredBlock {
+                (Source::Chunk { id, offset }, Some((known, frame))) => StoredBlock {
                     source: Source::Chunk { id, offset: offset + inside },
                     length: length as u32,
-                    fingerprint: known.get((u64::from(offset + inside) / BLOCK_BYTES) as usize).copied(),
+                    fingerprint: known.of(*frame).get((u64::from(offset + inside) / BLOCK_BYTES) as usize).copied(),
                 },
                 _ => StoredBlock { source: Source::Zero, length: length as u32, fingerprint: None },
             });
@@ -131,25 +151,40 @@ impl Baseline {
         Ok(())
     }
 
-    fn fingerprints(&self, id: &ChunkId) -> Result<Box<[u64]>> {
-        let known = self.fingerprints.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.by_chunk.get(id) {
-            return Ok(found.clone());
+    /// The fingerprints of the pack of a chunk, and the number of its frame there.
+    fn fingerprints(&self, id: &ChunkId) -> Result<(Arc<Fingerprints>, u32)> {
+        let Placement { pack, frame } =
+            self.reader.index().find(id).ok_or_else(|| Error::NotFound { what: format!("chunk {id}") })?;
+        let known = self.fingerprints.read().unwrap_or_else(PoisonError::into_inner).by_pack.get(&pack).cloned();
+        if let Some(found) = known {
+            return Ok((found, frame));
         }
-        drop(known);
-        let pack = self.handle.block_on(self.reader.fingerprints_of_pack(id))?;
+        let read = Arc::new(self.handle.block_on(self.reader.fingerprints_of_pack(pack))?);
         let mut known = self.fingerprints.write().unwrap_or_else(PoisonError::into_inner);
         if known.count > FINGERPRINTS_KEPT {
-            *known = Fingerprints::default();
+            *known = Kept::default();
         }
-        let mut wanted = Box::default();
-        for (chunk, fingerprints) in pack {
-            if &chunk == id {
-                wanted = fingerprints.clone();
+        if known.by_pack.insert(pack, read.clone()).is_none() {
+            known.count += read.count();
+        }
+        Ok((read, frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_short_maps_are_kept_or_a_few_long_ones() {
+        let extent = Extent { offset: 0, length: 1, source: Source::Zero };
+        for (extents, expected) in [(1, MAPS_KEPT), (EXTENTS_KEPT / 5, 5), (EXTENTS_KEPT, LONG_MAPS_KEPT)] {
+            let mut maps = Maps::default();
+            for number in 0..20 {
+                maps.keep(&number.to_string(), Arc::new(vec![extent; extents]));
             }
-            known.count += fingerprints.len();
-            known.by_chunk.insert(chunk, fingerprints);
+            assert_eq!(maps.0.len(), expected, "{extents} extents each");
+            assert!(maps.find("19").is_some() && maps.find("0").is_none(), "the oldest goes first");
         }
-        Ok(wanted)
     }
 }

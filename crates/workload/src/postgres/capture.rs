@@ -70,6 +70,14 @@ pub struct Captured {
     pub bytes_new: u64,
 }
 
+impl Captured {
+    /// The extents of one file, in order of offset.
+    pub fn extents_of(&self, number: u32) -> impl Iterator<Item = Extent> + '_ {
+        let from = self.extents.partition_point(|(file, _)| *file < number);
+        self.extents[from..].iter().take_while(move |(file, _)| *file == number).map(|(_, extent)| *extent)
+    }
+}
+
 /// A piece of work: part of a long file, or several short ones.
 #[derive(Debug, Clone)]
 struct Unit {

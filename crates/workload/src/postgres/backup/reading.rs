@@ -17,7 +17,7 @@ use crate::postgres::throttle::Throttle;
 use crate::postgres::{BLOCK_BYTES, BackupError, PostgresDetails};
 use lifeboat_postgres::backup_session::BackupSession;
 use lifeboat_postgres::layout::Layout;
-use lifeboat_repository::{ChunkReader, EntryKind, Extent, Progress, Repository, Source, WriteSession};
+use lifeboat_repository::{EntryKind, Extent, Progress, Repository, Source, WriteSession};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,10 +59,7 @@ impl Reading<'_> {
     ) -> Result<Read, BackupError> {
         let suspects = self.suspects(session, notes).await?;
         let baseline = match &self.observed.previous {
-            Some(point) => {
-                let reader = Arc::new(ChunkReader::open(self.repository.clone()).await?);
-                Some(Baseline::load(reader, point).await?)
-            }
+            Some(point) => Some(Baseline::load(write.reader().await?, point).await?),
             None => None,
         };
         // When the log can't be trusted, nothing is: then every file is read.
@@ -193,27 +190,26 @@ impl Work {
         for file in &files {
             seen.insert(file.path.clone(), Seen { appearance: file.appearance, read_at_ns: looked_at_ns });
         }
-        let extents = by_file(&mut captured, files.len());
         let mut file_number = 0;
-        let mut listed: Vec<(&Found, Option<Vec<Extent>>)> = Vec::with_capacity(entries.len() + 1);
-        let mut extents = extents.into_iter();
+        let mut listed: Vec<(&Found, Content)> = Vec::with_capacity(entries.len() + 1);
         for entry in &entries {
             if entry.kind != EntryKind::File {
-                listed.push((entry, Some(Vec::new())));
+                listed.push((entry, Content::Known(Vec::new())));
                 continue;
             }
             if let Some((_, extents)) = same.remove(entry.path.as_str()) {
-                listed.push((entry, Some(extents)));
+                listed.push((entry, Content::Known(extents)));
                 continue;
             }
-            let vanished = captured.vanished.binary_search(&file_number).is_ok();
-            let own = extents.next().unwrap_or_default();
-            listed.push((entry, (!vanished).then_some(own)));
+            listed.push((entry, Content::Read(file_number)));
             file_number += 1;
         }
         let place = listed.partition_point(|(found, _)| found.path.as_str() < CONTROL_FILE);
-        listed.insert(place, (&control, Some(control_extents)));
-        let assembled = assemble(&mut writer, listed.into_iter())?;
+        listed.insert(place, (&control, Content::Known(control_extents)));
+        // One file at a time: all extents a second time would be a good part of the memory that a large cluster takes.
+        let listed = listed.into_iter().map(|(found, content)| (found, content.extents(&captured)));
+        let assembled = assemble(&mut writer, listed)?;
+        captured.extents = Vec::new();
         captured.bytes_new += writer.finish()?;
         Ok(Read { captured, assembled, looked_at_ns, seen, is_whole: self.suspects.is_none() })
     }
@@ -268,13 +264,22 @@ impl Work {
     }
 }
 
-/// The extents of each file, in order of file.
-fn by_file(captured: &mut Captured, files: usize) -> Vec<Vec<Extent>> {
-    let mut all = vec![Vec::new(); files];
-    for (number, extent) in std::mem::take(&mut captured.extents) {
-        all[number as usize].push(extent);
+/// Where the bytes of an entry are.
+enum Content {
+    Known(Vec<Extent>),
+    /// In what was captured under this number.
+    Read(u32),
+}
+
+impl Content {
+    /// None when the file vanished.
+    fn extents(self, captured: &Captured) -> Option<Vec<Extent>> {
+        match self {
+            Self::Known(extents) => Some(extents),
+            Self::Read(number) if captured.vanished.binary_search(&number).is_ok() => None,
+            Self::Read(number) => Some(up_to_first_hole(captured.extents_of(number).collect())),
+        }
     }
-    all.into_iter().map(up_to_first_hole).collect()
 }
 
 /// A file that became shorter while several workers read it has a hole; what lies behind is from before the cut, and

@@ -30,9 +30,7 @@ use lifeboat_postgres::replication::{
     BaseBackup, BaseBackupEnd, BaseBackupEvent, BaseBackupRequest, ReplicationClient, ServerCompression,
 };
 use lifeboat_postgres::{MajorVersion, SystemId};
-use lifeboat_repository::{
-    ChunkReader, EntryKind, Extent, Inflater, Point, Progress, Repository, Source, WriteSession,
-};
+use lifeboat_repository::{EntryKind, Extent, Inflater, Point, Progress, Repository, Source, WriteSession};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -171,10 +169,7 @@ impl Remote {
         copy: &BaseBackup,
     ) -> Result<(mpsc::Sender<Window>, tokio::task::JoinHandle<Result<Captured, BackupError>>), BackupError> {
         let baseline = match &self.previous {
-            Some(point) => {
-                let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
-                Some(Baseline::load(reader, point).await?)
-            }
+            Some(point) => Some(Baseline::load(write.reader().await?, point).await?),
             None => None,
         };
         let workers = request.workers.max(1);
@@ -338,18 +333,14 @@ fn store_tree(
         target: None,
         appearance: Default::default(),
     };
-    let mut extents = vec![Vec::new(); taken.files];
-    for (number, extent) in std::mem::take(&mut captured.extents) {
-        extents[number as usize].push(extent);
-    }
-    let mut listed: Vec<(&Found, Option<Vec<Extent>>)> = Vec::with_capacity(taken.entries.len() + 1);
-    for (found, number) in &taken.entries {
-        let own = number.map(|number| std::mem::take(&mut extents[number as usize]));
-        listed.push((found, Some(own.unwrap_or_default())));
-    }
-    let place = listed.partition_point(|(found, _)| found.path.as_str() < CONTROL_FILE);
-    listed.insert(place, (&control, Some(control_extents)));
-    let assembled = assemble(&mut writer, listed.into_iter())?;
+    let is_before = |(found, _): &(Arc<Found>, Option<u32>)| found.path.as_str() < CONTROL_FILE;
+    let (before, after) = taken.entries.split_at(taken.entries.partition_point(is_before));
+    let own = |number: Option<u32>| number.map_or_else(Vec::new, |number| captured.extents_of(number).collect());
+    let before = before.iter().map(|(found, number)| (&**found, Some(own(*number))));
+    let after = after.iter().map(|(found, number)| (&**found, Some(own(*number))));
+    let control = std::iter::once((&control, Some(control_extents)));
+    let assembled = assemble(&mut writer, before.chain(control).chain(after))?;
+    captured.extents = Vec::new();
     captured.bytes_new += writer.finish()?;
     Ok(Read { captured, assembled, looked_at_ns, seen: BTreeMap::new(), is_whole: true })
 }

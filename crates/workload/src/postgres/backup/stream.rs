@@ -103,8 +103,6 @@ pub(super) struct Intake {
 pub(super) struct Taken {
     /// Everything that belongs in the backup except the control file, in order of path, with the files' numbers.
     pub(super) entries: Vec<(Arc<Found>, Option<u32>)>,
-    /// How many files have numbers.
-    pub(super) files: usize,
     pub(super) label: Vec<u8>,
     pub(super) map: Option<Vec<u8>>,
     pub(super) control: Vec<u8>,
@@ -297,7 +295,7 @@ impl Intake {
         let label = self.label.ok_or_else(|| wrong("no backup_label arrived"))?;
         let control = self.control.ok_or_else(|| wrong("no control file arrived"))?;
         let map = self.map.filter(|map| !map.is_empty());
-        Ok(Taken { entries: self.entries, files: self.files as usize, label, map, control })
+        Ok(Taken { entries: self.entries, label, map, control })
     }
 
     /// The archives don't hold the links to tablespaces, since `tablespace_map` names them.

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::key::random;
 use crate::log::parse_key;
 use crate::open::{Replica, Repository};
+use crate::patience::{answer_within, ask_all};
 use crate::point::{PointId, key_of};
 use crate::reader::{ChunkReader, pack_id};
 use jiff::Timestamp;
@@ -163,25 +164,36 @@ impl Repository {
         Ok(needed.iter().map(crate::index::pack_key).collect())
     }
 
-    /// Takes the records of removed keys away from locations that were away when they were removed. Returns how many.
-    pub(crate) async fn forget_removed_keys(&self) -> Result<usize> {
+    /// Takes the records of removed keys away from locations that were away when they were removed. One that doesn't answer is left
+    /// for another time; nobody waits for it.
+    pub(crate) async fn forget_removed_keys(&self) -> Result<()> {
+        let ask = async |replica: Replica| {
+            let (records, keys) = (replica.location.list(GONE).await?, replica.location.list("keys/").await?);
+            Ok((records.len(), keys.into_iter().map(|entry| entry.key).collect::<Vec<String>>()))
+        };
+        let mut answered = Vec::new();
+        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.patience, ask).await) {
+            answered.extend(answer.ok().map(|(records, keys)| (replica, records, keys)));
+        }
         let mut removed = BTreeSet::new();
-        for replica in &self.replicas {
-            removed.extend(self.gone_at(replica).await?.keys);
+        for (replica, ..) in answered.iter().filter(|(_, records, _)| *records > 0) {
+            removed.extend(answer_within(replica, self.limits.listing(), self.gone_at(replica)).await?.keys);
         }
-        let mut count = 0;
-        for replica in self.replicas.iter().filter(|_| !removed.is_empty()) {
-            let stale: Vec<String> = replica.location.list("keys/").await?.into_iter().map(|entry| entry.key).collect();
-            let stale: Vec<String> = stale.into_iter().filter(|key| removed.contains(key)).collect();
-            if !stale.is_empty() {
+        for (replica, _, keys) in answered {
+            let stale: Vec<String> = keys.into_iter().filter(|key| removed.contains(key)).collect();
+            if stale.is_empty() {
+                continue;
+            }
+            let forget = async {
                 self.note_gone(replica, Gone { keys: stale.clone(), ..Gone::default() }).await?;
-            }
-            for key in stale {
-                replica.location.delete(&key).await?;
-                count += 1;
-            }
+                for key in stale {
+                    replica.location.delete(&key).await?;
+                }
+                Ok(())
+            };
+            answer_within(replica, self.limits.listing(), forget).await?;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// These packs are back: from now on they are missed when they are lost.

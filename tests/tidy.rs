@@ -331,6 +331,26 @@ fn every_decoder_is_fuzzed() {
 }
 
 #[test]
+fn every_promise_names_tests_that_exist() {
+    let tests: String = files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".rs") && !path.contains("tidy"))
+        .map(|(_, text)| text)
+        .collect();
+    let table = std::fs::read_to_string(root().join("tests/README.md")).expect("read tests/README.md");
+    let shown = table.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | ")).skip(1);
+    // Between backticks: the odd pieces.
+    let names: Vec<&str> = shown.flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 60, "the table has {} names: was it read?", names.len());
+    let is_there = |name: &&&str| tests.contains(&format!("fn {name}(")) || tests.contains(&format!("    {name},\n"));
+    let missing = names.iter().filter(|name| **name != "long_").filter(|name| !is_there(name));
+    expect_none(
+        missing.map(|name| format!("tests/README.md: {name}")).collect(),
+        "A promise is worth what its test is: name the one that shows it, as it is called today.",
+    );
+}
+
+#[test]
 fn the_tree_names_no_machine_and_no_registry() {
     let here = "tests/tidy.rs";
     let hosts = [

@@ -1,8 +1,9 @@
-//! What the README's commands run: `cargo xtask demo`, `test`, `install`, `bench`.
+//! What the README's commands run: `cargo xtask demo`, `test`, `coverage`, `install`, `bench`.
 //!
 //! Each command is a list of steps; a step says what it does before it starts, and the first failing one ends the run.
 
 mod bench;
+mod coverage;
 mod demo;
 mod install;
 mod step;
@@ -16,6 +17,7 @@ usage: cargo xtask <command>
   demo [ARGUMENTS]         build Lifeboat and run `lifeboat demo`: the main job, on this machine, nothing configured
   test [--all] [FILTER]    install what the tests need, then formatting, lints and every test
                            --all adds the tests that take long; FILTER runs only tests whose name contains it
+  coverage                 how much of each room its own tests run; fails when a room falls below its floor
   install [NAME]...        install components: those named (postgres-17, moto, garage, ...), or what the tests need
   bench [RACE]             build the release and run the races in bench/ (one, or `all`)";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         "demo" => demo::run(rest),
         "test" => test::run(rest),
+        "coverage" => coverage::run(rest),
         "install" => install::run(rest),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """The race beside the database: what pgbench still does while a backup runs.
 
-pgbench runs for a while without a backup, then while one runs, and so on in turns: with no limit, and with several `max_rate`s. What counts is
-the throughput in the seconds in which both ran. The peer, which has no limit of its own, is run with one process.
+One run of pgbench for each case: some time without a backup, then while one runs, then some time without again. What counts is the
+throughput while it runs against that before and after it in the same run: the same tables, as bloated, the same noise. A case in which
+nothing runs shows what the noise is. Several `max_rate`s and no limit; the peer, which has no limit of its own, with one process.
 
     cargo xtask bench load           12 GB of disk
 """
 
 import argparse
+import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -18,63 +21,74 @@ from lab import limits, report
 from lab.shop import SEED, Shop, as_postgres, give_to_postgres
 from lab.tools import Lifeboat, PgBackRest
 
-RUN_SECONDS = 60
-# The log must not be what is measured: both archive with what they back up with.
+RUN_SECONDS_MAX = 3600
+WARM_SECONDS = 15
+MARGIN_SECONDS = 30
 CLIENTS = 4
 
 
-def transactions_per_second(shop, seconds, seed, latency):
-    """What pgbench did in each second, and how long its transactions took."""
-    command = [
-        *as_postgres(), shop.programs / "pgbench", "-n", "-M", "prepared", "-c", CLIENTS, "-j", "2", "-T", seconds, "-P", "1",
-        f"--random-seed={seed}", *latency,
-    ]
-    process = subprocess.Popen(
-        [str(word) for word in command], env={**shop.environment, "PATH": "/usr/bin:/bin"}, cwd=shop.directory,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )
-    found = []
-    for line in process.stdout:
-        if seen := re.match(r"progress: [\d.]+ s, ([\d.]+) tps, lat ([\d.]+) ms", line):
-            found.append((time.monotonic(), float(seen[1]), float(seen[2])))
-    if process.wait() != 0:
-        raise RuntimeError("pgbench failed")
-    return found
+class Load:
+    """pgbench, until it is stopped, and what it did in each second."""
+
+    def __init__(self, shop, seed, latency):
+        command = [
+            *as_postgres(), shop.programs / "pgbench", "-n", "-M", "prepared", "-c", CLIENTS, "-j", "2", "-T", RUN_SECONDS_MAX, "-P", "1",
+            f"--random-seed={seed}", *latency,
+        ]
+        self.process = subprocess.Popen(
+            [str(word) for word in command], env={**shop.environment, "PATH": "/usr/bin:/bin"}, cwd=shop.directory,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )
+        self.seconds = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            if seen := re.match(r"progress: [\d.]+ s, ([\d.]+) tps, lat ([\d.]+) ms", line):
+                self.seconds.append((time.monotonic(), float(seen[1]), float(seen[2])))
+
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait()
+        self.reader.join()
+
+    def between(self, start, end):
+        """Throughput, latency and the worst second's latency, of the seconds that lie wholly in between."""
+        inside = [(tps, lat) for at, tps, lat in self.seconds if start + 1 <= at <= end]
+        mean = lambda column: sum(row[column] for row in inside) / len(inside)
+        return mean(0), mean(1), max(lat for _, lat in inside)
 
 
-def beside(shop, seconds, seed, work, latency):
-    """Throughput while `work` runs, and how long that took. Without work: of the same time."""
+def beside(shop, margin, seed, work, latency):
+    """Throughput while `work` runs, that before and after it, latencies, and how long it took."""
     shop.settle()
-    found, times = [], []
-
-    def run():
-        time.sleep(3)
-        times.append(time.monotonic())
+    load = Load(shop, seed, latency)
+    try:
+        # The first seconds warm the caches.
+        time.sleep(WARM_SECONDS)
+        before = time.monotonic()
+        time.sleep(margin)
+        # The checkpoint of a backup is part of its price, so it counts.
+        began = time.monotonic()
         work()
-        times.append(time.monotonic())
-
-    thread = threading.Thread(target=run) if work else None
-    if thread:
-        thread.start()
-    found = transactions_per_second(shop, seconds, seed, latency)
-    if thread:
-        thread.join()
-        began, ended = times
-    else:
-        began, ended = found[2][0], found[-1][0]
-    # The first second of a backup is its checkpoint, asked for at once: it is part of the price, so it counts.
-    inside = [(tps, lat) for at, tps, lat in found if began + 1 <= at <= ended + 0.5] or [(t, l) for _, t, l in found[-3:]]
-    tps = sum(tps for tps, _ in inside) / len(inside)
-    return tps, sum(lat for _, lat in inside) / len(inside), max(lat for _, lat in inside), ended - began
+        ended = time.monotonic()
+        time.sleep(margin)
+        after = time.monotonic()
+    finally:
+        load.stop()
+    tps, lat, worst = load.between(began, max(ended, began + 3))
+    without = (load.between(before, began)[0] + load.between(ended, after)[0]) / 2
+    return tps, without, lat, worst, ended - began
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    report.options(parser, "load", rounds=5)
+    report.options(parser, "load", rounds=3)
     parser.add_argument("--scale", type=int, default=100, help="of pgbench")
     parser.add_argument("--rows", type=int, default=300_000, help="of the table of text and JSON")
-    parser.add_argument("--seconds", type=int, default=RUN_SECONDS, help="of each run of pgbench")
-    parser.add_argument("--rates", default="25MB,50MB,100MB", help="for --max-rate")
+    parser.add_argument("--margin", type=int, default=MARGIN_SECONDS, help="seconds without a backup, before and after it")
+    parser.add_argument("--rates", default="25MB,50MB", help="for --max-rate")
     parser.add_argument("--pgbench-rate", type=int, default=0, help="transactions a second, for a server that isn't at its limit")
     parser.add_argument("--without-peer", action="store_true")
     options = parser.parse_args()
@@ -93,7 +107,7 @@ def main():
         for tool in tools:
             tool.begin()
         for number in range(1, options.rounds + 1):
-            cases = [("none running", "—", None)]
+            cases = [("nothing", "—", lambda: time.sleep(options.margin))]
             for rate in options.rates.split(","):
                 cases.append((f"backup at {rate}/s", "lifeboat", lambda r=rate: lifeboat.backup("full", "--max-rate", r)))
             cases.append(("backup without limit", "lifeboat", lambda: lifeboat.backup("full")))
@@ -101,8 +115,11 @@ def main():
                 cases.append(("backup, one process", "pgbackrest", lambda: peer.backup("full", "--process-max=1")))
             for what, tool, work in cases if number % 2 else cases[::-1]:
                 shop.archive_with(peer.archive if tool == "pgbackrest" else lifeboat.archive)
-                tps, lat, worst, seconds = beside(shop, options.seconds, SEED + number, work, latency)
-                results.note(number, what, tool, seconds, tps=tps, latency_ms=lat, worst_second_latency_ms=worst)
+                tps, without, lat, worst, seconds = beside(shop, options.margin, SEED + number, work, latency)
+                results.note(
+                    number, what, tool, seconds, percent=100 * tps / without, tps=tps, tps_without=without, latency_ms=lat,
+                    worst_second_latency_ms=worst,
+                )
             shop.settle()
             for tool in tools:
                 tool.begin()

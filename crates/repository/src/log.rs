@@ -6,7 +6,8 @@
 //!
 //! Not here: what the names mean.
 
-use crate::container::{Builder, Container, ContainerKind};
+use crate::chunk::{CHUNK_BYTES_MAX, ChunkId};
+use crate::container::{Builder, Container, ContainerKind, Packer, Sealed, Shape};
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
 use crate::patience::{answer_within, ask_all};
@@ -65,8 +66,7 @@ impl Repository {
         if bytes.len() > LOG_BYTES_MAX {
             return Err(Error::Internal(format!("a log file of {} bytes", bytes.len())));
         }
-        let content_id = self.content_id(bytes);
-        let sealed = Builder::document(&self.keys, ContainerKind::Log, self.level, bytes, annex)?;
+        let (content_id, sealed) = self.seal_log(bytes, annex)?;
         let target = &Target { prefix: format!("{}/{name}-", prefix_of(workload, group)), content_id };
         let look = async |replica: Replica| target.look(&replica).await;
         let looks = ask_all(&self.replicas, self.limits.patience, look).await;
@@ -126,7 +126,19 @@ impl Repository {
 
     /// The id under which this content is stored.
     pub fn content_id(&self, bytes: &[u8]) -> String {
-        self.keys.chunk_id(bytes).to_string()[..CONTENT_ID_DIGITS].to_string()
+        content_id_of(self.keys.chunk_id(bytes))
+    }
+
+    /// The object that holds a file, and the id of its content. In one pass: each part is hashed and compressed while the
+    /// processor has it near. Parts get no id of their own, because whoever reads the file checks the whole.
+    pub(crate) fn seal_log(&self, bytes: &[u8], annex: &[u8]) -> Result<(String, Sealed)> {
+        let mut builder = Builder::new(&self.keys, ContainerKind::Log, bytes.len() / 4 + 1024)?;
+        let (mut packer, mut whole) = (Packer::of_log(self.level)?, self.keys.chunk_hasher());
+        for part in bytes.chunks(CHUNK_BYTES_MAX) {
+            whole.update(part);
+            builder.push(&mut packer, ChunkId::NONE, part, Shape::Bytes)?;
+        }
+        Ok((content_id_of(ChunkId(*whole.finalize().as_bytes())), builder.finish(annex)?))
     }
 
     /// Every file of a workload's log whose `<group>/<name>` begins with `prefix`, in order, from all locations that
@@ -229,6 +241,10 @@ impl Target {
         }
         Ok(present)
     }
+}
+
+fn content_id_of(id: ChunkId) -> String {
+    id.to_string()[..CONTENT_ID_DIGITS].to_string()
 }
 
 fn is_content_id(text: &str) -> bool {

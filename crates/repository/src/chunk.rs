@@ -13,6 +13,11 @@ pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId(pub [u8; 32]);
 
+impl ChunkId {
+    /// In the table of a log's file: a frame that isn't named, because only the whole file is.
+    pub const NONE: Self = Self([0; 32]);
+}
+
 impl fmt::Display for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))

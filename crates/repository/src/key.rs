@@ -242,6 +242,11 @@ impl Keys {
         ChunkId(*blake3::keyed_hash(&self.chunk_id, plaintext).as_bytes())
     }
 
+    /// Gives the id of a text that comes in parts.
+    pub(crate) fn chunk_hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.chunk_id)
+    }
+
     /// 64 bits that tell whether a block changed: keyed BLAKE3, first eight bytes, little-endian.
     ///
     /// A changed block goes unnoticed with a chance of 2^-64. The key keeps a user of the database from making two

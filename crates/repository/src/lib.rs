@@ -44,7 +44,7 @@ pub use file_map::{Extent, LEAF_SPAN_BYTES, Leaf, Source};
 pub use index::{Index, Placement};
 pub use inflate::{InflateError, Inflater};
 pub use key::{KeyFingerprint, KeyRecord, Passphrase};
-pub use log::{LogEntry, LogObject, LogPut};
+pub use log::{LogEntry, LogObject, LogPut, LogSealer, SealedLog};
 pub use newest::Verified;
 pub use open::{InitOutcome, Replica, Repository, RepositoryId};
 pub use pack::Fingerprints;

@@ -6,7 +6,8 @@
 //!
 //! Not here: what the names mean.
 
-use crate::container::{Builder, Container, ContainerKind};
+use crate::chunk::{CHUNK_BYTES_MAX, ChunkId};
+use crate::container::{Builder, Container, ContainerKind, Packer, Sealed, Shape};
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
 use crate::patience::{answer_within, ask_all};
@@ -62,11 +63,12 @@ impl Repository {
     /// Succeeds when at least one location has it durably. A conflict in any location is an error, and nothing that
     /// was there before has changed.
     pub async fn put_log(&self, workload: &str, group: &str, name: &str, bytes: &[u8], annex: &[u8]) -> Result<LogPut> {
-        if bytes.len() > LOG_BYTES_MAX {
-            return Err(Error::Internal(format!("a log file of {} bytes", bytes.len())));
-        }
-        let content_id = self.content_id(bytes);
-        let sealed = Builder::document(&self.keys, ContainerKind::Log, self.level, bytes, annex)?;
+        self.put_sealed_log(workload, group, name, self.seal_log(bytes, annex)?).await
+    }
+
+    /// The same with a file that came part by part.
+    pub async fn put_sealed_log(&self, workload: &str, group: &str, name: &str, log: SealedLog) -> Result<LogPut> {
+        let SealedLog { content_id, sealed } = log;
         let target = &Target { prefix: format!("{}/{name}-", prefix_of(workload, group)), content_id };
         let look = async |replica: Replica| target.look(&replica).await;
         let looks = ask_all(&self.replicas, self.limits.patience, look).await;
@@ -126,7 +128,23 @@ impl Repository {
 
     /// The id under which this content is stored.
     pub fn content_id(&self, bytes: &[u8]) -> String {
-        self.keys.chunk_id(bytes).to_string()[..CONTENT_ID_DIGITS].to_string()
+        content_id_of(self.keys.chunk_id(bytes))
+    }
+
+    /// For a file of about so many bytes that comes part by part.
+    pub fn log_sealer(&self, bytes_expected: usize) -> Result<LogSealer> {
+        Ok(LogSealer {
+            builder: Builder::new(&self.keys, ContainerKind::Log, bytes_expected / 4 + 1024)?,
+            packer: Packer::of_log(self.level)?,
+            whole: self.keys.chunk_hasher(),
+            bytes: 0,
+        })
+    }
+
+    pub(crate) fn seal_log(&self, bytes: &[u8], annex: &[u8]) -> Result<SealedLog> {
+        let mut sealer = self.log_sealer(bytes.len())?;
+        bytes.chunks(CHUNK_BYTES_MAX).try_for_each(|part| sealer.push(part))?;
+        sealer.finish(annex)
     }
 
     /// Every file of a workload's log whose `<group>/<name>` begins with `prefix`, in order, from all locations that
@@ -201,6 +219,43 @@ impl Repository {
     }
 }
 
+/// Seals a file in one pass: each part is hashed and compressed while the processor has it near. Parts get no id of their
+/// own, because whoever reads the file checks the whole.
+pub struct LogSealer {
+    builder: Builder,
+    packer: Packer,
+    whole: blake3::Hasher,
+    bytes: usize,
+}
+
+/// A file of a log, ready to be stored.
+#[derive(Debug)]
+pub struct SealedLog {
+    pub(crate) content_id: String,
+    pub(crate) sealed: Sealed,
+}
+
+impl LogSealer {
+    /// The next part: [`CHUNK_BYTES_MAX`] bytes, fewer only at the end.
+    ///
+    /// # Errors
+    /// When a short part isn't the last one, and when the file gets longer than [`LOG_BYTES_MAX`].
+    pub fn push(&mut self, part: &[u8]) -> Result<()> {
+        if !self.bytes.is_multiple_of(CHUNK_BYTES_MAX) || self.bytes + part.len() > LOG_BYTES_MAX {
+            return Err(Error::Internal(format!("{} bytes of a log file after {}", part.len(), self.bytes)));
+        }
+        self.bytes += part.len();
+        self.whole.update(part);
+        self.builder.push(&mut self.packer, ChunkId::NONE, part, Shape::Bytes)
+    }
+
+    /// All parts came.
+    pub fn finish(self, annex: &[u8]) -> Result<SealedLog> {
+        let content_id = content_id_of(ChunkId(*self.whole.finalize().as_bytes()));
+        Ok(SealedLog { content_id, sealed: self.builder.finish(annex)? })
+    }
+}
+
 /// A file on its way, by the names it may have.
 pub(crate) struct Target {
     /// Everything before the id of its content.
@@ -229,6 +284,10 @@ impl Target {
         }
         Ok(present)
     }
+}
+
+fn content_id_of(id: ChunkId) -> String {
+    id.to_string()[..CONTENT_ID_DIGITS].to_string()
 }
 
 fn is_content_id(text: &str) -> bool {

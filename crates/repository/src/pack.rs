@@ -65,7 +65,7 @@ impl OpenPack {
         let has_fingerprints = self.annex.len() > self.builder.frame_count() * 4;
         let sealed = self.builder.finish(if has_fingerprints { &self.annex } else { &[] })?;
         let mut id = [0; 32];
-        hex::decode_to_slice(&sealed.name, &mut id).map_err(|error| Error::Internal(error.to_string()))?;
+        hex::decode_to_slice(sealed.name(), &mut id).map_err(|error| Error::Internal(error.to_string()))?;
         let entry =
             PackEntry { id, bytes: sealed.bytes.len() as u64, salt: sealed.salt, frames: sealed.frames.clone() };
         Ok((sealed, entry))

@@ -7,9 +7,8 @@
 //! The one thing in a repository that its own writer removes, at once and without a mark: in a location that holds
 //! the whole file, or a longer part in its place.
 
-use crate::container::{Builder, ContainerKind};
 use crate::error::{Error, Result};
-use crate::log::{LOG_BYTES_MAX, Target, prefix_of};
+use crate::log::{SealedLog, Target, prefix_of};
 use crate::open::Repository;
 use lifeboat_location::{ErrorKind, PutOutcome};
 
@@ -25,11 +24,7 @@ impl Repository {
     /// # Errors
     /// When one location hasn't got it durably.
     pub async fn put_part(&self, workload: &str, group: &str, name: &str, bytes: &[u8]) -> Result<PartPut> {
-        if bytes.len() > LOG_BYTES_MAX {
-            return Err(Error::Internal(format!("a part of {} bytes", bytes.len())));
-        }
-        let content_id = self.content_id(bytes);
-        let sealed = Builder::document(&self.keys, ContainerKind::Log, self.level, bytes, &[])?;
+        let SealedLog { content_id, sealed } = self.seal_log(bytes, &[])?;
         let target = Target { prefix: format!("{}/{name}-", prefix_of(workload, group)), content_id };
         for replica in self.replicas() {
             match replica.location.put_new(&target.key(), sealed.bytes.clone()).await? {

@@ -255,7 +255,7 @@ impl Core {
             let text = encode_fragment(part);
             let sealed = Builder::document(&self.repository.keys, ContainerKind::Index, 3, &text, &[])?;
             self.bytes_stored.fetch_add(sealed.bytes.len() as u64, Ordering::Relaxed);
-            self.fanout.submit(&format!("index/{}", sealed.name), sealed.bytes)?;
+            self.fanout.submit(&format!("index/{}", sealed.name()), sealed.bytes)?;
         }
         Ok(())
     }

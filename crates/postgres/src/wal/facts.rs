@@ -80,41 +80,82 @@ impl SegmentWalker {
             return Err(SegmentStartError::Damaged { what: "it is longer than its segment size" });
         }
         let follows = |decoder: &RecordDecoder| decoder.position() == header.start;
-        let mut decoder = self.decoder.take().filter(follows).unwrap_or_else(|| {
-            let settings = self.settings.unwrap_or_else(|| DecoderSettings {
+        let decoder = self.decoder.take().filter(follows);
+        let mut reader = FactsReader::new(header, self.settings, decoder);
+        reader.visit(bytes, &mut on_transaction);
+        let (facts, decoder) = reader.end();
+        self.decoder = facts.complete.then_some(decoder);
+        Ok(facts)
+    }
+}
+
+/// The facts of a segment that comes in pieces, the first of which has at least the header.
+#[derive(Debug)]
+pub struct FactsReader {
+    facts: SegmentFacts,
+    decoder: RecordDecoder,
+    seen_bytes: u64,
+}
+
+impl FactsReader {
+    /// For the segment that begins with these bytes, whose neighbours aren't at hand. Reads nothing but its header.
+    pub fn of(start: &[u8]) -> Result<Self, SegmentStartError> {
+        Ok(Self::new(inspect_segment_start(start)?, None, None))
+    }
+
+    fn new(header: SegmentHeader, settings: Option<DecoderSettings>, decoder: Option<RecordDecoder>) -> Self {
+        let decoder = decoder.unwrap_or_else(|| {
+            let settings = settings.unwrap_or_else(|| DecoderSettings {
                 block_bytes: header.block_bytes,
                 ..DecoderSettings::new(header.segment_size)
             });
             RecordDecoder::new(settings, header.start)
         });
-        let mut facts = SegmentFacts::none(header);
-        let mut input = bytes;
-        loop {
+        Self { facts: SegmentFacts::none(header), decoder, seen_bytes: 0 }
+    }
+
+    /// The next bytes, from the first of the segment on. What is beyond its size is not read.
+    pub fn read(&mut self, bytes: &[u8]) {
+        self.visit(bytes, &mut |_| {});
+    }
+
+    fn visit(&mut self, bytes: &[u8], on_transaction: &mut impl FnMut(&TransactionEnd)) {
+        let Self { facts, decoder, seen_bytes } = self;
+        let room = facts.header.segment_size.bytes() - *seen_bytes;
+        let mut input = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        *seen_bytes += input.len() as u64;
+        while facts.ended.is_none() {
             match decoder.next(&mut input) {
                 Ok(Some(record)) => {
                     facts.end_of_valid = record.end;
                     facts.switched |= record.header.is_switch();
-                    if record.start >= header.start {
+                    if record.start >= facts.header.start {
                         facts.first_record.get_or_insert(record.start);
                     }
                     facts.restore_points.extend(RestorePoint::of(&record));
-                    if let Some(end) = TransactionEnd::of(&record, header.version) {
+                    if let Some(end) = TransactionEnd::of(&record, facts.header.version) {
                         facts.add(&end);
                         on_transaction(&end);
                     }
                 }
                 Ok(None) => break,
-                Err(end) => {
-                    facts.ended = Some(end.reason);
-                    break;
-                }
+                Err(end) => facts.ended = Some(end.reason),
             }
         }
-        facts.complete = facts.ended.is_none() && bytes.len() as u64 == size;
+    }
+
+    /// What was found in all that came.
+    pub fn finish(self) -> SegmentFacts {
+        self.end().0
+    }
+
+    fn end(self) -> (SegmentFacts, RecordDecoder) {
+        let Self { mut facts, decoder, seen_bytes } = self;
+        facts.complete = facts.ended.is_none() && seen_bytes == facts.header.segment_size.bytes();
         // A record that began here and goes on in the next segment is the first one, too.
-        facts.first_record = facts.first_record.or(decoder.record_under_way().filter(|start| *start >= header.start));
-        self.decoder = facts.complete.then_some(decoder);
-        Ok(facts)
+        let under_way = decoder.record_under_way().filter(|start| *start >= facts.header.start);
+        facts.first_record = facts.first_record.or(under_way);
+        (facts, decoder)
     }
 }
 

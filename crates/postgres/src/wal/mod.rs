@@ -20,7 +20,7 @@ mod transaction;
 pub use block_references::{BlockReference, NotUnderstood, RelationLocator};
 pub use changed_blocks::{ChangedBlocks, Distrust};
 pub use decoder::{DecoderSettings, EndOfLog, EndReason, KEPT_BYTES_DEFAULT, Keep, RecordDecoder};
-pub use facts::{SegmentFacts, SegmentWalker, find_commit, segment_facts};
+pub use facts::{FactsReader, SegmentFacts, SegmentWalker, find_commit, segment_facts};
 pub use page_header::{
     LONG_HEADER_BYTES, LogPageHeader, SHORT_HEADER_BYTES, SegmentHeader, SegmentStartError, inspect_segment_start,
     version_of_magic,

@@ -2,8 +2,8 @@
 
 use crate::fixtures::{decompressed, segments};
 use lifeboat_postgres::wal::{
-    self, DecoderSettings, EndOfLog, EndReason, Keep, Outcome, Record, RecordDecoder, ResourceManager, SegmentFacts,
-    SegmentStartError, SegmentWalker, TransactionEnd,
+    self, DecoderSettings, EndOfLog, EndReason, FactsReader, Keep, Outcome, Record, RecordDecoder, ResourceManager,
+    SegmentFacts, SegmentStartError, SegmentWalker, TransactionEnd,
 };
 use lifeboat_postgres::wal_file::{SegmentName, SegmentSize};
 use lifeboat_postgres::{Lsn, MajorVersion, SystemId, TimelineId};
@@ -161,6 +161,24 @@ fn a_restore_point_is_where_the_server_said() {
         let (facts, _) = walk(version);
         let points: Vec<_> = facts.iter().flat_map(|facts| &facts.restore_points).map(|p| p.lsn.to_string()).collect();
         assert_eq!(points, [before, after], "PostgreSQL {version}");
+    }
+}
+
+#[test]
+fn a_segment_in_pieces_has_the_same_facts() {
+    let segments = segments(MajorVersion::V16);
+    assert!(segments.len() > 3);
+    for (name, bytes) in segments {
+        let expected = wal::segment_facts(&bytes).unwrap();
+        for piece in [40, 8191, 8192, 262_144, bytes.len()] {
+            let mut reader = FactsReader::of(&bytes[..piece]).unwrap();
+            bytes.chunks(piece).for_each(|piece| reader.read(piece));
+            reader.read(b"beyond the end");
+            assert_eq!(reader.finish(), expected, "{name} in pieces of {piece}");
+        }
+        let mut short = FactsReader::of(&bytes).unwrap();
+        bytes[..bytes.len() - 8192].chunks(8192).for_each(|piece| short.read(piece));
+        assert!(!short.finish().complete, "{name}");
     }
 }
 

@@ -12,14 +12,19 @@ use bytes::Bytes;
 /// A finished object.
 #[derive(Debug, Clone)]
 pub struct Sealed {
-    /// BLAKE3 of the bytes: the object's name where names are hashes.
-    pub name: String,
     /// What is stored.
     pub bytes: Bytes,
     /// Salt in its key slot.
     pub salt: [u8; 32],
     /// Frames in order.
     pub frames: Vec<Frame>,
+}
+
+impl Sealed {
+    /// BLAKE3 of the bytes: the object's name where names are hashes.
+    pub fn name(&self) -> String {
+        name_of(&self.bytes)
+    }
 }
 
 /// An object that is being put together.
@@ -114,7 +119,7 @@ impl Builder {
         self.bytes.extend_from_slice(&layout.footer());
         debug_assert!(self.bytes.len() > HEADER_BYTES);
         let bytes = Bytes::from(self.bytes);
-        Ok(Sealed { name: name_of(&bytes), bytes, salt: self.salt, frames: self.frames })
+        Ok(Sealed { bytes, salt: self.salt, frames: self.frames })
     }
 
     /// A document cut into frames and sealed.

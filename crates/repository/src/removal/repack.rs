@@ -16,7 +16,6 @@ use crate::index::{PackEntry, encode_fragment, fragments_of, pack_key};
 use crate::open::{Replica, Repository, describe};
 use crate::pack::OpenPack;
 use crate::reader::{ChunkReader, pack_id, read_fingerprints};
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -259,8 +258,7 @@ impl Writing<'_> {
         for part in fragments_of(&self.finished) {
             let text = encode_fragment(part);
             let sealed = Builder::document(&self.repository.keys, ContainerKind::Index, 3, &text, &[])?;
-            let bytes: Bytes = sealed.bytes;
-            self.repository.put_everywhere(&format!("index/{}", sealed.name), &bytes).await?;
+            self.repository.put_everywhere(&format!("index/{}", sealed.name()), &sealed.bytes).await?;
         }
         Ok(())
     }

@@ -214,7 +214,7 @@ impl Repository {
             return Ok(made);
         }
         let sealed = Builder::document(&self.keys, ContainerKind::Index, 3, text, &[])?;
-        let made = (sealed.name, sealed.bytes);
+        let made = (sealed.name(), sealed.bytes);
         self.fragments_made.lock().unwrap_or_else(PoisonError::into_inner).insert(id, made.clone());
         Ok(made)
     }

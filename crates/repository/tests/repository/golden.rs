@@ -266,3 +266,25 @@ async fn write_the_golden_repository() {
     let _ = std::fs::remove_dir_all(directory.join("repository/.private"));
     std::fs::write(directory.join("contents.json"), serde_json::to_string_pretty(&contents).unwrap()).unwrap();
 }
+
+/// What an earlier version stored of a log, named part by part, is the same file to this one.
+#[tokio::test]
+async fn a_file_of_a_golden_log_that_comes_again_is_recognised() {
+    let copy = tempfile::tempdir().unwrap();
+    let golden = directory(GOLDEN[0]).join("repository").canonicalize().unwrap();
+    let status = std::process::Command::new("cp").arg("-r").arg(&golden).arg(copy.path()).status().unwrap();
+    assert!(status.success());
+    let repository = open(&copy.path().join("repository")).await;
+    let before = repository.list_logs(WORKLOAD, "").await.unwrap();
+    assert!(before.iter().any(|entry| entry.stored_bytes > 0));
+    for entry in &before {
+        let object = repository.get_log(WORKLOAD, entry, &mut Vec::new()).await.unwrap();
+        let mut bytes = object.bytes;
+        let put = repository.put_log(WORKLOAD, &entry.group, &entry.name, &bytes, &object.annex).await.unwrap();
+        assert!(!put.created, "{}", entry.name);
+        bytes.push(0);
+        let error = repository.put_log(WORKLOAD, &entry.group, &entry.name, &bytes, b"").await.unwrap_err();
+        assert!(matches!(error, Error::Conflict { .. }), "{error}");
+    }
+    assert_eq!(repository.list_logs(WORKLOAD, "").await.unwrap(), before);
+}

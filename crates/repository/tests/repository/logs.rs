@@ -39,6 +39,26 @@ async fn the_same_content_again_is_a_success() {
 }
 
 #[tokio::test]
+async fn a_file_that_comes_part_by_part_is_the_same_file() {
+    let (_, repository) = create(2).await;
+    for (number, length) in [0, 1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, 3 * CHUNK_BYTES_MAX].into_iter().enumerate() {
+        let (name, bytes) = (format!("file-{number}"), text(1, length));
+        let mut sealer = repository.log_sealer(bytes.len()).unwrap();
+        bytes.chunks(CHUNK_BYTES_MAX).for_each(|part| sealer.push(part).unwrap());
+        let log = sealer.finish(b"facts").unwrap();
+        assert!(repository.put_sealed_log(WORKLOAD, GROUP, &name, log).await.unwrap().created);
+        assert!(!repository.put_log(WORKLOAD, GROUP, &name, &bytes, b"").await.unwrap().created, "{length} bytes");
+        let entry = repository.list_logs(WORKLOAD, &format!("{GROUP}/{name}")).await.unwrap().remove(0);
+        let object = repository.get_log(WORKLOAD, &entry, &mut Vec::new()).await.unwrap();
+        assert_eq!((object.bytes, object.annex), (bytes, b"facts".to_vec()));
+    }
+    let mut sealer = repository.log_sealer(10).unwrap();
+    sealer.push(b"short").unwrap();
+    assert!(sealer.push(b"not the last").is_err());
+    assert_eq!(repository.verify(None, true, &Silent).await.unwrap().bad, vec![]);
+}
+
+#[tokio::test]
 async fn other_content_is_a_conflict_and_replaces_nothing() {
     for honours_conditions in [true, false] {
         let (places, repository) = create(2).await;

@@ -89,6 +89,24 @@ async fn a_location_that_fails_midway_is_named_and_healed_by_the_next_session() 
     }
 }
 
+/// The index is in memory once, except when a location that may hold more doesn't take part in the session.
+#[tokio::test]
+async fn the_reader_of_a_session_is_its_own_unless_a_location_is_out() {
+    let (places, repository) = create(2).await;
+    let (point, _) = backup(&repository, &few_files(1)).await;
+    let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
+    assert!(Arc::ptr_eq(&session.reader().await.unwrap(), &session.reader().await.unwrap()));
+
+    places[0].break_reads("packs/", Fault::Fail(ErrorKind::Unavailable));
+    let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
+    places[0].repair();
+    let reader = session.reader().await.unwrap();
+    for key in places[1].keys("packs/") {
+        places[1].remove(&key);
+    }
+    assert!(!reader.read_all(&point.tree).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_location_that_hangs_for_ever_holds_nobody_up() {
     for prefix in ["packs/", "index/", "points/", "receipts/"] {

@@ -167,7 +167,11 @@ impl Capture<'_> {
         }
         let done = worker.finish()?;
         let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-        total.extents.extend(done.extents);
+        match total.extents.is_empty() {
+            // Moved, not copied: it is the longest list there is.
+            true => total.extents = done.extents,
+            false => total.extents.extend(done.extents),
+        }
         total.vanished.extend(done.vanished);
         total.bad_pages.extend(done.bad_pages);
         total.bytes_read += done.bytes_read;

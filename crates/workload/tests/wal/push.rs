@@ -3,9 +3,10 @@
 use crate::world::{ALONE, WORKLOAD, World, fill_segments, name_of, ready, waiting};
 use lifeboat_location::{ErrorKind, Fault, Operation};
 use lifeboat_postgres::TimelineId;
+use lifeboat_postgres::wal::segment_facts;
 use lifeboat_workload::postgres::wal::{
-    AheadSeat, FetchOptions, FetchOutcome, PushOptions, WalError, WalErrorKind, already_pushed, await_storing,
-    facts_of, fetch, is_worth_a_process, locations_to_use, observe, observe_span, push, push_waiting,
+    AheadSeat, FetchOptions, FetchOutcome, PushOptions, StoredFacts, WalError, WalErrorKind, already_pushed,
+    await_storing, facts_of, fetch, is_worth_a_process, locations_to_use, observe, observe_span, push, push_waiting,
 };
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -191,6 +192,9 @@ async fn files_that_wait_are_stored_ahead_and_a_mark_is_about_one_file_as_it_was
     assert!(first.created && !first.was_ahead);
     assert_eq!(first.ahead, waiting[1..].iter().map(|path| name_of(path)).collect::<Vec<_>>());
     assert_eq!(ready(&cluster), waiting, "PostgreSQL's own marks are its own");
+    for path in &waiting {
+        assert_is_stored_whole(&world, path).await;
+    }
 
     let calls = world.near.calls().len();
     for path in &waiting[1..4] {
@@ -215,6 +219,18 @@ async fn files_that_wait_are_stored_ahead_and_a_mark_is_about_one_file_as_it_was
         lifeboat_workload::postgres::wal::Spool::new(world.directory.path(), WORKLOAD, "another repository");
     assert_eq!(already_pushed(&waiting[5], &elsewhere).unwrap(), None);
     assert!(!put(&world, &waiting[5]).await.unwrap().created);
+}
+
+/// Content and facts, whichever way it went.
+async fn assert_is_stored_whole(world: &World, path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    let entries = world.repository.list_logs(WORKLOAD, "").await.unwrap();
+    let entry = entries.iter().find(|entry| entry.name == name_of(path)).expect("it is stored");
+    let object = world.repository.get_log(WORKLOAD, entry, &mut Vec::new()).await.unwrap();
+    assert_eq!(entry.content_id, world.repository.content_id(&bytes));
+    assert!(object.bytes == bytes, "{path:?}");
+    let facts: StoredFacts = serde_json::from_slice(&object.annex).unwrap();
+    assert_eq!(facts, segment_facts(&bytes).unwrap().into(), "{path:?}");
 }
 
 #[tokio::test]

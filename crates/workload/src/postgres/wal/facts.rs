@@ -81,8 +81,12 @@ impl From<SegmentFacts> for StoredFacts {
 
 /// The annex of a segment. Empty when its facts can't be found out: that must not keep it from being stored.
 pub(crate) fn annex_of(segment: &[u8]) -> Vec<u8> {
-    let facts = segment_facts(segment).ok().map(StoredFacts::from);
-    facts.and_then(|facts| serde_json::to_vec(&facts).ok()).unwrap_or_default()
+    segment_facts(segment).ok().map(annex_with).unwrap_or_default()
+}
+
+/// The annex with these facts.
+pub(crate) fn annex_with(facts: SegmentFacts) -> Vec<u8> {
+    serde_json::to_vec(&StoredFacts::from(facts)).unwrap_or_default()
 }
 
 /// The facts in an annex.

@@ -184,13 +184,7 @@ pub(crate) fn check(archive: &WalArchive, name: WalFileName, bytes: &[u8]) -> Re
     let length = |expected| WalError::Length { name: text.clone(), found: bytes.len() as u64, expected };
     match name {
         WalFileName::Segment(segment) | WalFileName::Partial(segment) => {
-            let refused = |source| WalError::Segment { name: text.clone(), source };
-            let header = inspect_segment_start(bytes).map_err(refused)?;
-            header.check(segment, archive.system_id).map_err(refused)?;
-            let expected = archive.segment_size.bytes();
-            if header.segment_size != archive.segment_size || bytes.len() as u64 != expected {
-                return Err(length(expected));
-            }
+            check_segment(archive, &text, segment, bytes, bytes.len() as u64)?;
         }
         WalFileName::History(timeline) => {
             let refused = |what: String| WalError::Content { name: text.clone(), what };
@@ -200,6 +194,24 @@ pub(crate) fn check(archive: &WalArchive, name: WalFileName, bytes: &[u8]) -> Re
             return Err(length(LABEL_BYTES_MAX as u64));
         }
         WalFileName::Backup { .. } => {}
+    }
+    Ok(())
+}
+
+/// A segment, or a `.partial`, by its first bytes and its length.
+pub(crate) fn check_segment(
+    archive: &WalArchive,
+    name: &str,
+    segment: SegmentName,
+    start: &[u8],
+    length: u64,
+) -> Result<()> {
+    let refused = |source| WalError::Segment { name: name.to_owned(), source };
+    let header = inspect_segment_start(start).map_err(refused)?;
+    header.check(segment, archive.system_id).map_err(refused)?;
+    let expected = archive.segment_size.bytes();
+    if header.segment_size != archive.segment_size || length != expected {
+        return Err(WalError::Length { name: name.to_owned(), found: length, expected });
     }
     Ok(())
 }

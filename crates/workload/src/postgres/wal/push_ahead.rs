@@ -8,17 +8,19 @@
 //! PostgreSQL asks for one after the other and finds its mark; it ends when nothing waits, and at the first failure: what
 //! is wrong, PostgreSQL must hear from the command that it called itself.
 
-use super::archive::WalArchive;
+use super::archive::{ArchivedName, WalArchive};
 use super::circuit;
 use super::error::{Result, WalError, describe};
+use super::facts::annex_with;
 use super::push::{self, PushOptions, file_name, mark_path};
-use super::spool::{self, Spool, clear_older_than, read_stable_into};
+use super::spool::{self, FileIdentity, Spool, StableFile, clear_older_than, read_stable};
 use futures::StreamExt;
-use lifeboat_postgres::wal_file::WalFileName;
-use lifeboat_repository::{LogPut, Repository};
+use lifeboat_postgres::wal::FactsReader;
+use lifeboat_postgres::wal_file::{SegmentName, WalFileName};
+use lifeboat_repository::{LogPut, Repository, SealedLog};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A mark that nobody came for by then is about a file that was archived in another way.
@@ -120,16 +122,15 @@ pub(crate) async fn run(archive: &Arc<WalArchive>, path: &Path, spool: &Spool, o
     let waiting = waiting_behind(path, spool, options.ahead_files_max);
     // Saturates: an hour is for ever here.
     let deadline = tokio::time::Instant::now() + options.ahead_time.min(MARK_AGE_MAX);
-    let buffers = Buffers::default();
     let tasks = waiting.into_iter().map(|file| {
-        let (archive, spool, buffers) = (archive.clone(), spool.clone(), buffers.clone());
+        let (archive, spool) = (archive.clone(), spool.clone());
         async move {
             let text = file_name(&file).map(|(text, _)| text).unwrap_or_default();
             if tokio::time::Instant::now() >= deadline {
                 return None;
             }
             // Reading, compressing and sealing take a processor: a task for each, so that they use all there are.
-            let stored = tokio::spawn(async move { one(&archive, &file, &spool, &buffers).await }).await;
+            let stored = tokio::spawn(async move { one(&archive, &file, &spool).await }).await;
             Some((text, stored.unwrap_or_else(|error| Err(WalError::Internal(error.to_string())))))
         }
     });
@@ -151,33 +152,55 @@ pub(crate) async fn run(archive: &Arc<WalArchive>, path: &Path, spool: &Spool, o
     ahead
 }
 
-/// Memory of segments that were stored: new memory costs nearly as much as reading into it.
-#[derive(Debug, Clone, Default)]
-struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Buffers {
-    fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn give_back(&self, buffer: Vec<u8>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-    }
-}
-
-async fn one(archive: &WalArchive, path: &Path, spool: &Spool, buffers: &Buffers) -> Result<LogPut> {
+async fn one(archive: &WalArchive, path: &Path, spool: &Spool) -> Result<LogPut> {
     let (text, name) = file_name(path)?;
     let _storing = Storing::begin(spool, &text)?;
-    let mut bytes = buffers.take();
-    let file = read_stable_into(path, &mut bytes)?;
-    if !ready_path(path, &text).is_some_and(|ready| ready.exists()) {
-        return Err(WalError::Changed { name: text });
-    }
-    push::check(archive, name, &bytes)?;
-    let put = push::store(archive, name, &bytes).await?;
-    buffers.give_back(bytes);
+    let (put, file) = match name {
+        WalFileName::Segment(segment) | WalFileName::Partial(segment) => {
+            let (sealed, file) = seal_segment(archive, path, &text, segment)?;
+            still_waits(path, &text)?;
+            let group = archive.group_of(ArchivedName::File(name));
+            (archive.repository.put_sealed_log(&archive.workload, &group, &text, sealed).await?, file)
+        }
+        WalFileName::History(_) | WalFileName::Backup { .. } => {
+            let (bytes, file) = read_stable(path)?;
+            still_waits(path, &text)?;
+            push::check(archive, name, &bytes)?;
+            (push::store(archive, name, &bytes).await?, file)
+        }
+    };
     push::leave_mark(spool, &text, file)?;
     Ok(put)
+}
+
+/// Reads, checks, looks through and seals a segment in one pass, part by part: sixteen megabytes would leave the
+/// processor's cache between one step and the next.
+fn seal_segment(
+    archive: &WalArchive,
+    path: &Path,
+    name: &str,
+    segment: SegmentName,
+) -> Result<(SealedLog, FileIdentity)> {
+    let mut file = StableFile::open(path)?;
+    let length = file.len();
+    let mut part = Vec::new();
+    file.read_part(&mut part)?;
+    push::check_segment(archive, name, segment, &part, length)?;
+    let mut facts = FactsReader::of(&part).map_err(|source| WalError::Segment { name: name.to_owned(), source })?;
+    let mut sealer = archive.repository.log_sealer(usize::try_from(length).unwrap_or_default())?;
+    while !part.is_empty() {
+        facts.read(&part);
+        sealer.push(&part)?;
+        file.read_part(&mut part)?;
+    }
+    let file = file.confirm()?;
+    Ok((sealer.finish(&annex_with(facts.finish()))?, file))
+}
+
+/// What still has its `.ready` after it was read was not recycled meanwhile.
+fn still_waits(path: &Path, name: &str) -> Result<()> {
+    let waits = ready_path(path, name).is_some_and(|ready| ready.exists());
+    waits.then_some(()).ok_or_else(|| WalError::Changed { name: name.to_owned() })
 }
 
 /// A file is being stored: whoever is asked for it had better wait.

@@ -4,6 +4,7 @@
 //! the very file that it was left for, unchanged since.
 
 use super::error::{Result, WalError};
+use lifeboat_repository::CHUNK_BYTES_MAX;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -147,36 +148,77 @@ fn write_new(path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The content of a file of at most [`FILE_BYTES_MAX`], and the proof that the path still leads to the file that was
-/// read: PostgreSQL recycles segments by renaming them, and then writes into them.
+/// The content of a file of at most [`FILE_BYTES_MAX`], and the proof that the path still leads to the file that was read.
 pub(crate) fn read_stable(path: &Path) -> Result<(Vec<u8>, FileIdentity)> {
-    let mut content = Vec::new();
-    let file = read_stable_into(path, &mut content)?;
-    Ok((content, file))
+    let mut stable = StableFile::open(path)?;
+    let length = stable.len();
+    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    let reading = Read::by_ref(&mut stable.file).take(length).read_to_end(&mut content);
+    stable.read_bytes = reading.map_err(WalError::file("read", path))? as u64;
+    Ok((content, stable.confirm()?))
 }
 
-/// The same into memory that is there, in place of what it holds.
-pub(crate) fn read_stable_into(path: &Path, content: &mut Vec<u8>) -> Result<FileIdentity> {
-    let failed = || WalError::file("read", path);
-    let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut file = File::open(path).map_err(failed())?;
-    let before = file.metadata().map_err(failed())?;
-    if !before.is_file() {
-        return Err(WalError::Content { name: name(), what: "it is not a file".into() });
+/// A file that is read and must stay what it is meanwhile: PostgreSQL recycles segments by renaming them, and then writes
+/// into them.
+#[derive(Debug)]
+pub(crate) struct StableFile {
+    path: PathBuf,
+    file: File,
+    before: fs::Metadata,
+    read_bytes: u64,
+}
+
+impl StableFile {
+    /// Refuses what is no file or too long.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(WalError::file("read", path))?;
+        let before = file.metadata().map_err(WalError::file("read", path))?;
+        let stable = Self { path: path.to_owned(), file, before, read_bytes: 0 };
+        if !stable.before.is_file() {
+            return Err(WalError::Content { name: stable.name(), what: "it is not a file".into() });
+        }
+        if stable.len() > FILE_BYTES_MAX {
+            return Err(WalError::Length { name: stable.name(), found: stable.len(), expected: FILE_BYTES_MAX });
+        }
+        Ok(stable)
     }
-    if before.len() > FILE_BYTES_MAX {
-        return Err(WalError::Length { name: name(), found: before.len(), expected: FILE_BYTES_MAX });
+
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
-    content.clear();
-    content.reserve(usize::try_from(before.len()).unwrap_or_default());
-    Read::by_ref(&mut file).take(FILE_BYTES_MAX + 1).read_to_end(content).map_err(failed())?;
-    let after = fs::metadata(path).map_err(failed())?;
-    let same = (after.dev(), after.ino(), after.len(), after.mtime(), after.mtime_nsec())
-        == (before.dev(), before.ino(), before.len(), before.mtime(), before.mtime_nsec());
-    if !same || content.len() as u64 != before.len() {
-        return Err(WalError::Changed { name: name() });
+
+    /// How long it was when it was opened.
+    pub(crate) fn len(&self) -> u64 {
+        self.before.len()
     }
-    Ok(FileIdentity::of(&after))
+
+    /// The next part of the file, in place of what `part` holds: as long as a chunk, shorter only at the end, and empty after it.
+    pub(crate) fn read_part(&mut self, part: &mut Vec<u8>) -> Result<()> {
+        let left = self.len() - self.read_bytes;
+        part.resize(usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX), 0);
+        let mut filled = 0;
+        while filled < part.len() {
+            match self.file.read(&mut part[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(WalError::file("read", &self.path)(error)),
+            }
+        }
+        part.truncate(filled);
+        self.read_bytes += filled as u64;
+        Ok(())
+    }
+
+    /// After all was read: does the path still lead to the file that was?
+    pub(crate) fn confirm(self) -> Result<FileIdentity> {
+        let after = fs::metadata(&self.path).map_err(WalError::file("read", &self.path))?;
+        let about = |file: &fs::Metadata| (file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec());
+        if about(&after) != about(&self.before) || self.read_bytes != self.len() {
+            return Err(WalError::Changed { name: self.name() });
+        }
+        Ok(FileIdentity::of(&after))
+    }
 }
 
 /// Removes files that nobody came for.

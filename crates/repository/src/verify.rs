@@ -6,6 +6,8 @@
 
 mod absent;
 
+pub(crate) use absent::workload_of;
+
 use crate::container::{Container, ContainerKind, FrameOpener};
 use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, parse_fragment};
@@ -35,6 +37,16 @@ pub struct Damage {
     pub object: String,
     /// What is wrong with it.
     pub what: String,
+    /// Whether only reading every byte shows it.
+    #[serde(skip)]
+    pub is_inside: bool,
+}
+
+impl Damage {
+    /// Something that names and sizes show.
+    pub fn new(location: impl Into<String>, object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { location: location.into(), object: object.into(), what: what.into(), is_inside: false }
+    }
 }
 
 /// What was looked at, and what was found.
@@ -48,13 +60,19 @@ pub struct VerifyReport {
     pub points: u64,
     /// Everything that is wrong.
     pub bad: Vec<Damage>,
+    /// Locations that were looked at to the end.
+    #[serde(skip)]
+    pub looked_at: Vec<String>,
     /// What a location lacks and another one has: it was away, or lost it. A copy completes it.
     pub behind: Vec<Damage>,
 }
 
 impl VerifyReport {
     fn add(&mut self, replica: &Replica, object: impl Into<String>, error: &dyn std::error::Error) {
-        let damage = Damage { location: replica.name.clone(), object: object.into(), what: describe(error) };
+        self.push(Damage::new(&replica.name, object, describe(error)));
+    }
+
+    fn push(&mut self, damage: Damage) {
         if !self.bad.contains(&damage) {
             self.bad.push(damage);
         }
@@ -86,7 +104,7 @@ impl Repository {
     ) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
         for (name, reason) in &self.unavailable {
-            report.bad.push(Damage { location: name.clone(), object: "location".into(), what: reason.clone() });
+            report.bad.push(Damage::new(name, "location", reason));
         }
         let ask = async |replica: Replica| Ok(replica.location.list("").await?);
         let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
@@ -130,8 +148,9 @@ impl Repository {
             if data {
                 verify_bytes(&alone, replica, entries, &mut report, progress).await;
             }
-            if let Err(error) = verify_points_at_rest(&alone, replica, workload, &mut report, progress).await {
-                report.add(replica, "location", &error);
+            match verify_points_at_rest(&alone, replica, workload, &mut report, progress).await {
+                Ok(()) => report.looked_at.push(replica.name.clone()),
+                Err(error) => report.add(replica, "location", &error),
             }
         }
         report.bad.sort();
@@ -172,7 +191,7 @@ async fn verify_bytes(
             // It was listed and is given up by now; whether a point needs it after all is seen by following the points.
             let is_gone = matches!(replica.location.head(&key).await, Ok(None));
             if !is_gone {
-                report.add(replica, key, &error);
+                report.push(Damage { is_inside: true, ..Damage::new(&replica.name, key, describe(&error)) });
             }
         }
     }
@@ -245,7 +264,7 @@ pub(crate) fn check_copy(repository: &Repository, key: &str, bytes: &[u8]) -> Re
 }
 
 /// Checks one object wholly: name, seals, ids of all frames, and that its content can be read as what it is.
-fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()> {
     let (folder, name) = key.split_once('/').unwrap_or(("", key));
     let keys = &repository.keys;
     match folder {
@@ -278,7 +297,7 @@ fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()>
         "receipts" => repository.check_receipt(key, bytes),
         "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
         "removals" if !name.ends_with("/mark") && !name.starts_with("gone/") => Ok(()),
-        "verifications" | "plan" | "removals" | "syncs" => {
+        "verifications" | "plan" | "removals" | "syncs" | "findings" => {
             repository.unseal(ContainerKind::Document, key, bytes).map(|_| ())
         }
         "keys" => crate::open::check_key_record(key, bytes),
@@ -305,7 +324,7 @@ async fn verify_points(
     let headers = repository.list_points(workload).await?;
     let reader = ChunkReader::open(repository.clone()).await?;
     for note in reader.take_notes() {
-        report.bad.push(Damage { location: replica.name.clone(), object: "index".into(), what: note });
+        report.bad.push(Damage::new(&replica.name, "index", note));
     }
     let mut needed = HashSet::new();
     progress.phase(&format!("follow the points of {}", replica.name), None);
@@ -322,9 +341,8 @@ async fn verify_points(
         match follow(&reader, &point.tree, &mut needed).await {
             Ok(unlisted) => {
                 report.points += 1;
-                let location = replica.name.clone();
                 let what = "no fragment of the index lists this pack: one is lost; the next backup writes it again";
-                let damage = |object: String| Damage { location: location.clone(), object, what: what.into() };
+                let damage = |object: String| Damage::new(&replica.name, object, what);
                 report.bad.extend(unlisted.into_iter().map(damage));
             }
             Err(error) => report.add(replica, header.key(), &error),
@@ -350,7 +368,7 @@ async fn verify_pack_sizes(
             Some(size) if *size != pack.bytes => format!("is {size} bytes long, not {}", pack.bytes),
             Some(_) => continue,
         };
-        report.bad.push(Damage { location: replica.name.clone(), object: pack.key(), what });
+        report.bad.push(Damage::new(&replica.name, pack.key(), what));
     }
     Ok(())
 }

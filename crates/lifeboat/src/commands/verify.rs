@@ -11,7 +11,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, rooms};
 use jiff::Timestamp;
-use lifeboat_repository::{PointId, Repository, Verification, VerifyReport};
+use lifeboat_repository::{Findings, PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -118,7 +118,30 @@ async fn check_stored(
         // Looking at a copy with the right to read only is a good habit.
         output.warn(&format!("the result can't be kept with the points: {}", failure.message));
     }
+    let looked = Looked { level, is_whole: arguments.point.is_none(), workload: arguments.workload.as_deref() };
+    note(&repository, &report, looked, output).await;
     Ok((report, repository.unavailable().to_vec()))
+}
+
+/// What was looked at, and how thoroughly.
+#[derive(Clone, Copy)]
+pub struct Looked<'a> {
+    pub level: &'a str,
+    pub is_whole: bool,
+    pub workload: Option<&'a str>,
+}
+
+/// Keeps what was found in each location, so that nothing is built on what is damaged.
+pub async fn note(repository: &Repository, report: &VerifyReport, looked: Looked<'_>, output: &Output) {
+    for location in &report.looked_at {
+        let findings = Findings {
+            workload: looked.workload.map(str::to_owned),
+            ..Findings::of(location, looked.level, looked.is_whole, &report.bad, Timestamp::now())
+        };
+        if let Err(error) = repository.put_findings(findings).await {
+            output.warn(&format!("what was found in {location} can't be kept: {error}"));
+        }
+    }
 }
 
 /// Keeps the result with every point that was followed.

@@ -12,7 +12,7 @@ use std::ops::Bound;
 /// Folders below which the next part of a name is the workload's.
 const OF_WORKLOADS: [&str; 4] = ["points", "receipts", "verifications", "wal"];
 
-fn workload_of(key: &str) -> Option<&str> {
+pub(crate) fn workload_of(key: &str) -> Option<&str> {
     let mut parts = key.split('/');
     parts.next().filter(|folder| OF_WORKLOADS.contains(folder)).and_then(|_| parts.next())
 }
@@ -50,7 +50,7 @@ pub(super) fn what_others_have(
             let Some(first) = absent.first() else { continue };
             let holders: Vec<&str> = holders.into_iter().collect();
             let what = format!("is missing here, with {} more; in {}", absent.len() - 1, holders.join(", "));
-            bad.push(Damage { location: name.to_string(), object: first.to_string(), what });
+            bad.push(Damage::new(*name, *first, what));
         }
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn what_receipts_say(listings: &[(&str, BTreeSet<&str>)], lacks: IsHo
                 continue;
             }
             let what = "is missing: there is a receipt for it".to_string();
-            bad.push(Damage { location: name.to_string(), object: point, what });
+            bad.push(Damage::new(*name, point, what));
         }
     }
 }

@@ -4,8 +4,10 @@
 //! by the log (see `suspects`) or by how files look (see `appearance`). Fingerprints lie in the packs beside the chunks they belong to, so an unchanged block costs nothing to remember.
 
 use crate::postgres::BLOCK_BYTES;
-use lifeboat_repository::{ChunkId, ChunkReader, Extent, Point, Result, Source, TreeEntry, TreeReader};
-use std::collections::{BTreeMap, HashMap};
+use lifeboat_repository::{
+    ChunkId, ChunkReader, Error, Extent, Point, Repository, Result, Source, TreeEntry, TreeReader, WriteSession,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::runtime::Handle;
 
@@ -31,6 +33,19 @@ struct Fingerprints {
     count: usize,
 }
 
+/// Whether it only means that something isn't known: comparing with nothing is slower, and as right.
+fn is_survivable(error: &Error) -> bool {
+    error.is_loss() || matches!(error, Error::Location(_))
+}
+
+fn survive<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_survivable(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// An earlier point, ready to be compared with.
 #[derive(Debug)]
 pub struct Baseline {
@@ -46,6 +61,35 @@ impl Baseline {
     pub async fn load(reader: Arc<ChunkReader>, point: &Point) -> Result<Self> {
         let entries = TreeReader::read(&reader, &point.tree).await?;
         Ok(Self::of(reader, entries))
+    }
+
+    /// The parent of a backup, ready to be compared with. `None` when there is none, or it can't be read any more: then everything
+    /// is read, and what was found damaged isn't built on.
+    pub async fn of_parent(
+        repository: &Arc<Repository>,
+        parent: Option<&Point>,
+        session: &WriteSession,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Self>> {
+        let Some(point) = parent else { return Ok(None) };
+        let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
+        match Self::load(reader.clone(), point).await {
+            Ok(baseline) => Ok(Some(baseline)),
+            Err(error) if is_survivable(&error) => {
+                notes.push(format!(
+                    "every page is read and compared with nothing: recovery point {}: {error}",
+                    point.id
+                ));
+                session.distrust(reader.lost_packs());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Packs of which a part could be read nowhere.
+    pub fn lost_packs(&self) -> HashSet<[u8; 32]> {
+        self.reader.lost_packs()
     }
 
     /// From entries that were read already.
@@ -66,7 +110,7 @@ impl Baseline {
         if let Some(map) = find(&self.maps.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(map);
         }
-        let map = Arc::new(self.handle.block_on(self.reader.extents(entry))?);
+        let map = Arc::new(survive(self.handle.block_on(self.reader.extents(entry)))?.unwrap_or_default());
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         if maps.len() >= MAPS_KEPT {
             maps.remove(0);
@@ -75,10 +119,10 @@ impl Baseline {
         Ok(map)
     }
 
-    /// Where all bytes of `path` are, when it was a file of that size.
+    /// Where all bytes of `path` are, when it was a file of that size and its map can be read.
     pub fn whole(&self, path: &str, size: u64) -> Result<Option<Vec<Extent>>> {
         let Some(entry) = self.entries.get(path).filter(|entry| entry.size == size) else { return Ok(None) };
-        Ok(Some(self.handle.block_on(self.reader.extents(entry))?))
+        survive(self.handle.block_on(self.reader.extents(entry)))
     }
 
     /// How long `path` was; none when it wasn't there as a file.
@@ -86,7 +130,8 @@ impl Baseline {
         self.entries.get(path).filter(|entry| entry.content.is_some()).map(|entry| entry.size)
     }
 
-    /// Where the bytes of `path` are that lie in `length` bytes from `start` on. The outer extents may reach further.
+    /// Where the bytes of `path` are that lie in `length` bytes from `start` on. The outer extents may reach further. Nothing when
+    /// its map can't be read.
     ///
     /// Call from a thread that may block.
     pub fn extents(&self, path: &str, start: u64, length: u64) -> Result<Vec<Extent>> {
@@ -137,13 +182,13 @@ impl Baseline {
             return Ok(found.clone());
         }
         drop(known);
-        let pack = self.handle.block_on(self.reader.fingerprints_of_pack(id))?;
+        let pack = survive(self.handle.block_on(self.reader.fingerprints_of_pack(id)))?;
         let mut known = self.fingerprints.write().unwrap_or_else(PoisonError::into_inner);
         if known.count > FINGERPRINTS_KEPT {
             *known = Fingerprints::default();
         }
         let mut wanted = Box::default();
-        for (chunk, fingerprints) in pack {
+        for (chunk, fingerprints) in pack.unwrap_or_else(|| vec![(*id, Box::default())]) {
             if &chunk == id {
                 wanted = fingerprints.clone();
             }

@@ -90,7 +90,7 @@ impl Gap {
                 (format!("wal/{name}"), format!("the log of timeline {timeline} has a hole from {from} to {to}"))
             }
         };
-        Damage { location: location.to_owned(), object, what }
+        Damage::new(location, object, what)
     }
 }
 

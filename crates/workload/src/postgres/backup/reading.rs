@@ -17,7 +17,7 @@ use crate::postgres::throttle::Throttle;
 use crate::postgres::{BLOCK_BYTES, BackupError, PostgresDetails};
 use lifeboat_postgres::backup_session::BackupSession;
 use lifeboat_postgres::layout::Layout;
-use lifeboat_repository::{ChunkReader, EntryKind, Extent, Progress, Repository, Source, WriteSession};
+use lifeboat_repository::{EntryKind, Extent, Progress, Repository, Source, WriteSession};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,13 +58,8 @@ impl Reading<'_> {
         notes: &mut Vec<String>,
     ) -> Result<Read, BackupError> {
         let suspects = self.suspects(session, notes).await?;
-        let baseline = match &self.observed.previous {
-            Some(point) => {
-                let reader = Arc::new(ChunkReader::open(self.repository.clone()).await?);
-                Some(Baseline::load(reader, point).await?)
-            }
-            None => None,
-        };
+        let parent = self.observed.previous.as_ref();
+        let baseline = Baseline::of_parent(self.repository, parent, write, notes).await?;
         // When the log can't be trusted, nothing is: then every file is read.
         let skips = self.request.skips_unchanged_files && (suspects.is_some() || !self.request.trusts_log);
         let previous = self.observed.previous.as_ref().filter(|_| skips);
@@ -186,6 +181,7 @@ impl Work {
             cancelled: &|| self.stop.load(Ordering::Relaxed),
         };
         let mut captured = capture.run(self.request.workers)?;
+        self.write.distrust(self.baseline.as_ref().map(Baseline::lost_packs).unwrap_or_default());
         let mut writer = self.write.writer()?;
         let (control, control_extents) = self.control(&mut writer)?;
         let mut seen: BTreeMap<String, Seen> =

@@ -1,0 +1,81 @@
+//! Does it say so soon enough? What a verification found is known to the next backup, to `check` and to `points`; what isn't there
+//! is missed; and nothing that is merely late is called damage.
+
+use crate::comparison::{archive_everything, change, content, content_of_restored, make_table};
+use crate::damage::collect;
+use crate::world::World;
+use std::fs;
+use std::path::PathBuf;
+
+/// A cluster with one location, `first`.
+fn alone() -> World {
+    let world = World::with_cluster(|builder| builder);
+    leave(&world, "");
+    world
+}
+
+/// From now on there is only the first location; these lines are in the workload's section.
+fn leave(world: &World, lines: &str) {
+    let text = world.configuration();
+    let (start, end) = (text.find("[location.second]").unwrap(), text.find("[encryption]").unwrap());
+    world.write("lifeboat.toml", format!("{}{}{lines}\n", &text[..start], &text[end..]));
+}
+
+fn packs(world: &World, location: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(&world.path(location).join("packs"), &mut found);
+    found
+}
+
+/// One bit near the beginning of an object.
+fn flip(path: &PathBuf) {
+    let mut bytes = fs::read(path).expect("read an object");
+    bytes[100] ^= 1;
+    fs::write(path, bytes).expect("damage an object");
+}
+
+#[test]
+fn a_backup_builds_on_nothing_that_was_found_damaged() {
+    let world = alone();
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    packs(&world, "first").iter().for_each(flip);
+    assert_eq!(world.run(&["verify", "--data"]).code, 4, "it is told");
+    for kind in ["full", "incr"] {
+        change(&world, 1);
+        let ran = world.run(&["backup", "--type", kind]).ok();
+        assert!(ran.stderr.contains("stored anew"), "{}", ran.screen());
+        let expected = content(&world);
+        archive_everything(&world);
+        assert_eq!(content_of_restored(&world, kind, &[]), expected, "{kind}");
+    }
+}
+
+/// Nobody has verified. A backup that meets damage of what it compares with reads everything; at worst it asks for another try.
+#[test]
+fn an_incremental_backup_survives_a_parent_that_is_damaged() {
+    let world = alone();
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    for path in packs(&world, "first") {
+        let mut bytes = fs::read(&path).expect("read an object");
+        let end = bytes.len() * 4 / 5;
+        bytes[48..end].iter_mut().step_by(64).for_each(|byte| *byte ^= 1);
+        fs::write(path, bytes).expect("damage an object");
+    }
+    change(&world, 1);
+    let mut ran = world.run(&["backup", "--type", "incr"]);
+    let told = ran.stderr.clone();
+    if ran.code != 0 {
+        assert_eq!(ran.code, 5, "{}", ran.screen());
+        ran = world.run(&["backup", "--type", "incr"]);
+    }
+    ran.ok();
+    assert!(told.contains("every page is read"), "{told}");
+    // What it didn't meet, a verification finds, and the next one heals.
+    assert_eq!(world.run(&["verify", "--data"]).code, 4, "it is told");
+    world.run(&["backup", "--type", "incr"]).ok();
+    let expected = content(&world);
+    archive_everything(&world);
+    assert_eq!(content_of_restored(&world, "new", &[]), expected);
+}

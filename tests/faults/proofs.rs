@@ -79,3 +79,28 @@ fn an_incremental_backup_survives_a_parent_that_is_damaged() {
     archive_everything(&world);
     assert_eq!(content_of_restored(&world, "new", &[]), expected);
 }
+
+/// No limit has to be set for that.
+#[test]
+fn check_says_what_the_last_verification_found() {
+    let world = alone();
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    world.run(&["check"]).ok();
+    packs(&world, "first").iter().for_each(flip);
+    assert_eq!(world.run(&["verify", "--data"]).code, 4, "it is told");
+    // A look at names and sizes makes nothing good.
+    world.run(&["verify"]);
+    let ran = world.run(&["check"]);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    for said in ["the last verification failed of", "not as written in first", "`lifeboat verify --data --from first`"]
+    {
+        assert!(ran.stdout.contains(said), "{said}: {}", ran.screen());
+    }
+    let points = world.run(&["points"]).ok();
+    assert!(points.stderr.contains("not as written in first"), "{}", points.screen());
+    packs(&world, "first").iter().for_each(flip);
+    world.run(&["verify", "--data"]).ok();
+    world.run(&["check"]).ok();
+    assert!(!world.run(&["points"]).ok().stderr.contains("not as written"));
+}

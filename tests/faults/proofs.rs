@@ -2,7 +2,8 @@
 //! is missed; and nothing that is merely late is called damage.
 
 use crate::comparison::{archive_everything, change, content, content_of_restored, make_table};
-use crate::damage::collect;
+use crate::damage::{collect, newest_segment};
+use crate::kills::make_older;
 use crate::world::World;
 use std::fs;
 use std::path::PathBuf;
@@ -103,4 +104,53 @@ fn check_says_what_the_last_verification_found() {
     world.run(&["verify", "--data"]).ok();
     world.run(&["check"]).ok();
     assert!(!world.run(&["points"]).ok().stderr.contains("not as written"));
+}
+
+/// Nothing else speaks of the newest file of a log but whoever saw it.
+#[test]
+fn the_end_of_the_log_is_missed_when_it_was_seen_before() {
+    let world = alone();
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    change(&world, 1);
+    archive_everything(&world);
+    world.run(&["verify"]).ok();
+    let newest = newest_segment(&world, "first");
+    fs::rename(&newest, world.path("aside")).expect("lose the end of the log");
+    // It isn't forgotten by the look that misses it.
+    for _ in 0..2 {
+        let ran = world.run(&["verify"]);
+        assert_eq!(ran.code, 4, "{}", ran.screen());
+        assert!(ran.stdout.contains("the log of timeline 1 ended at"), "{}", ran.screen());
+    }
+    assert_eq!(world.run(&["check"]).code, 4);
+    fs::rename(world.path("aside"), &newest).expect("bring it back");
+    world.run(&["verify"]).ok();
+}
+
+fn segments(world: &World) -> usize {
+    let mut found = Vec::new();
+    collect(&world.path("first").join("wal"), &mut found);
+    found.len()
+}
+
+/// What `prune` gives up is the old part of a log.
+#[test]
+fn what_prune_gave_up_of_the_log_is_not_missed() {
+    let world = alone();
+    make_table(&world);
+    leave(&world, "keep = { last = 1 }");
+    let text = fs::read_to_string(world.path("lifeboat.toml")).expect("read the configuration");
+    world.write("lifeboat.toml", format!("prune_after = \"1h\"\n{text}"));
+    world.run(&["backup"]).ok();
+    change(&world, 1);
+    archive_everything(&world);
+    world.run(&["verify"]).ok();
+    let before = segments(&world);
+    for _ in 0..2 {
+        world.run(&["prune"]).ok();
+        make_older(&world);
+    }
+    assert!(segments(&world) < before, "prune gave up nothing of the log");
+    world.run(&["verify"]).ok();
 }

@@ -11,8 +11,9 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, rooms};
 use jiff::Timestamp;
-use lifeboat_repository::{Findings, PointId, Repository, Verification, VerifyReport};
+use lifeboat_repository::{Findings, LogEnd, PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
@@ -118,7 +119,8 @@ async fn check_stored(
         // Looking at a copy with the right to read only is a good habit.
         output.warn(&format!("the result can't be kept with the points: {}", failure.message));
     }
-    let looked = Looked { level, is_whole: arguments.point.is_none(), workload: arguments.workload.as_deref() };
+    let workload = arguments.workload.as_deref();
+    let looked = Looked { level, is_whole: arguments.point.is_none(), workload, log_ends: &missing.ends };
     note(&repository, &report, looked, output).await;
     Ok((report, repository.unavailable().to_vec()))
 }
@@ -129,6 +131,8 @@ pub struct Looked<'a> {
     pub level: &'a str,
     pub is_whole: bool,
     pub workload: Option<&'a str>,
+    /// How far the logs went, by location.
+    pub log_ends: &'a BTreeMap<String, Vec<LogEnd>>,
 }
 
 /// Keeps what was found in each location, so that nothing is built on what is damaged.
@@ -136,6 +140,7 @@ pub async fn note(repository: &Repository, report: &VerifyReport, looked: Looked
     for location in &report.looked_at {
         let findings = Findings {
             workload: looked.workload.map(str::to_owned),
+            log_ends: looked.log_ends.get(location).cloned().unwrap_or_default(),
             ..Findings::of(location, looked.level, looked.is_whole, &report.bad, Timestamp::now())
         };
         if let Err(error) = repository.put_findings(findings).await {

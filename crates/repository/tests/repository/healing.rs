@@ -118,3 +118,45 @@ async fn a_session_that_learns_of_damage_refuses_what_it_built_on_it_and_the_nex
     let findings = &repository.findings().await["north"];
     assert!(!findings.is_whole && !findings.is_clean(), "{findings:?}");
 }
+
+#[tokio::test]
+async fn the_end_of_a_log_that_was_given_up_is_not_missed() {
+    let (places, repository) = create(1).await;
+    let names = ["000000010000000000000001", "000000010000000000000002"];
+    for name in names {
+        repository.put_log(WORKLOAD, "7/1/0", name, name.as_bytes(), b"").await.unwrap();
+    }
+    let at = Timestamp::now();
+    let end = LogEnd {
+        workload: WORKLOAD.into(),
+        group: "7/1/0".into(),
+        name: names[1].into(),
+        log: "7 1".into(),
+        end: 2,
+        seen_at: at,
+    };
+    let note = async |log_ends: Vec<LogEnd>| {
+        let findings = Findings { log_ends, ..Findings::of("north", "structure", true, &[], Timestamp::now()) };
+        repository.put_findings(findings).await.unwrap();
+        repository.findings().await["north"].log_ends.clone()
+    };
+    assert_eq!(note(vec![end.clone()]).await, [end.clone()]);
+    assert_eq!(note(vec![LogEnd { end: 1, ..end.clone() }]).await, [end.clone()]);
+    assert!(!repository.gave_up("north", &end).await);
+    let range = |last: &str| LogRange {
+        workload: WORKLOAD.into(),
+        group: "7/1/0".into(),
+        first: names[0].into(),
+        last: last.into(),
+    };
+    for (last, is_given_up) in [(names[0], false), (names[1], true)] {
+        let logs = vec![range(last)];
+        let removal = repository.plan_removal(Vec::new(), logs.clone(), GRACE).await.unwrap();
+        let name = repository.mark(removal).await.unwrap();
+        let mark = repository.marks().await.unwrap().into_iter().find(|mark| mark.name == name).unwrap();
+        repository.sweep(&mark, &Going { logs, ..Going::default() }).await.unwrap();
+        assert_eq!(repository.gave_up("north", &end).await, is_given_up, "{last}");
+    }
+    assert_eq!(places[0].keys("wal/"), Vec::<String>::new());
+    assert_eq!(note(Vec::new()).await, []);
+}

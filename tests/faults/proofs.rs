@@ -154,3 +154,80 @@ fn what_prune_gave_up_of_the_log_is_not_missed() {
     assert!(segments(&world) < before, "prune gave up nothing of the log");
     world.run(&["verify"]).ok();
 }
+
+/// Segments of the log in order, each with a change of its own in it.
+fn with_some_log(world: &World) -> Vec<String> {
+    make_table(world);
+    world.run(&["backup"]).ok();
+    let mut names = Vec::new();
+    for round in 1..5 {
+        change(world, round);
+        names.push(world.sql("select pg_walfile_name(pg_current_wal_insert_lsn())").expect("a name"));
+        archive_everything(world);
+    }
+    names
+}
+
+fn stored(world: &World, location: &str, name: &str) -> PathBuf {
+    let mut found = Vec::new();
+    collect(&world.path(location).join("wal"), &mut found);
+    let is_it =
+        |path: &&PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}-")));
+    found.iter().find(is_it).unwrap_or_else(|| panic!("{name} is not archived")).clone()
+}
+
+/// Up to where every moment can be reached, by the newest window.
+fn reachable_to(world: &World) -> String {
+    let points = world.run(&["points", "--json"]).ok().json();
+    points["windows"].as_array().and_then(|all| all.last()).expect("a window")["lsn_to"].to_string()
+}
+
+#[test]
+fn a_damaged_segment_breaks_the_window_as_a_missing_one_does() {
+    let world = alone();
+    let names = with_some_log(&world);
+    let (whole, end) = (reachable_to(&world), world.sql("select pg_current_wal_insert_lsn()").expect("a position"));
+    let path = stored(&world, "first", &names[1]);
+    let before = fs::read(&path).expect("read a segment");
+
+    fs::rename(&path, world.path("aside")).expect("lose a segment");
+    let without = reachable_to(&world);
+    assert_ne!(without, whole, "a segment that is missing breaks the window");
+    fs::rename(world.path("aside"), &path).expect("bring it back");
+    assert_eq!(reachable_to(&world), whole);
+
+    flip(&path);
+    assert_eq!(world.run(&["verify", "--data"]).code, 4, "it is told");
+    assert_eq!(reachable_to(&world), without);
+    let to = world.path("new").display().to_string();
+    let ran = world.run(&["restore", "shop", "--to", &to, "--lsn", &end]);
+    assert_eq!(ran.code, 3, "{}", ran.screen());
+    assert!(!world.path("new").exists(), "something was written");
+    // Mended: nobody has to verify first.
+    fs::write(&path, before).expect("mend a segment");
+    assert_eq!(reachable_to(&world), whole);
+
+    // So short that a listing shows it.
+    fs::write(&path, "").expect("lose the content");
+    assert_eq!(reachable_to(&world), without);
+    let ran = world.run(&["verify"]);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    assert!(ran.stdout.contains("fewer than any object has"), "{}", ran.screen());
+}
+
+#[test]
+fn a_segment_that_another_location_has_whole_breaks_nothing() {
+    let world = World::with_cluster(|builder| builder);
+    let names = with_some_log(&world);
+    let (whole, expected) = (reachable_to(&world), content(&world));
+    flip(&stored(&world, "first", &names[1]));
+    assert_eq!(world.run(&["verify", "--data"]).code, 4, "it is told");
+    assert_eq!(reachable_to(&world), whole);
+    assert_eq!(content_of_restored(&world, "new", &[]), expected);
+    let from = |location: &str| {
+        let points = world.run(&["points", "--json", "--from", location]).ok().json();
+        points["windows"].as_array().and_then(|all| all.last()).expect("a window")["lsn_to"].to_string()
+    };
+    assert_eq!(from("second"), whole);
+    assert_ne!(from("first"), whole);
+}

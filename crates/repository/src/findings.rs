@@ -218,6 +218,20 @@ impl Repository {
         }
     }
 
+    /// The keys of files of a workload's log that were found damaged in one of this repository's locations. Where to look, no verdict.
+    pub async fn damaged_logs(&self, workload: &str) -> HashSet<String> {
+        let folder = format!("wal/{workload}/");
+        let mut keys = HashSet::new();
+        for (location, findings) in self.findings().await {
+            if self.replicas.iter().any(|replica| replica.name == location) {
+                keys.extend(
+                    findings.damaged.into_iter().map(|found| found.object).filter(|key| key.starts_with(&folder)),
+                );
+            }
+        }
+        keys
+    }
+
     /// The packs that are known to be damaged in one of this repository's locations; `None` when there are more than are named.
     pub(crate) async fn damaged_packs(&self) -> Option<HashSet<[u8; 32]>> {
         let mut packs = HashSet::new();

@@ -8,7 +8,7 @@ mod absent;
 
 pub(crate) use absent::workload_of;
 
-use crate::container::{Container, ContainerKind, FrameOpener};
+use crate::container::{CONTAINER_BYTES_MIN, Container, ContainerKind, FrameOpener};
 use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, parse_fragment};
 use crate::log::LOG_BYTES_MAX;
@@ -145,8 +145,15 @@ impl Repository {
                 report.bad.extend(still_missing(replica, &damage.object).await.then(|| damage.clone()));
             }
             let alone = Arc::new(self.only(&replica.name)?);
+            let mut sound: Vec<Entry> = Vec::new();
+            for entry in entries {
+                match check_size(&entry.key, entry.size) {
+                    Ok(()) => sound.push(entry.clone()),
+                    Err(error) => report.add(replica, &entry.key, &error),
+                }
+            }
             if data {
-                verify_bytes(&alone, replica, entries, &mut report, progress).await;
+                verify_bytes(&alone, replica, &sound, &mut report, progress).await;
             }
             match verify_points_at_rest(&alone, replica, workload, &mut report, progress).await {
                 Ok(()) => report.looked_at.push(replica.name.clone()),
@@ -172,7 +179,6 @@ async fn verify_bytes(
         async move {
             let (key, size) = (entry.key.clone(), entry.size);
             let result = async {
-                check_size(&entry.key, entry.size)?;
                 let bytes = replica.location.get(&entry.key).await?;
                 if bytes.len() as u64 != entry.size {
                     return Err(Error::corrupt(&entry.key, "the listing gives another size"));
@@ -241,7 +247,10 @@ async fn listed(replica: &Replica) -> Result<BTreeSet<String>> {
     Ok(keys)
 }
 
-/// Nothing is read that is longer than we would have written it.
+/// Folders of which every object is a container, and no index tells its size.
+const OF_CONTAINERS: [&str; 7] = ["index", "points", "receipts", "wal", "verifications", "syncs", "findings"];
+
+/// Nothing is read that is longer than we would have written it, or so short that it can't be whole.
 fn check_size(key: &str, size: u64) -> Result<()> {
     let content_max = match key.split('/').next() {
         Some("packs") => PACK_BYTES_MAX,
@@ -249,6 +258,10 @@ fn check_size(key: &str, size: u64) -> Result<()> {
         Some("wal") => LOG_BYTES_MAX,
         _ => DOCUMENT_BYTES_MAX,
     };
+    let is_container = key.split('/').next().is_some_and(|folder| OF_CONTAINERS.contains(&folder));
+    if is_container && size < CONTAINER_BYTES_MIN {
+        return Err(Error::corrupt(key, format!("{size} bytes are fewer than any object has")));
+    }
     // Seals, tables and annexes come on top.
     let fits = size <= content_max as u64 * 9 / 8 + 1024 * 1024;
     fits.then_some(()).ok_or_else(|| Error::corrupt(key, format!("{size} bytes are more than such an object has")))

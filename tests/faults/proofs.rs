@@ -6,6 +6,7 @@ use crate::damage::{collect, newest_segment};
 use crate::kills::make_older;
 use crate::world::World;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// A cluster with one location, `first`.
@@ -230,4 +231,50 @@ fn a_segment_that_another_location_has_whole_breaks_nothing() {
     };
     assert_eq!(from("second"), whole);
     assert_ne!(from("first"), whole);
+}
+
+/// The archiver may take its time with the file that says that there was a backup.
+#[test]
+fn a_backup_leaves_nothing_of_its_own_log_to_the_archiver() {
+    let world = World::with_cluster(|builder| builder);
+    make_table(&world);
+    world.sql("alter system set archive_command = 'false'");
+    world.sql("select pg_reload_conf()");
+    world.wait_for_sql("select current_setting('archive_command') = 'false'");
+    world.run(&["backup"]).ok();
+    for location in ["first", "second"] {
+        let mut found = Vec::new();
+        collect(&world.path(location).join("wal"), &mut found);
+        assert!(found.iter().any(|path| path.to_string_lossy().contains(".backup-")), "{location}: {found:?}");
+    }
+}
+
+/// A location that failed rests for a minute. What it is still to get is no damage; what it didn't get, is.
+#[test]
+fn what_is_on_its_way_is_not_called_missing() {
+    let world = World::with_cluster(|builder| builder);
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    archive_everything(&world);
+    world.run(&["verify"]).ok();
+    let allow = |mode: u32| {
+        let mut directories = vec![world.path("second/wal")];
+        while let Some(directory) = directories.pop() {
+            let within = fs::read_dir(&directory).expect("list").flatten().map(|entry| entry.path());
+            directories.extend(within.filter(|path| path.is_dir()));
+            fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).expect("change a mode");
+        }
+    };
+    allow(0o500);
+    change(&world, 1);
+    archive_everything(&world);
+    allow(0o700);
+    let ran = world.run(&["verify"]).ok();
+    assert!(ran.stdout.contains("on their way to second"), "{}", ran.screen());
+    make_older(&world);
+    let ran = world.run(&["verify", "--json"]);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    assert!(ran.json()["behind"].to_string().contains("second"), "{}", ran.screen());
+    world.run(&["backup"]).ok();
+    world.run(&["verify"]).ok();
 }

@@ -23,8 +23,9 @@ use crate::{ChunkId, point, receipt};
 use futures::StreamExt;
 use lifeboat_location::Entry;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 const READS_AT_ONCE: usize = 3;
 
@@ -63,6 +64,8 @@ pub struct VerifyReport {
     /// Locations that were looked at to the end.
     #[serde(skip)]
     pub looked_at: Vec<String>,
+    /// How many files of logs each location lacks that another one got a moment ago.
+    pub arriving: BTreeMap<String, u64>,
     /// What a location lacks and another one has: it was away, or lost it. A copy completes it.
     pub behind: Vec<Damage>,
 }
@@ -137,7 +140,19 @@ impl Repository {
             let number = listings.iter().position(|(replica, _)| replica.name == location);
             number.and_then(|number| covered.get(number)).is_some_and(|covered| covered.has(key))
         };
-        absent::what_others_have(&sets, is_home, &lacks, &mut report.behind);
+        let now = SystemTime::now();
+        let new: Vec<BTreeSet<&str>> = listings
+            .iter()
+            .map(|(_, entries)| {
+                entries.iter().filter(|entry| is_new(entry, now)).map(|entry| entry.key.as_str()).collect()
+            })
+            .collect();
+        let is_new = |location: &str, key: &str| {
+            let number = listings.iter().position(|(replica, _)| replica.name == location);
+            number.and_then(|number| new.get(number)).is_some_and(|new| new.contains(key))
+        };
+        let arriving = absent::what_others_have(&sets, is_home, &lacks, &is_new, &mut report.behind);
+        report.arriving = arriving.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         let mut pointless = Vec::new();
         absent::what_receipts_say(&sets, &lacks, &mut pointless);
         for (replica, entries) in &listings {
@@ -245,6 +260,14 @@ async fn listed(replica: &Replica) -> Result<BTreeSet<String>> {
         keys.extend(replica.location.list(prefix).await?.into_iter().map(|entry| entry.key));
     }
     Ok(keys)
+}
+
+/// A file of a log goes to every location by itself: one that failed rests for a minute, and a slow one takes its time.
+const ON_ITS_WAY: Duration = Duration::from_secs(180);
+
+/// Whether it is a file of a log that was stored a moment ago, by the store's clock, which may be ahead of ours.
+fn is_new(entry: &Entry, now: SystemTime) -> bool {
+    entry.key.starts_with("wal/") && now.duration_since(entry.modified).map_or(true, |age| age < ON_ITS_WAY)
 }
 
 /// Folders of which every object is a container, and no index tells its size.

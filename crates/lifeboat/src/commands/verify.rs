@@ -36,6 +36,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         "points": report.points,
         "bad": report.bad,
         "behind": report.behind,
+        "arriving": report.arriving,
         "left_out": left_out,
     });
     let mut booted = Vec::new();
@@ -197,6 +198,11 @@ fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
     for damage in &report.behind {
         let word = output.paint("behind", Tone::Warning);
         output.text(&format!("{word}  {} {}: {}", damage.location, damage.object, damage.what))?;
+    }
+    for (location, count) in &report.arriving {
+        output.text(&format!(
+            "{count} files of the log are on their way to {location}: they were stored elsewhere a moment ago"
+        ))?;
     }
     output.text(&format!(
         "{} objects looked at, {} read, {} points followed to the end, {} bad",

@@ -39,10 +39,11 @@ pub async fn missing(repository: &Arc<Repository>, workload: Option<&str>) -> Re
             list.push(gap.damage(&replica.name));
         }
         for before in known.get(&replica.name).into_iter().flat_map(|known| &known.log_ends) {
-            // What another location has makes this one behind, and that is said of its objects.
-            let is_cut = seen.workloads.contains(&before.workload) && !goes_as_far(&together.ends, before);
+            let is_cut = seen.workloads.contains(&before.workload) && !goes_as_far(&seen.ends, before);
             if is_cut && !repository.gave_up(&replica.name, before).await {
-                missing.bad.push(cut(&replica.name, before, &seen.ends));
+                let is_everywhere = !goes_as_far(&together.ends, before);
+                let list = if is_everywhere { &mut missing.bad } else { &mut missing.behind };
+                list.push(cut(&replica.name, before, &seen.ends));
             }
         }
         missing.ends.insert(replica.name.clone(), seen.ends);

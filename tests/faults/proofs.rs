@@ -278,3 +278,47 @@ fn what_is_on_its_way_is_not_called_missing() {
     world.run(&["backup"]).ok();
     world.run(&["verify"]).ok();
 }
+
+#[test]
+fn nothing_is_proven_without_a_point() {
+    let world = World::with_cluster(|builder| builder);
+    for arguments in [&["verify"][..], &["verify", "shop", "--data"]] {
+        let ran = world.run(arguments);
+        assert_eq!(ran.code, 3, "{}", ran.screen());
+        assert!(ran.stderr.contains("nothing was proven"), "{}", ran.screen());
+    }
+    let ran = world.run(&["verify", "--point", "20260101T000000Z-00000000"]);
+    assert_eq!(ran.code, 3, "{}", ran.screen());
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    world.run(&["verify"]).ok();
+}
+
+/// What another point needs, and log that only other moments need, is not looked at.
+#[test]
+fn one_point_is_judged_by_what_it_needs() {
+    let world = alone();
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    let old = packs(&world, "first");
+    world.sql("update ledger set text = md5(text); checkpoint");
+    world.run(&["backup", "--type", "incr"]).ok();
+    change(&world, 1);
+    archive_everything(&world);
+    let points = world.run(&["points", "--json"]).ok().json();
+    let id = |number: usize| points["points"][number]["id"].as_str().expect("a name").to_owned();
+    let verify = |number: usize| world.run(&["verify", "--data", "--point", &id(number)]);
+    let newer: Vec<PathBuf> = packs(&world, "first").into_iter().filter(|path| !old.contains(path)).collect();
+    newer.iter().for_each(flip);
+    let newest = newest_segment(&world, "first");
+    flip(&newest);
+    verify(0).ok();
+    let ran = verify(1);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    assert!(!ran.stdout.contains("wal/"), "{}", ran.screen());
+    // What was found is known; the good result of one point makes nothing good that is about another.
+    verify(0).ok();
+    assert_eq!(world.run(&["check"]).code, 4);
+    newer.iter().for_each(flip);
+    verify(1).ok();
+}

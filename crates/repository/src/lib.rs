@@ -60,7 +60,7 @@ pub use spool_key::{SPOOL_SALT_BYTES, SpoolFileKey, SpoolKeys, SpoolSeal};
 pub use sync_record::SyncRecord;
 pub use tree::{Content, EntryKind, TreeEntry, TreeReader, TreeWriter};
 pub use verification::{Proof, Standing, Verification};
-pub use verify::{Damage, VerifyReport};
+pub use verify::{Damage, Only, VerifyReport};
 
 /// Decoders of foreign bytes, for the fuzzers and for readers of other languages' tests.
 pub mod decode {

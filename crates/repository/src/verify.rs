@@ -5,8 +5,10 @@
 //! locations are compared with each other, and receipts with points, to find what is gone without a trace.
 
 mod absent;
+mod only;
 
 pub(crate) use absent::workload_of;
+pub use only::Only;
 
 use crate::container::{CONTAINER_BYTES_MIN, Container, ContainerKind, FrameOpener};
 use crate::error::{Error, Result};
@@ -22,6 +24,7 @@ use crate::tree::{Content, TreeReader};
 use crate::{ChunkId, point, receipt};
 use futures::StreamExt;
 use lifeboat_location::Entry;
+use only::Scope;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -94,18 +97,24 @@ impl Repository {
         data: bool,
         progress: &dyn Progress,
     ) -> Result<VerifyReport> {
-        self.verify_homes(workload, data, &|_, _| true, progress).await
+        self.verify_homes(workload, None, data, &|_, _| true, progress).await
     }
 
-    /// Like [`Self::verify`], where not every location is meant to hold every workload.
+    /// Like [`Self::verify`], where not every location is meant to hold every workload, and perhaps one point only is looked at.
     pub async fn verify_homes(
         self: &Arc<Self>,
         workload: Option<&str>,
+        only: Option<Only<'_>>,
         data: bool,
         is_home: IsHome<'_>,
         progress: &dyn Progress,
     ) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
+        // When it can't be told what the point needs, everything is looked at.
+        let scope = match Scope::of(self, only).await {
+            Ok(scope) => scope,
+            Err(_) => Scope::of(self, None).await?,
+        };
         for (name, reason) in &self.unavailable {
             report.bad.push(Damage::new(name, "location", reason));
         }
@@ -113,7 +122,9 @@ impl Repository {
         let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
         for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.listing(), ask).await) {
             match answer {
-                Ok(entries) => listings.push((replica, entries)),
+                Ok(entries) => {
+                    listings.push((replica, entries.into_iter().filter(|entry| scope.has(&entry.key)).collect()));
+                }
                 Err(error) => report.add(replica, "location", &error),
             }
         }
@@ -140,17 +151,8 @@ impl Repository {
             let number = listings.iter().position(|(replica, _)| replica.name == location);
             number.and_then(|number| covered.get(number)).is_some_and(|covered| covered.has(key))
         };
-        let now = SystemTime::now();
-        let new: Vec<BTreeSet<&str>> = listings
-            .iter()
-            .map(|(_, entries)| {
-                entries.iter().filter(|entry| is_new(entry, now)).map(|entry| entry.key.as_str()).collect()
-            })
-            .collect();
-        let is_new = |location: &str, key: &str| {
-            let number = listings.iter().position(|(replica, _)| replica.name == location);
-            number.and_then(|number| new.get(number)).is_some_and(|new| new.contains(key))
-        };
+        let new = new_in(&listings);
+        let is_new = |location: &str, key: &str| new.contains(&(location, key));
         let arriving = absent::what_others_have(&sets, is_home, &lacks, &is_new, &mut report.behind);
         report.arriving = arriving.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         let mut pointless = Vec::new();
@@ -160,17 +162,11 @@ impl Repository {
                 report.bad.extend(still_missing(replica, &damage.object).await.then(|| damage.clone()));
             }
             let alone = Arc::new(self.only(&replica.name)?);
-            let mut sound: Vec<Entry> = Vec::new();
-            for entry in entries {
-                match check_size(&entry.key, entry.size) {
-                    Ok(()) => sound.push(entry.clone()),
-                    Err(error) => report.add(replica, &entry.key, &error),
-                }
-            }
+            let sound = of_sane_size(replica, entries, &mut report);
             if data {
                 verify_bytes(&alone, replica, &sound, &mut report, progress).await;
             }
-            match verify_points_at_rest(&alone, replica, workload, &mut report, progress).await {
+            match verify_points_at_rest(&alone, replica, workload, &scope, &mut report, progress).await {
                 Ok(()) => report.looked_at.push(replica.name.clone()),
                 Err(error) => report.add(replica, "location", &error),
             }
@@ -179,6 +175,28 @@ impl Repository {
         report.bad.dedup();
         Ok(report)
     }
+}
+
+/// What was stored a moment ago: the location, and the key.
+fn new_in<'a>(listings: &'a [(&Replica, Vec<Entry>)]) -> HashSet<(&'a str, &'a str)> {
+    let now = SystemTime::now();
+    let of_location = |(replica, entries): &'a (&Replica, Vec<Entry>)| {
+        let new = entries.iter().filter(move |entry| is_new(entry, now));
+        new.map(|entry| (replica.name.as_str(), entry.key.as_str()))
+    };
+    listings.iter().flat_map(of_location).collect()
+}
+
+/// The objects that can be whole by their size; the others are damage.
+fn of_sane_size(replica: &Replica, entries: &[Entry], report: &mut VerifyReport) -> Vec<Entry> {
+    let mut sound = Vec::new();
+    for entry in entries {
+        match check_size(&entry.key, entry.size) {
+            Ok(()) => sound.push(entry.clone()),
+            Err(error) => report.add(replica, &entry.key, &error),
+        }
+    }
+    sound
 }
 
 async fn verify_bytes(
@@ -235,6 +253,7 @@ async fn verify_points_at_rest(
     repository: &Arc<Repository>,
     replica: &Replica,
     workload: Option<&str>,
+    scope: &Scope<'_>,
     report: &mut VerifyReport,
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -242,7 +261,7 @@ async fn verify_points_at_rest(
         let before = listed(replica).await?;
         let mut found = VerifyReport::default();
         let (covered, _) = repository.covered_at(replica).await?;
-        verify_points(repository, replica, workload, &covered, &mut found, progress).await?;
+        verify_points(repository, replica, (workload, scope), &covered, &mut found, progress).await?;
         if found.bad.is_empty() || look == LOOKS_MAX || listed(replica).await? == before {
             report.objects += found.objects;
             report.points += found.points;
@@ -351,7 +370,7 @@ fn verify_name(key: &str, bytes: &[u8]) -> Result<()> {
 async fn verify_points(
     repository: &Arc<Repository>,
     replica: &Replica,
-    workload: Option<&str>,
+    (workload, scope): (Option<&str>, &Scope<'_>),
     covered: &Covered,
     report: &mut VerifyReport,
     progress: &dyn Progress,
@@ -364,7 +383,7 @@ async fn verify_points(
     }
     let mut needed = HashSet::new();
     progress.phase(&format!("follow the points of {}", replica.name), None);
-    for header in headers {
+    for header in headers.into_iter().filter(|header| scope.has_point(&header.key())) {
         report.objects += 1;
         let mut notes = Vec::new();
         let point = match repository.read_point(&header.workload, &header.id, &mut notes).await {
@@ -384,14 +403,15 @@ async fn verify_points(
             Err(error) => report.add(replica, header.key(), &error),
         }
     }
-    let is_missed = |pack: &str| needed.contains(pack) || !covered.has(pack);
-    verify_pack_sizes(replica, &reader, &is_missed, report).await
+    let is_missed = |pack: &str| needed.contains(pack) || scope.is_everything() && !covered.has(pack);
+    verify_pack_sizes(replica, &reader, scope, &is_missed, report).await
 }
 
 /// `is_missed`: whether a pack that isn't there is a loss.
 async fn verify_pack_sizes(
     replica: &Replica,
     reader: &ChunkReader,
+    scope: &Scope<'_>,
     is_missed: &(dyn Fn(&str) -> bool + Sync),
     report: &mut VerifyReport,
 ) -> Result<()> {
@@ -401,6 +421,7 @@ async fn verify_pack_sizes(
         let what = match listed.get(&pack.key()) {
             None if !is_missed(&pack.key()) => continue,
             None => "is missing".to_string(),
+            Some(_) if !scope.has(&pack.key()) => continue,
             Some(size) if *size != pack.bytes => format!("is {size} bytes long, not {}", pack.bytes),
             Some(_) => continue,
         };

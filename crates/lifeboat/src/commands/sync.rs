@@ -116,7 +116,7 @@ async fn bring_up_to_date(
     let report = alone.verify(None, arguments.data, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let missing = verify::log::missing(&alone, None).await?;
+    let missing = verify::log::missing(&alone, None, None).await?;
     report.bad.extend(missing.bad);
     let points: Vec<MarkedPoint> = alone.points_everywhere(None).await?;
     let verified = if arguments.data { "data" } else { "structure" };

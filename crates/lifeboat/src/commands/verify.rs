@@ -2,6 +2,7 @@
 
 mod boot;
 pub mod log;
+mod one;
 mod tell;
 
 use super::{find_named, load_config, wal};
@@ -11,7 +12,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, rooms};
 use jiff::Timestamp;
-use lifeboat_repository::{Findings, LogEnd, PointId, Repository, Verification, VerifyReport};
+use lifeboat_repository::{Findings, LogEnd, Only, PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
     }
     if report.bad.is_empty() {
         all_looked_at(&left_out)?;
+        something_proven(&report, arguments)?;
         return nobody_behind(&report);
     }
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
@@ -80,6 +82,17 @@ fn nobody_behind(report: &VerifyReport) -> Result<(), Failure> {
     Err(Failure::new(FailureKind::CheckFailed, message)
         .with_hint("the next backup brings it up to date, or now: `lifeboat copy --from LOCATION --to LOCATION`")
         .after_its_document())
+}
+
+/// Without a point there is nothing to bring back, whole or not.
+fn something_proven(report: &VerifyReport, arguments: &VerifyArguments) -> Result<(), Failure> {
+    if report.points > 0 {
+        return Ok(());
+    }
+    let of = arguments.workload.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+    let message = format!("nothing was proven: there is no recovery point{of}");
+    let hint = format!("`lifeboat backup{}` makes one", of.replace(" of", ""));
+    Err(Failure::new(FailureKind::NotFound, message).with_hint(hint).after_its_document())
 }
 
 /// What nobody looked at has not passed.
@@ -109,10 +122,17 @@ async fn check_stored(
     let is_home = |location: &str, workload: &str| {
         config.workloads.get(workload).is_none_or(|workload| workload.locations.iter().any(|name| name == location))
     };
-    let report = repository.verify_homes(arguments.workload.as_deref(), arguments.data, &is_home, &*progress).await;
+    let workload = arguments.workload.as_deref();
+    let point = match &arguments.point {
+        Some(id) => Some(one::find(&repository, workload, id).await?),
+        None => None,
+    };
+    let needs_log = one::log_of(&repository, point.as_ref()).await;
+    let only = point.as_ref().map(|point| Only { point, needs_log: &needs_log });
+    let report = repository.verify_homes(workload, only, arguments.data, &is_home, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let missing = log::missing(&repository, arguments.workload.as_deref()).await?;
+    let missing = log::missing(&repository, workload, point.as_ref()).await?;
     report.bad.extend(missing.bad);
     report.behind.extend(missing.behind);
     let level = if arguments.data { "data" } else { "structure" };
@@ -120,7 +140,6 @@ async fn check_stored(
         // Looking at a copy with the right to read only is a good habit.
         output.warn(&format!("the result can't be kept with the points: {}", failure.message));
     }
-    let workload = arguments.workload.as_deref();
     let looked = Looked { level, is_whole: arguments.point.is_none(), workload, log_ends: &missing.ends };
     note(&repository, &report, looked, output).await;
     Ok((report, repository.unavailable().to_vec()))

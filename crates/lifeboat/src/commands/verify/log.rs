@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_recovery::{Run, Target, Unusable, WalCoverage, observe, spoken, unusable};
-use lifeboat_repository::{Damage, LogEnd, Repository, Silent};
+use lifeboat_repository::{Damage, LogEnd, MarkedPoint, Repository, Silent};
 use lifeboat_workload::postgres::wal::segment_group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,20 +25,30 @@ pub struct Missing {
 }
 
 /// What is missing in each location: log that a point needs, holes between archived stretches of a timeline, and the end of a log
-/// that was there when somebody looked before.
-pub async fn missing(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Missing, Failure> {
+/// that was there when somebody looked before. For one point: only what it needs.
+pub async fn missing(
+    repository: &Arc<Repository>,
+    workload: Option<&str>,
+    point: Option<&MarkedPoint>,
+) -> Result<Missing, Failure> {
+    let is_judged = |gap: &Gap| match (point, &gap.what) {
+        (None, _) => true,
+        (Some(only), What::Point(unusable)) => only.workload == gap.workload && only.point == unusable.point,
+        (Some(_), What::Hole(..)) => false,
+    };
     let mut missing = Missing::default();
     let together = look(repository, workload).await?;
     let known = repository.findings().await;
     for replica in repository.replicas() {
         let alone = Arc::new(repository.only(&replica.name)?);
         let seen = look(&alone, workload).await?;
-        for gap in seen.gaps {
+        for gap in seen.gaps.into_iter().filter(is_judged) {
             let is_everywhere = together.gaps.iter().any(|other| gap.is_in(other));
             let list = if is_everywhere { &mut missing.bad } else { &mut missing.behind };
             list.push(gap.damage(&replica.name));
         }
-        for before in known.get(&replica.name).into_iter().flat_map(|known| &known.log_ends) {
+        let known = known.get(&replica.name).filter(|_| point.is_none());
+        for before in known.into_iter().flat_map(|known| &known.log_ends) {
             let is_cut = seen.workloads.contains(&before.workload) && !goes_as_far(&seen.ends, before);
             if is_cut && !repository.gave_up(&replica.name, before).await {
                 let is_everywhere = !goes_as_far(&together.ends, before);

@@ -56,6 +56,6 @@ impl Repository {
     }
 
     async fn get_record(&self, replica: &Replica, key: &str) -> Result<Bytes> {
-        within(replica, self.limits.patience, async { Ok(replica.location.get(key).await?) }).await
+        within(replica, self.limits.patience, replica.location.get(key)).await
     }
 }

@@ -115,19 +115,7 @@ impl Repository {
             Ok(scope) => scope,
             Err(_) => Scope::of(self, None).await?,
         };
-        for (name, reason) in &self.unavailable {
-            report.bad.push(Damage::new(name, "location", reason));
-        }
-        let ask = async |replica: Replica| Ok(replica.location.list("").await?);
-        let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
-        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.listing(), ask).await) {
-            match answer {
-                Ok(entries) => {
-                    listings.push((replica, entries.into_iter().filter(|entry| scope.has(&entry.key)).collect()));
-                }
-                Err(error) => report.add(replica, "location", &error),
-            }
-        }
+        let listings = self.listings_of(&scope, &mut report).await;
         let (mut covered, mut leaving) = (Vec::new(), Vec::new());
         for (replica, _) in &listings {
             let (lacks, marks) = self.covered_at(replica).await.unwrap_or_else(|error| {
@@ -174,6 +162,24 @@ impl Repository {
         report.bad.sort();
         report.bad.dedup();
         Ok(report)
+    }
+
+    /// What each location lists of what is looked at. Those that don't answer are told of.
+    async fn listings_of(&self, scope: &Scope<'_>, report: &mut VerifyReport) -> Vec<(&Replica, Vec<Entry>)> {
+        for (name, reason) in &self.unavailable {
+            report.bad.push(Damage::new(name, "location", reason));
+        }
+        let ask = async |replica: Replica| Ok(replica.location.list("").await?);
+        let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
+        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.listing(), ask).await) {
+            match answer {
+                Ok(entries) => {
+                    listings.push((replica, entries.into_iter().filter(|entry| scope.has(&entry.key)).collect()));
+                }
+                Err(error) => report.add(replica, "location", &error),
+            }
+        }
+        listings
     }
 }
 

@@ -140,8 +140,8 @@ async fn the_end_of_a_log_that_was_given_up_is_not_missed() {
         repository.put_findings(findings).await.unwrap();
         repository.findings().await["north"].log_ends.clone()
     };
-    assert_eq!(note(vec![end.clone()]).await, [end.clone()]);
-    assert_eq!(note(vec![LogEnd { end: 1, ..end.clone() }]).await, [end.clone()]);
+    assert_eq!(note(vec![end.clone()]).await, vec![end.clone()]);
+    assert_eq!(note(vec![LogEnd { end: 1, ..end.clone() }]).await, vec![end.clone()]);
     assert!(!repository.gave_up("north", &end).await);
     let range = |last: &str| LogRange {
         workload: WORKLOAD.into(),

@@ -47,7 +47,7 @@ fn repository() -> (World, String) {
 }
 
 /// The largest object of a kind: for `wal`, the newest segment.
-fn object(location: &Path, kind: &str) -> PathBuf {
+pub fn object(location: &Path, kind: &str) -> PathBuf {
     let mut found = Vec::new();
     collect(&location.join(kind), &mut found);
     let value = |path: &PathBuf| match kind {
@@ -59,7 +59,7 @@ fn object(location: &Path, kind: &str) -> PathBuf {
     path.unwrap_or_else(|| panic!("no object in {kind}")).clone()
 }
 
-fn collect(path: &Path, found: &mut Vec<PathBuf>) {
+pub fn collect(path: &Path, found: &mut Vec<PathBuf>) {
     if path.is_file() {
         found.push(path.to_path_buf());
     }
@@ -115,7 +115,7 @@ fn the_other_location_helps_and_it_is_said() {
 }
 
 /// What is noted about the point.
-fn passed(world: &World) -> bool {
+pub fn passed(world: &World) -> bool {
     let points = world.run(&["points", "--json"]).ok().json();
     points["points"][0]["verification"]["passed"].as_bool().expect("it was verified")
 }
@@ -217,7 +217,7 @@ fn a_hole_in_the_log_of_one_location_makes_it_behind() {
 }
 
 /// The newest segment of the log in a location.
-fn newest_segment(world: &World, location: &str) -> PathBuf {
+pub fn newest_segment(world: &World, location: &str) -> PathBuf {
     let mut directories = vec![world.path(location).join("wal/shop")];
     let mut segments = Vec::new();
     while let Some(directory) = directories.pop() {

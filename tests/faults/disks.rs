@@ -126,8 +126,21 @@ fn a_disk_that_is_pulled_out_or_goes_bad() {
     let mut bytes = fs::read(&damaged).expect("read a pack");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::write(&damaged, bytes).expect("damage a pack");
+    fs::write(&damaged, &bytes).expect("damage a pack");
     let bad = world.run(&["sync", "disk", "--data"]);
     assert_eq!(bad.code, 4, "{}", bad.screen());
     assert!(disk.attached().exists() && bad.stderr.contains("still attached"), "{}", bad.screen());
+    // It is known while the disk is away, and until somebody has looked again.
+    let known = || world.run(&["points", "--json"]).ok().json()["damage"].to_string();
+    fs::rename(disk.attached(), disk.in_drawer()).expect("unplug the disk");
+    assert!(known().contains(&damaged.file_name().expect("a name").to_string_lossy().into_owned()), "{}", known());
+    let check = world.run(&["check"]);
+    assert_eq!(check.code, 4, "{}", check.screen());
+    assert!(check.stdout.contains("not as written in disk"), "{}", check.screen());
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).expect("mend a pack");
+    world.run(&["sync", "disk", "--data"]).ok();
+    assert_eq!(known(), "[]");
+    let check = world.run(&["check"]);
+    assert!(!check.stdout.contains("not as written"), "{}", check.screen());
 }

@@ -429,7 +429,7 @@ fn kill_prune(moments: u64) {
 }
 
 /// All that is stored was written two hours ago, by the clocks of the locations.
-fn make_older(world: &World) {
+pub fn make_older(world: &World) {
     for location in ["first", "second"] {
         let mut directories = vec![world.path(location)];
         while let Some(directory) = directories.pop() {

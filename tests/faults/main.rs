@@ -7,6 +7,7 @@ mod damage;
 mod disks;
 mod kills;
 mod outages;
+mod proofs;
 mod refusals;
 mod screens;
 mod world;

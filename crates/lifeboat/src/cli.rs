@@ -310,7 +310,7 @@ pub struct VerifyArguments {
     /// With --boot: leave out amcheck, which reads every table and index and compares them
     #[arg(long, requires = "boot")]
     pub without_amcheck: bool,
-    /// Only this recovery point [default: the latest with --boot, else all]
+    /// Only this recovery point and what it needs [default: the latest with --boot, else all]
     #[arg(long, value_name = "ID")]
     pub point: Option<String>,
     /// Only in this location [default: all]

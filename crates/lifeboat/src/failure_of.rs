@@ -31,7 +31,9 @@ fn repository_kind(error: &RepositoryError) -> FailureKind {
         RepositoryError::LocationNeeded { .. } => FailureKind::Unavailable,
         RepositoryError::WrongPassphrase { .. } | RepositoryError::Conflict { .. } => FailureKind::Locked,
         RepositoryError::Corrupt { .. } | RepositoryError::RootLost { .. } => FailureKind::Corrupt,
-        RepositoryError::AllLocationsFailed { .. } | RepositoryError::Undermined { .. } => FailureKind::Unavailable,
+        RepositoryError::AllLocationsFailed { .. }
+        | RepositoryError::Undermined { .. }
+        | RepositoryError::Decayed { .. } => FailureKind::Unavailable,
         RepositoryError::Internal(_) => FailureKind::Internal,
     }
 }

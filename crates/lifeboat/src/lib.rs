@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod damage;
 pub mod failure;
 mod failure_of;
 mod freshness;

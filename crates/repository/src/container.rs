@@ -27,6 +27,8 @@ use bytes::Bytes;
 pub const FORMAT_VERSION: u16 = 1;
 /// Length of the AEAD tag at the end of every sealed part, in bytes.
 pub const TAG_BYTES: usize = 16;
+/// The shortest container in bytes: header, an empty table and footer.
+pub const CONTAINER_BYTES_MIN: u64 = (footer::HEADER_BYTES + TAG_BYTES + FOOTER_BYTES) as u64;
 /// Bytes of one frame's row in the table of contents.
 pub const TOC_ROW_BYTES: usize = 48;
 /// Number of frames an object may have: a pack of 64 MiB made of the smallest useful frames.

@@ -95,6 +95,12 @@ pub enum Error {
         /// Name of the pack.
         what: String,
     },
+    /// What a session built on turned out to be damaged while it was under way.
+    #[error("pack {what}, which this backup builds on, turned out to be damaged")]
+    Decayed {
+        /// Name of the pack.
+        what: String,
+    },
     /// No location took the data.
     #[error("no location could store the data: {}", .reasons.join("; "))]
     AllLocationsFailed {
@@ -150,7 +156,7 @@ impl Error {
             Self::LocationNeeded { .. } => {
                 Some("bring it back, or take it out of the configuration; then run this again")
             }
-            Self::Undermined { .. } => Some("run it again: it will store what it needs anew"),
+            Self::Undermined { .. } | Self::Decayed { .. } => Some("run it again: it will store what it needs anew"),
             Self::Conflict { .. } => {
                 Some("two clusters write to one archive, or one was promoted twice: look before anything is removed")
             }

@@ -12,10 +12,12 @@ mod copy;
 mod error;
 mod fanout;
 mod file_map;
+mod findings;
 mod index;
 mod inflate;
 mod key;
 mod keyring;
+mod location_record;
 mod log;
 mod newest;
 mod open;
@@ -41,6 +43,7 @@ pub use copy::{CopyPlan, CopyReport};
 pub use error::{Error, Result};
 pub use fanout::LaneReport;
 pub use file_map::{Extent, LEAF_SPAN_BYTES, Leaf, Source};
+pub use findings::{Findings, Found, LogEnd};
 pub use index::{Index, Placement};
 pub use inflate::{InflateError, Inflater};
 pub use key::{KeyFingerprint, KeyRecord, Passphrase};
@@ -60,7 +63,7 @@ pub use spool_key::{SPOOL_SALT_BYTES, SpoolFileKey, SpoolKeys, SpoolSeal};
 pub use sync_record::SyncRecord;
 pub use tree::{Content, EntryKind, TreeEntry, TreeReader, TreeWriter};
 pub use verification::{Proof, Standing, Verification};
-pub use verify::{Damage, VerifyReport};
+pub use verify::{Damage, Only, VerifyReport};
 
 /// Decoders of foreign bytes, for the fuzzers and for readers of other languages' tests.
 pub mod decode {

@@ -7,7 +7,7 @@
 //! Not here: what the names mean.
 
 use crate::chunk::{CHUNK_BYTES_MAX, ChunkId};
-use crate::container::{Builder, Container, ContainerKind, Packer, Sealed, Shape};
+use crate::container::{Builder, CONTAINER_BYTES_MIN, Container, ContainerKind, Packer, Sealed, Shape};
 use crate::error::{Error, Result};
 use crate::open::{Replica, Repository, describe};
 use crate::patience::{answer_within, ask_all};
@@ -51,6 +51,18 @@ pub struct LogObject {
     pub bytes: Vec<u8>,
     /// What was stored beside it.
     pub annex: Vec<u8>,
+}
+
+impl LogEntry {
+    /// The key under which it is stored.
+    pub fn key(&self, workload: &str) -> String {
+        format!("{}/{}-{}", prefix_of(workload, &self.group), self.name, self.content_id)
+    }
+
+    /// Whether a file of this size can't be what was stored.
+    pub fn is_too_short(&self) -> bool {
+        self.stored_bytes < CONTAINER_BYTES_MIN
+    }
 }
 
 pub(crate) fn prefix_of(workload: &str, group: &str) -> String {
@@ -178,7 +190,7 @@ impl Repository {
 
     /// Reads a file back, from the first location that has it whole.
     pub async fn get_log(&self, workload: &str, entry: &LogEntry, notes: &mut Vec<String>) -> Result<LogObject> {
-        let key = format!("{}/{}-{}", prefix_of(workload, &entry.group), entry.name, entry.content_id);
+        let key = entry.key(workload);
         let mut failure: Option<Error> = None;
         let holders: Vec<&Replica> =
             self.replicas.iter().filter(|replica| entry.locations.contains(&replica.name)).collect();

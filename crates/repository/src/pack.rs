@@ -72,8 +72,8 @@ impl OpenPack {
     }
 }
 
-/// The block fingerprints of all frames of a pack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The block fingerprints of all frames of a pack; of none, unless they were read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprints {
     /// Of all blocks, frame after frame.
     values: Box<[u64]>,

@@ -4,6 +4,8 @@
 //! tables of the packs themselves. When a frame is gone or damaged in one location, the next one is asked, and what
 //! happened is noted.
 
+mod elsewhere;
+
 use crate::chunk::ChunkId;
 use crate::container::{Container, ContainerKind, FOOTER_BYTES, Frame, FrameOpener, parse_footer, parse_header};
 use crate::error::{Error, Result};
@@ -14,7 +16,7 @@ use crate::patience::{answer_within, ask_all, within};
 use futures::StreamExt;
 use lifeboat_location::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Frames closer than this are read together with the hole between them.
 const HOLE_BYTES_MAX: u64 = 64 * 1024;
@@ -47,6 +49,8 @@ pub struct ChunkReader {
     notes: Mutex<Vec<String>>,
     /// Names of locations that did not answer.
     silent: Mutex<HashSet<String>>,
+    /// Packs of which a part could be read in no location.
+    distrusted: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl ChunkReader {
@@ -54,10 +58,11 @@ impl ChunkReader {
     pub async fn open(repository: Arc<Repository>) -> Result<Self> {
         let notes = Mutex::default();
         let (adopted, silent) = (HashSet::new(), Mutex::default());
-        let doubtful = HashSet::new();
-        let mut reader = Self { repository, index: Index::default(), adopted, doubtful, notes, silent };
+        let (doubtful, distrusted) = (HashSet::new(), Mutex::default());
+        let mut reader = Self { repository, index: Index::default(), adopted, doubtful, notes, silent, distrusted };
         let replicas = reader.repository.replicas.clone();
-        let packs = reader.list(&replicas, "packs/").await?;
+        let (packs, damaged) = tokio::join!(reader.list(&replicas, "packs/"), reader.repository.damaged_packs());
+        let packs = packs?;
         let fragments = reader.list(&replicas, "index/").await?;
         let mut loaded: HashSet<String> = HashSet::new();
         let sizes: Vec<Option<HashMap<String, u64>>> =
@@ -80,6 +85,10 @@ impl ChunkReader {
                 reader.doubtful.insert(pack.id);
             }
             reader.index.add(pack);
+        }
+        // What was stored anew because of damage counts where it is whole: for whoever reads, and for whoever gives up packs.
+        if let Some(damaged) = damaged.filter(|damaged| !damaged.is_empty()) {
+            reader.prefer_others(&damaged);
         }
         Ok(reader)
     }
@@ -161,6 +170,10 @@ impl ChunkReader {
     /// A location that did not answer is asked last from now on.
     fn pass_over(&self, replica: &Replica) {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(replica.name.clone());
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The locations in the order in which they are asked.
@@ -256,21 +269,14 @@ impl ChunkReader {
     }
 
     /// Fetches one read and gives each chunk to `sink`. A location in which something is lost is passed over for the
-    /// next one; then `sink` may see the same chunk twice.
+    /// next one, and a pack of which something is lost everywhere for another one; then `sink` may see the same chunk twice.
     pub async fn fetch(
         &self,
         read: &Located,
         sink: &mut (dyn FnMut(ChunkId, &[u8]) -> Result<()> + Send),
     ) -> Result<()> {
         match self.fetch_together(read, sink).await {
-            // Each location may have lost another frame of the same pack.
-            Err(error) if error.is_loss() && read.frames.len() > 1 && self.repository.replicas.len() > 1 => {
-                for &number in &read.frames {
-                    let frames = vec![number];
-                    self.fetch_together(&Located { frames, ..read.clone() }, sink).await?;
-                }
-                Ok(())
-            }
+            Err(error) if error.is_loss() => self.fetch_singly(read, error, sink).await,
             result => result,
         }
     }

@@ -20,8 +20,8 @@ use crate::reader::ChunkReader;
 use crate::removal::{Ground, Reliance};
 use lifeboat_location::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::runtime::Handle;
 
 /// A fragment of the index is written after this many packs, so that an interrupted run needs little time to resume.
@@ -64,6 +64,10 @@ struct Core {
     /// Packs that were begun and not handed over.
     open_packs: AtomicUsize,
     reliance: Reliance,
+    /// Packs that turned out to be damaged while the session went on.
+    distrusted: RwLock<HashSet<[u8; 32]>>,
+    /// So that nobody waits for the list while it is empty.
+    is_anything_distrusted: AtomicBool,
 }
 
 /// A session of writing to a repository.
@@ -126,6 +130,8 @@ impl WriteSession {
             bytes_stored: AtomicU64::new(0),
             open_packs: AtomicUsize::new(0),
             reliance,
+            distrusted: RwLock::default(),
+            is_anything_distrusted: AtomicBool::new(false),
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -151,6 +157,15 @@ impl WriteSession {
         }
     }
 
+    /// These packs turned out to be damaged: from now on nothing is built on them. What was built on them already, the commit
+    /// refuses.
+    pub fn distrust(&self, packs: HashSet<[u8; 32]>) {
+        if !packs.is_empty() {
+            self.core.distrusted.write().unwrap_or_else(PoisonError::into_inner).extend(packs);
+            self.core.is_anything_distrusted.store(true, Ordering::Release);
+        }
+    }
+
     /// Waits for the packs, then writes the index. Every [`ChunkWriter`] must have been finished.
     pub fn settle(&self) -> Result<SessionReport> {
         let open = self.core.open_packs.load(Ordering::SeqCst);
@@ -170,7 +185,7 @@ impl WriteSession {
         let core = &self.core;
         let stored_in: Vec<&str> =
             report.lanes.iter().filter(|lane| lane.failure.is_none()).map(|lane| lane.name.as_str()).collect();
-        core.fanout.block_on(core.reliance.still_holds(core.known.reader.index(), &stored_in))?;
+        core.fanout.block_on(core.still_holds(&stored_in))?;
         point.bytes_stored = report.bytes_stored;
         point.locations = report
             .lanes
@@ -213,11 +228,27 @@ fn note_failures(point: &mut Point, lanes: Vec<LaneReport>) {
 impl Core {
     /// Whether every location has it; then the session builds on it.
     fn is_stored(&self, id: &ChunkId) -> bool {
-        let found = self.known.find(id);
+        let found = self.known.find(id).filter(|placement| !self.is_distrusted(*placement));
         if let Some(placement) = found {
             self.reliance.rely_on(placement);
         }
         found.is_some()
+    }
+
+    fn is_distrusted(&self, placement: Placement) -> bool {
+        let pack = || self.known.reader.index().pack(placement.pack).id;
+        self.is_anything_distrusted.load(Ordering::Acquire)
+            && self.distrusted.read().unwrap_or_else(PoisonError::into_inner).contains(&pack())
+    }
+
+    /// Whether the session may commit. What was found damaged meanwhile is written down, so that the next one doesn't build on it.
+    async fn still_holds(&self, stored_in: &[&str]) -> Result<()> {
+        let distrusted = self.distrusted.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !distrusted.is_empty() {
+            self.repository.look_again(&distrusted).await;
+            self.reliance.is_free_of(self.known.reader.index(), &distrusted)?;
+        }
+        self.reliance.still_holds(self.known.reader.index(), stored_in).await
     }
 
     fn is_known(&self, id: &ChunkId) -> bool {

@@ -54,7 +54,7 @@ pub struct Standing {
 }
 
 /// How much a level proves. One that isn't known proves nothing.
-fn strength(level: &str) -> u8 {
+pub(crate) fn strength(level: &str) -> u8 {
     match level {
         "structure" => 1,
         "data" => 2,

@@ -5,8 +5,12 @@
 //! locations are compared with each other, and receipts with points, to find what is gone without a trace.
 
 mod absent;
+mod only;
 
-use crate::container::{Container, ContainerKind, FrameOpener};
+pub(crate) use absent::workload_of;
+pub use only::Only;
+
+use crate::container::{CONTAINER_BYTES_MIN, Container, ContainerKind, FrameOpener};
 use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, parse_fragment};
 use crate::log::LOG_BYTES_MAX;
@@ -20,9 +24,11 @@ use crate::tree::{Content, TreeReader};
 use crate::{ChunkId, point, receipt};
 use futures::StreamExt;
 use lifeboat_location::Entry;
+use only::Scope;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 const READS_AT_ONCE: usize = 3;
 
@@ -35,6 +41,16 @@ pub struct Damage {
     pub object: String,
     /// What is wrong with it.
     pub what: String,
+    /// Whether only reading every byte shows it.
+    #[serde(skip)]
+    pub is_inside: bool,
+}
+
+impl Damage {
+    /// Something that names and sizes show.
+    pub fn new(location: impl Into<String>, object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { location: location.into(), object: object.into(), what: what.into(), is_inside: false }
+    }
 }
 
 /// What was looked at, and what was found.
@@ -48,13 +64,21 @@ pub struct VerifyReport {
     pub points: u64,
     /// Everything that is wrong.
     pub bad: Vec<Damage>,
+    /// Locations that were looked at to the end.
+    #[serde(skip)]
+    pub looked_at: Vec<String>,
+    /// How many files of logs each location lacks that another one got a moment ago.
+    pub arriving: BTreeMap<String, u64>,
     /// What a location lacks and another one has: it was away, or lost it. A copy completes it.
     pub behind: Vec<Damage>,
 }
 
 impl VerifyReport {
     fn add(&mut self, replica: &Replica, object: impl Into<String>, error: &dyn std::error::Error) {
-        let damage = Damage { location: replica.name.clone(), object: object.into(), what: describe(error) };
+        self.push(Damage::new(&replica.name, object, describe(error)));
+    }
+
+    fn push(&mut self, damage: Damage) {
         if !self.bad.contains(&damage) {
             self.bad.push(damage);
         }
@@ -73,29 +97,25 @@ impl Repository {
         data: bool,
         progress: &dyn Progress,
     ) -> Result<VerifyReport> {
-        self.verify_homes(workload, data, &|_, _| true, progress).await
+        self.verify_homes(workload, None, data, &|_, _| true, progress).await
     }
 
-    /// Like [`Self::verify`], where not every location is meant to hold every workload.
+    /// Like [`Self::verify`], where not every location is meant to hold every workload, and perhaps one point only is looked at.
     pub async fn verify_homes(
         self: &Arc<Self>,
         workload: Option<&str>,
+        only: Option<Only<'_>>,
         data: bool,
         is_home: IsHome<'_>,
         progress: &dyn Progress,
     ) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
-        for (name, reason) in &self.unavailable {
-            report.bad.push(Damage { location: name.clone(), object: "location".into(), what: reason.clone() });
-        }
-        let ask = async |replica: Replica| Ok(replica.location.list("").await?);
-        let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
-        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.listing(), ask).await) {
-            match answer {
-                Ok(entries) => listings.push((replica, entries)),
-                Err(error) => report.add(replica, "location", &error),
-            }
-        }
+        // When it can't be told what the point needs, everything is looked at.
+        let scope = match Scope::of(self, only).await {
+            Ok(scope) => scope,
+            Err(_) => Scope::of(self, None).await?,
+        };
+        let listings = self.listings_of(&scope, &mut report).await;
         let (mut covered, mut leaving) = (Vec::new(), Vec::new());
         for (replica, _) in &listings {
             let (lacks, marks) = self.covered_at(replica).await.unwrap_or_else(|error| {
@@ -119,7 +139,10 @@ impl Repository {
             let number = listings.iter().position(|(replica, _)| replica.name == location);
             number.and_then(|number| covered.get(number)).is_some_and(|covered| covered.has(key))
         };
-        absent::what_others_have(&sets, is_home, &lacks, &mut report.behind);
+        let new = new_in(&listings);
+        let is_new = |location: &str, key: &str| new.contains(&(location, key));
+        let arriving = absent::what_others_have(&sets, is_home, &lacks, &is_new, &mut report.behind);
+        report.arriving = arriving.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         let mut pointless = Vec::new();
         absent::what_receipts_say(&sets, &lacks, &mut pointless);
         for (replica, entries) in &listings {
@@ -127,17 +150,59 @@ impl Repository {
                 report.bad.extend(still_missing(replica, &damage.object).await.then(|| damage.clone()));
             }
             let alone = Arc::new(self.only(&replica.name)?);
+            let sound = of_sane_size(replica, entries, &mut report);
             if data {
-                verify_bytes(&alone, replica, entries, &mut report, progress).await;
+                verify_bytes(&alone, replica, &sound, &mut report, progress).await;
             }
-            if let Err(error) = verify_points_at_rest(&alone, replica, workload, &mut report, progress).await {
-                report.add(replica, "location", &error);
+            match verify_points_at_rest(&alone, replica, workload, &scope, &mut report, progress).await {
+                Ok(()) => report.looked_at.push(replica.name.clone()),
+                Err(error) => report.add(replica, "location", &error),
             }
         }
         report.bad.sort();
         report.bad.dedup();
         Ok(report)
     }
+
+    /// What each location lists of what is looked at. Those that don't answer are told of.
+    async fn listings_of(&self, scope: &Scope<'_>, report: &mut VerifyReport) -> Vec<(&Replica, Vec<Entry>)> {
+        for (name, reason) in &self.unavailable {
+            report.bad.push(Damage::new(name, "location", reason));
+        }
+        let ask = async |replica: Replica| Ok(replica.location.list("").await?);
+        let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
+        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.listing(), ask).await) {
+            match answer {
+                Ok(entries) => {
+                    listings.push((replica, entries.into_iter().filter(|entry| scope.has(&entry.key)).collect()));
+                }
+                Err(error) => report.add(replica, "location", &error),
+            }
+        }
+        listings
+    }
+}
+
+/// What was stored a moment ago: the location, and the key.
+fn new_in<'a>(listings: &'a [(&Replica, Vec<Entry>)]) -> HashSet<(&'a str, &'a str)> {
+    let now = SystemTime::now();
+    let of_location = |(replica, entries): &'a (&Replica, Vec<Entry>)| {
+        let new = entries.iter().filter(move |entry| is_new(entry, now));
+        new.map(|entry| (replica.name.as_str(), entry.key.as_str()))
+    };
+    listings.iter().flat_map(of_location).collect()
+}
+
+/// The objects that can be whole by their size; the others are damage.
+fn of_sane_size(replica: &Replica, entries: &[Entry], report: &mut VerifyReport) -> Vec<Entry> {
+    let mut sound = Vec::new();
+    for entry in entries {
+        match check_size(&entry.key, entry.size) {
+            Ok(()) => sound.push(entry.clone()),
+            Err(error) => report.add(replica, &entry.key, &error),
+        }
+    }
+    sound
 }
 
 async fn verify_bytes(
@@ -153,7 +218,6 @@ async fn verify_bytes(
         async move {
             let (key, size) = (entry.key.clone(), entry.size);
             let result = async {
-                check_size(&entry.key, entry.size)?;
                 let bytes = replica.location.get(&entry.key).await?;
                 if bytes.len() as u64 != entry.size {
                     return Err(Error::corrupt(&entry.key, "the listing gives another size"));
@@ -172,7 +236,7 @@ async fn verify_bytes(
             // It was listed and is given up by now; whether a point needs it after all is seen by following the points.
             let is_gone = matches!(replica.location.head(&key).await, Ok(None));
             if !is_gone {
-                report.add(replica, key, &error);
+                report.push(Damage { is_inside: true, ..Damage::new(&replica.name, key, describe(&error)) });
             }
         }
     }
@@ -195,6 +259,7 @@ async fn verify_points_at_rest(
     repository: &Arc<Repository>,
     replica: &Replica,
     workload: Option<&str>,
+    scope: &Scope<'_>,
     report: &mut VerifyReport,
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -202,7 +267,7 @@ async fn verify_points_at_rest(
         let before = listed(replica).await?;
         let mut found = VerifyReport::default();
         let (covered, _) = repository.covered_at(replica).await?;
-        verify_points(repository, replica, workload, &covered, &mut found, progress).await?;
+        verify_points(repository, replica, (workload, scope), &covered, &mut found, progress).await?;
         if found.bad.is_empty() || look == LOOKS_MAX || listed(replica).await? == before {
             report.objects += found.objects;
             report.points += found.points;
@@ -222,7 +287,18 @@ async fn listed(replica: &Replica) -> Result<BTreeSet<String>> {
     Ok(keys)
 }
 
-/// Nothing is read that is longer than we would have written it.
+/// A file of a log goes to every location by itself: one that failed rests for a minute, and a slow one takes its time.
+const ON_ITS_WAY: Duration = Duration::from_secs(180);
+
+/// Whether it is a file of a log that was stored a moment ago, by the store's clock, which may be ahead of ours.
+fn is_new(entry: &Entry, now: SystemTime) -> bool {
+    entry.key.starts_with("wal/") && now.duration_since(entry.modified).map_or(true, |age| age < ON_ITS_WAY)
+}
+
+/// Folders of which every object is a container, and no index tells its size.
+const OF_CONTAINERS: [&str; 7] = ["index", "points", "receipts", "wal", "verifications", "syncs", "findings"];
+
+/// Nothing is read that is longer than we would have written it, or so short that it can't be whole.
 fn check_size(key: &str, size: u64) -> Result<()> {
     let content_max = match key.split('/').next() {
         Some("packs") => PACK_BYTES_MAX,
@@ -230,6 +306,10 @@ fn check_size(key: &str, size: u64) -> Result<()> {
         Some("wal") => LOG_BYTES_MAX,
         _ => DOCUMENT_BYTES_MAX,
     };
+    let is_container = key.split('/').next().is_some_and(|folder| OF_CONTAINERS.contains(&folder));
+    if is_container && size < CONTAINER_BYTES_MIN {
+        return Err(Error::corrupt(key, format!("{size} bytes are fewer than any object has")));
+    }
     // Seals, tables and annexes come on top.
     let fits = size <= content_max as u64 * 9 / 8 + 1024 * 1024;
     fits.then_some(()).ok_or_else(|| Error::corrupt(key, format!("{size} bytes are more than such an object has")))
@@ -251,7 +331,7 @@ pub(crate) fn check_wholly(repository: &Repository, key: &str, bytes: &[u8]) -> 
 }
 
 /// Checks one object wholly: name, seals, ids of all frames, and that its content can be read as what it is.
-fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()> {
     let (folder, name) = key.split_once('/').unwrap_or(("", key));
     let keys = &repository.keys;
     match folder {
@@ -284,7 +364,7 @@ fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) -> Result<()>
         "receipts" => repository.check_receipt(key, bytes),
         "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
         "removals" if !name.ends_with("/mark") && !name.starts_with("gone/") => Ok(()),
-        "verifications" | "plan" | "removals" | "syncs" => {
+        "verifications" | "plan" | "removals" | "syncs" | "findings" => {
             repository.unseal(ContainerKind::Document, key, bytes).map(|_| ())
         }
         "keys" => crate::open::check_key_record(key, bytes),
@@ -302,7 +382,7 @@ fn verify_name(key: &str, bytes: &[u8]) -> Result<()> {
 async fn verify_points(
     repository: &Arc<Repository>,
     replica: &Replica,
-    workload: Option<&str>,
+    (workload, scope): (Option<&str>, &Scope<'_>),
     covered: &Covered,
     report: &mut VerifyReport,
     progress: &dyn Progress,
@@ -311,11 +391,11 @@ async fn verify_points(
     let headers = repository.list_points(workload).await?;
     let reader = ChunkReader::open(repository.clone()).await?;
     for note in reader.take_notes() {
-        report.bad.push(Damage { location: replica.name.clone(), object: "index".into(), what: note });
+        report.bad.push(Damage::new(&replica.name, "index", note));
     }
     let mut needed = HashSet::new();
     progress.phase(&format!("follow the points of {}", replica.name), None);
-    for header in headers {
+    for header in headers.into_iter().filter(|header| scope.has_point(&header.key())) {
         report.objects += 1;
         let mut notes = Vec::new();
         let point = match repository.read_point(&header.workload, &header.id, &mut notes).await {
@@ -328,22 +408,22 @@ async fn verify_points(
         match follow(&reader, &point.tree, &mut needed).await {
             Ok(unlisted) => {
                 report.points += 1;
-                let location = replica.name.clone();
                 let what = "no fragment of the index lists this pack: one is lost; the next backup writes it again";
-                let damage = |object: String| Damage { location: location.clone(), object, what: what.into() };
+                let damage = |object: String| Damage::new(&replica.name, object, what);
                 report.bad.extend(unlisted.into_iter().map(damage));
             }
             Err(error) => report.add(replica, header.key(), &error),
         }
     }
-    let is_missed = |pack: &str| needed.contains(pack) || !covered.has(pack);
-    verify_pack_sizes(replica, &reader, &is_missed, report).await
+    let is_missed = |pack: &str| needed.contains(pack) || scope.is_everything() && !covered.has(pack);
+    verify_pack_sizes(replica, &reader, scope, &is_missed, report).await
 }
 
 /// `is_missed`: whether a pack that isn't there is a loss.
 async fn verify_pack_sizes(
     replica: &Replica,
     reader: &ChunkReader,
+    scope: &Scope<'_>,
     is_missed: &(dyn Fn(&str) -> bool + Sync),
     report: &mut VerifyReport,
 ) -> Result<()> {
@@ -353,10 +433,11 @@ async fn verify_pack_sizes(
         let what = match listed.get(&pack.key()) {
             None if !is_missed(&pack.key()) => continue,
             None => "is missing".to_string(),
+            Some(_) if !scope.has(&pack.key()) => continue,
             Some(size) if *size != pack.bytes => format!("is {size} bytes long, not {}", pack.bytes),
             Some(_) => continue,
         };
-        report.bad.push(Damage { location: replica.name.clone(), object: pack.key(), what });
+        report.bad.push(Damage::new(&replica.name, pack.key(), what));
     }
     Ok(())
 }

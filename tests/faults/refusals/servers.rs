@@ -98,6 +98,9 @@ fn servers(screens: &mut Screens, other: &TestCluster) {
     world.sql("select pg_reload_conf()");
     world.wait_for_sql("select current_setting('archive_command') in ('', '(disabled)')");
     screens.case("nothing keeps the log", 2, &["backup"]);
+    world.sql("select pg_create_physical_replication_slot('lifeboat_shop')");
+    screens.case("the receiver is away", 5, &["backup"]);
+    world.sql("select pg_drop_replication_slot('lifeboat_shop')");
     world.sql("alter system reset archive_command");
     world.sql("select pg_reload_conf()");
     world.wait_for_sql("select current_setting('archive_command') not in ('', '(disabled)')");

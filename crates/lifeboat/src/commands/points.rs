@@ -7,6 +7,7 @@ use super::check::spoken_currency;
 use super::{find_named, load_config};
 use crate::cli::{Global, PointsArguments};
 use crate::config::{Config, Media, UnknownKeys};
+use crate::damage;
 use crate::failure::Failure;
 use crate::output::table::{Column, render, terminal_width};
 use crate::output::{Output, Tone, human};
@@ -15,10 +16,11 @@ use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_postgres::SystemId;
 use lifeboat_recovery::{Lane, Observed, Target, Unusable, Window, lanes, observe, spoken, unusable, windows};
-use lifeboat_repository::{MarkedPoint, Point, Silent, Standing, Verification};
+use lifeboat_repository::{Findings, MarkedPoint, Point, Silent, Standing, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use picture::{Dot, Frame, Piece, Proved, Track};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// On a terminal, older points than these are only counted.
 const ROWS_MAX: usize = 20;
@@ -34,19 +36,32 @@ pub fn run(global: &Global, arguments: &PointsArguments, output: &Output) -> Res
     };
     let runtime = rooms::runtime()?;
     let (mut all_points, mut all_windows, mut all_disks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all_damage: BTreeMap<String, Findings> = BTreeMap::new();
     for name in &names {
         let seen = runtime.block_on(look(&config, name, arguments.from.as_deref(), output))?;
         if output.is_json() {
             all_points.extend(seen.points.iter().map(|shown| shown.document()));
             all_disks.extend(seen.disks.iter().map(|(disk, currency)| disk_document(name, disk, currency)));
+            all_damage.extend(seen.damage.iter().map(|findings| (findings.location.clone(), findings.clone())));
             all_windows.extend(seen.windows.iter().map(|window| window_document(name, window)));
         } else {
             tell(name, &seen, arguments.all, output)?;
             tell_disks(&seen.disks, output)?;
+            let now = Timestamp::now();
+            seen.damage.iter().filter_map(|findings| damage::spoken(findings, now)).for_each(|failure| {
+                output.warn(&failure.message);
+                failure.hint.iter().for_each(|hint| output.hint(hint));
+            });
         }
     }
     if output.is_json() {
-        return output.document(&json!({ "points": all_points, "windows": all_windows, "removable": all_disks }));
+        let all_damage: Vec<Value> = all_damage.values().map(damage_document).collect();
+        return output.document(&json!({
+            "points": all_points,
+            "windows": all_windows,
+            "removable": all_disks,
+            "damage": all_damage,
+        }));
     }
     Ok(())
 }
@@ -68,6 +83,8 @@ struct Seen {
     lanes: Vec<(SystemId, Vec<Lane>)>,
     /// Removable locations of the workload, and how far behind they are.
     disks: Vec<(String, Currency)>,
+    /// What was found wrong in the locations of the workload.
+    damage: Vec<Findings>,
 }
 
 async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) -> Result<Seen, Failure> {
@@ -95,7 +112,10 @@ async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) 
     let disks = disks.map(|disk| (disk.clone(), currency(records.get(disk), listed.iter()))).collect();
     let windows = known.logs.iter().flat_map(|log| windows(&known.points, log)).collect();
     let lanes = known.logs.iter().map(|log| (log.system_id, lanes(&known.points, log))).collect();
-    Ok(Seen { points: shown, windows, lanes, disks })
+    let mut known = repository.findings().await;
+    let wanted = of_workload.iter().filter(|location| from.is_none_or(|from| from == *location));
+    let damage = wanted.filter_map(|location| known.remove(location)).filter(|findings| !findings.is_clean()).collect();
+    Ok(Seen { points: shown, windows, lanes, disks, damage })
 }
 
 impl Shown {
@@ -209,6 +229,11 @@ fn disk_document(workload: &str, disk: &str, currency: &Currency) -> Value {
         Currency::Synced { at, behind } => (Some(at), Some(behind)),
     };
     json!({ "workload": workload, "location": disk, "synced_at": synced_at, "points_behind": behind })
+}
+
+fn damage_document(findings: &Findings) -> Value {
+    let Findings { location, found_at, damaged, left_out, .. } = findings;
+    json!({ "location": location, "looked_at": found_at, "damaged": damaged, "left_out": left_out })
 }
 
 fn tell_disks(disks: &[(String, Currency)], output: &Output) -> Result<(), Failure> {

@@ -1,12 +1,13 @@
 //! `lifeboat repair`: put back what is damaged, from a location that has it whole.
 
 use super::load_config;
+use super::verify::{Looked, log, note};
 use crate::cli::{Global, RepairArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, removable, rooms};
-use lifeboat_repository::{Damage, RepairPlan, Replacement, Repository};
+use lifeboat_repository::{Damage, RepairPlan, Replacement, Repository, VerifyReport};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -50,8 +51,8 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
             "it may have whole what is damaged elsewhere: bring it back, or take it out of the configuration",
         ));
     }
-    let bad = look(&repository, output).await?;
-    outcome.plan = repository.plan_repair(&bad).await?;
+    let mut report = look(&repository, output).await?;
+    outcome.plan = repository.plan_repair(&report.bad).await?;
     if arguments.dry_run {
         return Ok(outcome);
     }
@@ -65,14 +66,36 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
     if arguments.give_up {
         outcome.given_up = repository.give_up(&outcome.plan.lost).await?;
     }
+    report.bad.retain(|damage| !outcome.is_mended(damage));
+    if outcome.failures.is_empty() && outcome.plan.lost.iter().all(|lost| outcome.given_up.contains(lost)) {
+        // The rest was damaged only in what it needs.
+        report.bad.clear();
+    }
+    keep(&repository, &mut report, output).await?;
     Ok(outcome)
 }
 
-async fn look(repository: &Arc<Repository>, output: &Output) -> Result<Vec<Damage>, Failure> {
+/// Writes down what is still damaged: the next backup builds on none of it, and stores anew what the cluster still has.
+async fn keep(repository: &Arc<Repository>, report: &mut VerifyReport, output: &Output) -> Result<(), Failure> {
+    let missing = log::missing(repository, None, None).await?;
+    report.bad.extend(missing.bad);
+    let looked = Looked { level: "data", is_whole: true, workload: None, log_ends: &missing.ends };
+    note(repository, report, looked, output).await;
+    Ok(())
+}
+
+impl Outcome {
+    fn is_mended(&self, damage: &Damage) -> bool {
+        let is_back = |one: &Replacement| one.location == damage.location && one.object == damage.object;
+        self.put_back.iter().any(is_back) || self.given_up.contains(damage)
+    }
+}
+
+async fn look(repository: &Arc<Repository>, output: &Output) -> Result<VerifyReport, Failure> {
     let progress = progress::for_rooms(output, "repair");
     let report = repository.verify(None, true, &*progress).await;
     progress.finish();
-    Ok(report?.bad)
+    Ok(report?)
 }
 
 fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Result<(), Failure> {

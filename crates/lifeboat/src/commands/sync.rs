@@ -115,10 +115,20 @@ async fn bring_up_to_date(
     let progress = progress::for_rooms(output, "verify");
     let report = alone.verify(None, arguments.data, &*progress).await;
     progress.finish();
-    let mut bad = report?.bad;
-    bad.extend(verify::log::missing(&alone, None).await?.bad);
+    let mut report = report?;
+    let missing = verify::log::missing(&alone, None, None).await?;
+    report.bad.extend(missing.bad);
     let points: Vec<MarkedPoint> = alone.points_everywhere(None).await?;
     let verified = if arguments.data { "data" } else { "structure" };
+    // Everywhere, so that it is known while the disk lies in its drawer.
+    verify::note(
+        &repository,
+        &report,
+        verify::Looked { level: verified, is_whole: true, workload: None, log_ends: &missing.ends },
+        output,
+    )
+    .await;
+    let bad = report.bad;
     if bad.is_empty() {
         let record = SyncRecord {
             location: name.clone(),

@@ -2,6 +2,7 @@
 
 mod boot;
 pub mod log;
+mod one;
 mod tell;
 
 use super::{find_named, load_config, wal};
@@ -11,8 +12,9 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, removable, rooms};
 use jiff::Timestamp;
-use lifeboat_repository::{PointId, Repository, Verification, VerifyReport};
+use lifeboat_repository::{Findings, LogEnd, Only, PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
@@ -35,6 +37,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         "points": report.points,
         "bad": report.bad,
         "behind": report.behind,
+        "arriving": report.arriving,
         "left_out": left_out,
     });
     let mut booted = Vec::new();
@@ -57,6 +60,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
     }
     if report.bad.is_empty() {
         all_looked_at(&left_out)?;
+        something_proven(&report, arguments)?;
         return nobody_behind(&report);
     }
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
@@ -76,6 +80,17 @@ fn nobody_behind(report: &VerifyReport) -> Result<(), Failure> {
     Err(Failure::new(FailureKind::CheckFailed, message)
         .with_hint("the next backup brings it up to date, or now: `lifeboat copy --from LOCATION --to LOCATION`")
         .after_its_document())
+}
+
+/// Without a point there is nothing to bring back, whole or not.
+fn something_proven(report: &VerifyReport, arguments: &VerifyArguments) -> Result<(), Failure> {
+    if report.points > 0 {
+        return Ok(());
+    }
+    let of = arguments.workload.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+    let message = format!("nothing was proven: there is no recovery point{of}");
+    let hint = format!("`lifeboat backup{}` makes one", of.replace(" of", ""));
+    Err(Failure::new(FailureKind::NotFound, message).with_hint(hint).after_its_document())
 }
 
 /// What nobody looked at has not passed.
@@ -112,10 +127,17 @@ async fn check_stored(
                 .get(workload)
                 .is_none_or(|workload| workload.locations.iter().any(|name| name == location))
     };
-    let report = repository.verify_homes(arguments.workload.as_deref(), arguments.data, &is_home, &*progress).await;
+    let workload = arguments.workload.as_deref();
+    let point = match &arguments.point {
+        Some(id) => Some(one::find(&repository, workload, id).await?),
+        None => None,
+    };
+    let needs_log = one::log_of(&repository, point.as_ref()).await;
+    let only = point.as_ref().map(|point| Only { point, needs_log: &needs_log });
+    let report = repository.verify_homes(workload, only, arguments.data, &is_home, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let missing = log::missing(&repository, arguments.workload.as_deref()).await?;
+    let missing = log::missing(&repository, workload, point.as_ref()).await?;
     report.bad.extend(missing.bad);
     report.behind.extend(missing.behind);
     let level = if arguments.data { "data" } else { "structure" };
@@ -123,7 +145,33 @@ async fn check_stored(
         // Looking at a copy with the right to read only is a good habit.
         output.warn(&format!("the result can't be kept with the points: {}", failure.message));
     }
+    let looked = Looked { level, is_whole: arguments.point.is_none(), workload, log_ends: &missing.ends };
+    note(&repository, &report, looked, output).await;
     Ok((report, repository.unavailable().to_vec()))
+}
+
+/// What was looked at, and how thoroughly.
+#[derive(Clone, Copy)]
+pub struct Looked<'a> {
+    pub level: &'a str,
+    pub is_whole: bool,
+    pub workload: Option<&'a str>,
+    /// How far the logs went, by location.
+    pub log_ends: &'a BTreeMap<String, Vec<LogEnd>>,
+}
+
+/// Keeps what was found in each location, so that nothing is built on what is damaged.
+pub async fn note(repository: &Repository, report: &VerifyReport, looked: Looked<'_>, output: &Output) {
+    for location in &report.looked_at {
+        let findings = Findings {
+            workload: looked.workload.map(str::to_owned),
+            log_ends: looked.log_ends.get(location).cloned().unwrap_or_default(),
+            ..Findings::of(location, looked.level, looked.is_whole, &report.bad, Timestamp::now())
+        };
+        if let Err(error) = repository.put_findings(findings).await {
+            output.warn(&format!("what was found in {location} can't be kept: {error}"));
+        }
+    }
 }
 
 /// Keeps the result with every point that was followed.
@@ -174,6 +222,11 @@ fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
     for damage in &report.behind {
         let word = output.paint("behind", Tone::Warning);
         output.text(&format!("{word}  {} {}: {}", damage.location, damage.object, damage.what))?;
+    }
+    for (location, count) in &report.arriving {
+        output.text(&format!(
+            "{count} files of the log are on their way to {location}: they were stored elsewhere a moment ago"
+        ))?;
     }
     output.text(&format!(
         "{} objects looked at, {} read, {} points followed to the end, {} bad",

@@ -2,33 +2,41 @@
 //!
 //! A listing tells which segments there are, not what is in them, and reading all of a large archive would take longer
 //! than a restore. So only these are read: the end of each run, back to the last transaction, and the beginning of each
-//! timeline, up to its first one. One that is damaged everywhere is as good as missing: the log ends before it, and begins anew
+//! timeline, up to its first one; and what a verification found damaged. A segment that is damaged everywhere is as good as missing: the log ends before it, and begins anew
 //! behind it. Nothing may stop a restore that doesn't need it.
 
 use crate::error::{RecoveryError, Result};
 use crate::path::{Run, TransactionMark, WalCoverage};
+use futures::StreamExt;
 use lifeboat_postgres::wal::{
     DecoderSettings, Keep, RecordDecoder, SegmentFacts, SegmentWalker, inspect_segment_start,
 };
 use lifeboat_postgres::wal_file::{Segment, SegmentName, SegmentNumber, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
+use lifeboat_repository::LogEntry;
 use lifeboat_workload::postgres::wal::{Inventory, Span, WalArchive, WalError, facts_of};
+use std::collections::BTreeSet;
 
 /// How many segments are looked at for a transaction. Segments without any are those of an idle cluster whose log is
 /// switched by the clock: at one a minute, these are four hours.
 const SEGMENTS_SEARCHED_MAX: usize = 256;
+/// Segments read side by side.
+const READS_AT_ONCE: usize = 4;
 
 /// What is archived of one cluster. What is damaged is told in `notes`.
 pub async fn coverage(archive: &WalArchive, inventory: &Inventory, notes: &mut Vec<String>) -> Result<WalCoverage> {
     let mut runs = Vec::new();
+    let lost = lost(archive, inventory, notes).await?;
     for timeline in inventory.timelines.keys() {
         let mut spans = trusted(inventory, *timeline);
+        for segment in lost.iter().filter(|segment| segment.timeline == *timeline) {
+            spans = spans.into_iter().flat_map(|span| around(span, *segment, archive.segment_size)).collect();
+        }
         while let Some(span) = spans.pop() {
             match run(archive, inventory, *timeline, span).await {
                 Ok(run) => runs.push(run),
                 Err(Unread::Damaged(segment, error)) => {
-                    let name = segment.name(archive.segment_size);
-                    notes.push(format!("{name} can't be read, and the log ends before it: {error}"));
+                    notes.push(unreadable(segment, archive.segment_size, &error));
                     spans.extend(around(span, segment, archive.segment_size));
                 }
                 Err(Unread::Failed(error)) => return Err(error),
@@ -55,6 +63,42 @@ impl Unread {
             error => Self::Failed(error.into()),
         }
     }
+}
+
+/// The segments that were found damaged, or can't be whole by their size, and are: each is read once more, because what is known may
+/// be old, and another location may have it.
+async fn lost(archive: &WalArchive, inventory: &Inventory, notes: &mut Vec<String>) -> Result<Vec<Segment>> {
+    let damaged = archive.repository.damaged_logs(&archive.workload).await;
+    let mut suspects: BTreeSet<Segment> = BTreeSet::new();
+    for (timeline, log) in &inventory.timelines {
+        let is_suspect = |entry: &LogEntry| entry.is_too_short() || damaged.contains(&entry.key(&archive.workload));
+        let whole = log.segments.iter().filter(|(_, entry)| is_suspect(entry)).map(|(number, _)| *number);
+        let parts = log.tails.iter().filter(|(_, parts)| parts.iter().any(|(_, entry)| is_suspect(entry)));
+        let partial = log.partials.iter().filter(|(_, partial)| is_suspect(&partial.entry)).map(|(number, _)| *number);
+        let numbers = whole.chain(parts.map(|(number, _)| *number)).chain(partial);
+        suspects.extend(numbers.map(|number| Segment { timeline: *timeline, number }));
+    }
+    let read = suspects.into_iter().map(|segment| async move {
+        let read = content(archive, inventory, segment).await;
+        (segment, read.map(|_| ()).map_err(|error| Unread::of(segment, error)))
+    });
+    let mut read = futures::stream::iter(read).buffered(READS_AT_ONCE);
+    let mut lost = Vec::new();
+    while let Some((segment, outcome)) = read.next().await {
+        match outcome {
+            Ok(()) => {}
+            Err(Unread::Damaged(_, error)) => {
+                notes.push(unreadable(segment, archive.segment_size, &error));
+                lost.push(segment);
+            }
+            Err(Unread::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(lost)
+}
+
+fn unreadable(segment: Segment, size: SegmentSize, error: &WalError) -> String {
+    format!("{} can't be read, and the log ends before it: {error}", segment.name(size))
 }
 
 /// What is left of a stretch without one of its segments.
@@ -233,7 +277,6 @@ fn end_of(pieces: &[(Segment, Vec<u8>)], size: SegmentSize) -> Option<End> {
 mod tests {
     use super::*;
     use lifeboat_postgres::SystemId;
-    use lifeboat_repository::LogEntry;
 
     #[test]
     fn a_segment_with_two_contents_is_a_hole() {

@@ -12,7 +12,7 @@ use lifeboat_postgres::Lsn;
 use lifeboat_postgres::wal::SegmentWalker;
 use lifeboat_postgres::wal_file::{Segment, SegmentNumber};
 use lifeboat_repository::Progress;
-use lifeboat_workload::postgres::wal::{Inventory, WalArchive};
+use lifeboat_workload::postgres::wal::{Inventory, WalArchive, WalError};
 
 /// What was found.
 pub struct Found {
@@ -48,15 +48,23 @@ pub async fn search(
             break;
         }
         let before = match segment.previous() {
-            Some(previous) => content(archive, inventory, previous).await?,
+            Some(previous) => readable(archive, inventory, previous).await?,
             None => Vec::new(),
         };
-        let bytes = content(archive, inventory, segment).await?;
+        let bytes = readable(archive, inventory, segment).await?;
         places.extend(in_segment(segment, &before, &bytes, target));
         looked_from = Some(segment.start(size));
         progress.advance(size.bytes());
     }
     Ok(Found { places, looked_from: looked_from.unwrap_or_default() })
+}
+
+/// What is in a segment; nothing when it is damaged everywhere: what is in it can't be reached.
+async fn readable(archive: &WalArchive, inventory: &Inventory, segment: Segment) -> Result<Vec<u8>> {
+    match content(archive, inventory, segment).await {
+        Err(WalError::Repository(error)) if error.is_loss() => Ok(Vec::new()),
+        content => Ok(content?),
+    }
 }
 
 fn segments(archive: &WalArchive, inventory: &Inventory) -> Vec<Segment> {

@@ -33,8 +33,18 @@ impl Ground {
         let at = SystemTime::now();
         match repository.marks().await {
             Ok(marks) => {
-                let doomed = Some(doomed_by(&marks));
-                Self { at, marks: marks.into_iter().map(|mark: Mark| mark.name).collect(), doomed }
+                let damaged = repository.damaged_packs().await;
+                let doomed = doomed_by(&marks);
+                let marks = marks.into_iter().map(|mark: Mark| mark.name).collect();
+                match &damaged {
+                    Some(packs) if packs.is_empty() => {}
+                    Some(packs) => notes.push(format!(
+                        "{} packs were found damaged or missing by a verification: what is needed of them is stored anew",
+                        packs.len()
+                    )),
+                    None => notes.push("so much was found damaged that nothing stored is built on".to_owned()),
+                }
+                Self { at, marks, doomed: damaged.map(|damaged| doomed.into_iter().chain(damaged).collect()) }
             }
             Err(error) => {
                 let why = describe(&error);
@@ -116,6 +126,16 @@ impl Reliance {
     /// The session wrote this pack.
     pub(crate) fn wrote(&self, pack: [u8; 32]) {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(pack);
+    }
+
+    /// An error when the session builds on a chunk of one of these packs.
+    pub(crate) fn is_free_of(&self, known: &Index, packs: &HashSet<[u8; 32]>) -> Result<()> {
+        let is_relied_on = |words: &[AtomicU64]| words.iter().any(|word| word.load(Ordering::Relaxed) != 0);
+        let mut relied_on = known.packs().iter().zip(&self.relied_on).filter(|(_, words)| is_relied_on(words));
+        match relied_on.find(|(pack, _)| packs.contains(&pack.id)) {
+            Some((pack, _)) => Err(Error::Decayed { what: hex::encode(pack.id) }),
+            None => Ok(()),
+        }
     }
 
     /// The second look, in the locations that have everything so far. An error when something that the session counts on was

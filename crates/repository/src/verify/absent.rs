@@ -6,13 +6,13 @@
 use super::{Damage, IsHome};
 use crate::copy::PREFIXES;
 use crate::{part, receipt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// Folders below which the next part of a name is the workload's.
 const OF_WORKLOADS: [&str; 4] = ["points", "receipts", "verifications", "wal"];
 
-fn workload_of(key: &str) -> Option<&str> {
+pub(crate) fn workload_of(key: &str) -> Option<&str> {
     let mut parts = key.split('/');
     parts.next().filter(|folder| OF_WORKLOADS.contains(folder)).and_then(|_| parts.next())
 }
@@ -20,13 +20,16 @@ fn workload_of(key: &str) -> Option<&str> {
 /// For every kind of object one line for what a location lacks of what another has and it should have too.
 ///
 /// Whose a pack is can't be told from its name: a location that isn't meant to hold every workload is not blamed for
-/// one. What its own points need is followed anyway. `lacks` says what a location (first) gave up on purpose (key).
-pub(super) fn what_others_have(
-    listings: &[(&str, BTreeSet<&str>)],
+/// one. What its own points need is followed anyway. `lacks` says what a location (first) gave up on purpose (key), `is_new` what
+/// was stored in one a moment ago, and may be on its way to the others: that is counted, by location.
+pub(super) fn what_others_have<'a>(
+    listings: &[(&'a str, BTreeSet<&str>)],
     is_home: IsHome<'_>,
     lacks: IsHome<'_>,
+    is_new: IsHome<'_>,
     bad: &mut Vec<Damage>,
-) {
+) -> BTreeMap<&'a str, u64> {
+    let mut arriving: BTreeMap<&str, u64> = BTreeMap::new();
     let workloads: BTreeSet<&str> =
         listings.iter().flat_map(|(_, keys)| keys).filter_map(|key| workload_of(key)).collect();
     for (name, here) in listings {
@@ -41,6 +44,10 @@ pub(super) fn what_others_have(
                 let missing =
                     there.iter().filter(|key| key.starts_with(prefix) && !here.contains(**key)).filter(is_due);
                 let missing = missing.filter(|key| !part::is_needless(key, |start| beginning(here, start)));
+                let (new, missing): (Vec<&str>, Vec<&str>) = missing.partition(|key| is_new(other, key));
+                if !new.is_empty() {
+                    *arriving.entry(name).or_default() += new.len() as u64;
+                }
                 let before = absent.len();
                 absent.extend(missing);
                 if absent.len() > before {
@@ -50,9 +57,10 @@ pub(super) fn what_others_have(
             let Some(first) = absent.first() else { continue };
             let holders: Vec<&str> = holders.into_iter().collect();
             let what = format!("is missing here, with {} more; in {}", absent.len() - 1, holders.join(", "));
-            bad.push(Damage { location: name.to_string(), object: first.to_string(), what });
+            bad.push(Damage::new(*name, *first, what));
         }
     }
+    arriving
 }
 
 /// The keys that begin so.
@@ -71,7 +79,7 @@ pub(super) fn what_receipts_say(listings: &[(&str, BTreeSet<&str>)], lacks: IsHo
                 continue;
             }
             let what = "is missing: there is a receipt for it".to_string();
-            bad.push(Damage { location: name.to_string(), object: point, what });
+            bad.push(Damage::new(*name, point, what));
         }
     }
 }
@@ -80,13 +88,16 @@ pub(super) fn what_receipts_say(listings: &[(&str, BTreeSet<&str>)], lacks: IsHo
 mod tests {
     use super::*;
 
-    const BOTH: [&str; 3] = ["packs/00/aa", "points/shop/1", "wal/shop/7/1"];
+    const BOTH: [&str; 4] = ["packs/00/aa", "points/shop/1", "wal/shop/7/1", "wal/shop/7/new"];
 
     fn missing(is_home: IsHome<'_>) -> Vec<String> {
         let far = BTreeSet::from(["points/desk/1", "packs/00/bb", "packs/00/given up"]);
         let listings = [("near", BOTH.into()), ("far", far)];
         let mut bad = Vec::new();
-        what_others_have(&listings, is_home, &|_, key| key.ends_with("given up"), &mut bad);
+        let given_up = |_: &str, key: &str| key.ends_with("given up");
+        let arriving = what_others_have(&listings, is_home, &given_up, &|_, key| key.ends_with("new"), &mut bad);
+        let expected = if is_home("far", "shop") { vec![("far", 1)] } else { Vec::new() };
+        assert_eq!(arriving.into_iter().collect::<Vec<_>>(), expected, "what is on its way is counted");
         bad.into_iter().map(|damage| format!("{}: {}", damage.location, damage.object)).collect()
     }
 

@@ -4,6 +4,7 @@ mod bench;
 mod damage;
 mod flip;
 mod golden;
+mod healing;
 mod keeping;
 mod keys;
 mod logs;

@@ -66,7 +66,8 @@ async fn what_another_location_has_whole_is_put_back() {
 async fn nothing_is_touched_that_is_whole_or_that_cannot_be_had() {
     let (places, repository, _, _) = stored(2).await;
     let key = places[0].keys("packs/").remove(0);
-    let blamed = Damage { location: "north".into(), object: key.clone(), what: "somebody says so".into() };
+    let blamed =
+        Damage { location: "north".into(), object: key.clone(), what: "somebody says so".into(), is_inside: true };
     let writes = || places.iter().map(|place| place.writes.load(Ordering::SeqCst)).sum::<usize>();
     let before = (places[0].objects(), places[1].objects(), writes());
     assert_eq!(repository.plan_repair(std::slice::from_ref(&blamed)).await.unwrap(), RepairPlan::default());
@@ -138,7 +139,7 @@ async fn nothing_is_given_up_while_a_location_is_away() {
     let (places, repository, _, _) = stored(2).await;
     let key = places[0].keys("points/").remove(0);
     places[0].set(&key, Bytes::from_static(b"rot"));
-    let lost = vec![Damage { location: "north".into(), object: key.clone(), what: "rot".into() }];
+    let lost = vec![Damage { location: "north".into(), object: key.clone(), what: "rot".into(), is_inside: true }];
     places[1].remove("lifeboat.json");
     let alone = open(&places).await;
     assert_eq!(alone.unavailable().len(), 1);

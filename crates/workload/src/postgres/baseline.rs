@@ -6,8 +6,9 @@
 use crate::postgres::BLOCK_BYTES;
 use lifeboat_repository::{
     ChunkId, ChunkReader, Error, Extent, Fingerprints, Placement, Point, Result, Source, TreeEntry, TreeReader,
+    WriteSession,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::runtime::Handle;
 
@@ -58,6 +59,19 @@ impl Maps {
     }
 }
 
+/// Whether it only means that something isn't known: comparing with nothing is slower, and as right.
+fn is_survivable(error: &Error) -> bool {
+    error.is_loss() || matches!(error, Error::Location(_))
+}
+
+fn survive<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_survivable(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// An earlier point, ready to be compared with.
 #[derive(Debug)]
 pub struct Baseline {
@@ -75,6 +89,34 @@ impl Baseline {
         Ok(Self::of(reader, entries))
     }
 
+    /// The parent of a backup, ready to be compared with. `None` when there is none, or it can't be read any more: then everything
+    /// is read, and what was found damaged isn't built on.
+    pub async fn of_parent(
+        parent: Option<&Point>,
+        session: &WriteSession,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Self>> {
+        let Some(point) = parent else { return Ok(None) };
+        let reader = session.reader().await?;
+        match Self::load(reader.clone(), point).await {
+            Ok(baseline) => Ok(Some(baseline)),
+            Err(error) if is_survivable(&error) => {
+                notes.push(format!(
+                    "every page is read and compared with nothing: recovery point {}: {error}",
+                    point.id
+                ));
+                session.distrust(reader.lost_packs());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Packs of which a part could be read nowhere.
+    pub fn lost_packs(&self) -> HashSet<[u8; 32]> {
+        self.reader.lost_packs()
+    }
+
     /// From entries that were read already.
     pub fn of(reader: Arc<ChunkReader>, entries: Vec<TreeEntry>) -> Self {
         Self {
@@ -90,15 +132,15 @@ impl Baseline {
         if let Some(map) = self.maps.lock().unwrap_or_else(PoisonError::into_inner).find(&entry.path) {
             return Ok(map);
         }
-        let map = Arc::new(self.handle.block_on(self.reader.extents(entry))?);
+        let map = Arc::new(survive(self.handle.block_on(self.reader.extents(entry)))?.unwrap_or_default());
         self.maps.lock().unwrap_or_else(PoisonError::into_inner).keep(&entry.path, map.clone());
         Ok(map)
     }
 
-    /// Where all bytes of `path` are, when it was a file of that size.
+    /// Where all bytes of `path` are, when it was a file of that size and its map can be read.
     pub fn whole(&self, path: &str, size: u64) -> Result<Option<Vec<Extent>>> {
         let Some(entry) = self.entries.get(path).filter(|entry| entry.size == size) else { return Ok(None) };
-        Ok(Some(self.handle.block_on(self.reader.extents(entry))?))
+        survive(self.handle.block_on(self.reader.extents(entry)))
     }
 
     /// How long `path` was; none when it wasn't there as a file.
@@ -106,7 +148,8 @@ impl Baseline {
         self.entries.get(path).filter(|entry| entry.content.is_some()).map(|entry| entry.size)
     }
 
-    /// Where the bytes of `path` are that lie in `length` bytes from `start` on. The outer extents may reach further.
+    /// Where the bytes of `path` are that lie in `length` bytes from `start` on. The outer extents may reach further. Nothing when
+    /// its map can't be read.
     ///
     /// Call from a thread that may block.
     pub fn extents(&self, path: &str, start: u64, length: u64) -> Result<Vec<Extent>> {
@@ -153,13 +196,13 @@ impl Baseline {
 
     /// The fingerprints of the pack of a chunk, and the number of its frame there.
     fn fingerprints(&self, id: &ChunkId) -> Result<(Arc<Fingerprints>, u32)> {
-        let Placement { pack, frame } =
-            self.reader.index().find(id).ok_or_else(|| Error::NotFound { what: format!("chunk {id}") })?;
+        // Without its fingerprints a chunk is compared with nothing.
+        let Some(Placement { pack, frame }) = self.reader.index().find(id) else { return Ok(Default::default()) };
         let known = self.fingerprints.read().unwrap_or_else(PoisonError::into_inner).by_pack.get(&pack).cloned();
         if let Some(found) = known {
             return Ok((found, frame));
         }
-        let read = Arc::new(self.handle.block_on(self.reader.fingerprints_of_pack(pack))?);
+        let read = Arc::new(survive(self.handle.block_on(self.reader.fingerprints_of_pack(pack)))?.unwrap_or_default());
         let mut known = self.fingerprints.write().unwrap_or_else(PoisonError::into_inner);
         if known.count > FINGERPRINTS_KEPT {
             *known = Kept::default();

@@ -2,13 +2,14 @@
 
 use super::Finding;
 use crate::config::{Config, LocationConfig, Media};
+use crate::damage;
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, human};
 use crate::removable::{Currency, currency, is_absent, is_too_old};
 use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_plan::copies::{Judgement, Medium, Place, judge};
-use lifeboat_repository::{MarkedPoint, SyncRecord};
+use lifeboat_repository::{Findings, MarkedPoint, SyncRecord};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -24,9 +25,14 @@ pub struct Copies {
 /// The removable locations, then 3-2-1 for each of these workloads.
 pub async fn look(config: &Config, workloads: &[String], output: &Output) -> Copies {
     // The locations' own findings say what is wrong with them.
-    let (records, points) = stored(config, output).await.unwrap_or_default();
+    let Stored { records, points, known } = stored(config, output).await.unwrap_or_default();
     let now = Timestamp::now();
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = config
+        .locations
+        .keys()
+        .filter_map(|name| known.get(name).and_then(|known| damage::spoken(known, now)))
+        .map(|failure| Finding::new("what is stored", Err(failure)))
+        .collect();
     let mut stale = Vec::new();
     for (name, location) in config.locations.iter().filter(|(_, location)| location.media == Media::Removable) {
         let of_location = points.iter().filter(|point| {
@@ -47,13 +53,20 @@ pub async fn look(config: &Config, workloads: &[String], output: &Output) -> Cop
     Copies { findings, document: Value::Object(document) }
 }
 
-type Stored = (BTreeMap<String, SyncRecord>, Vec<MarkedPoint>);
+#[derive(Default)]
+struct Stored {
+    records: BTreeMap<String, SyncRecord>,
+    points: Vec<MarkedPoint>,
+    /// What was found wrong in each location.
+    known: BTreeMap<String, Findings>,
+}
 
 async fn stored(config: &Config, output: &Output) -> Result<Stored, Failure> {
     let repository = rooms::open_attached(config, &rooms::all_locations(config), output).await?;
     let points = repository.list_points(None).await?.into_iter();
-    let points = points.map(|header| MarkedPoint { workload: header.workload, point: header.id }).collect();
-    Ok((repository.sync_records().await?, points))
+    let points = points.map(|header| MarkedPoint { workload: header.workload, point: header.id });
+    let known = repository.findings().await;
+    Ok(Stored { records: repository.sync_records().await?, points: points.collect(), known })
 }
 
 /// How old the copy on a removable disk is, in words.

@@ -5,23 +5,30 @@
 use super::Finding;
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
-use crate::freshness::{Proof, judge};
-use crate::output::Output;
+use crate::freshness::{Proof as Limited, judge};
+use crate::output::{Output, human};
 use crate::{removable, rooms};
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use lifeboat_repository::{Repository, Verified};
+use lifeboat_repository::{PointId, Proof, Repository, Verified};
 use std::collections::BTreeMap;
 
-/// One finding for each limit. None where no limit is set.
+/// Points read side by side.
+const READS_AT_ONCE: usize = 8;
+/// Of the points that failed, so many are named.
+const FAILED_NAMED_MAX: usize = 3;
+
+/// One finding for each limit, and one for points whose verification failed, limit or not.
 pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> {
     let workload = &config.workloads[name];
     let subject = format!("workload {name}");
-    if workload.backup_within.is_none() && workload.verify_within.levels().next().is_none() {
-        return Vec::new();
-    }
     let seen = async {
         let repository =
             rooms::open_repository(config, &removable::standing(config, &workload.locations), output).await?;
+        let failed = failed(&repository, name).await?;
+        if workload.backup_within.is_none() && workload.verify_within.levels().next().is_none() {
+            return Ok((failed, Vec::new()));
+        }
         let mut points = BTreeMap::new();
         for replica in repository.replicas() {
             let alone = repository.only(&replica.name)?;
@@ -29,10 +36,10 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
         }
         let verified = repository.verifications_by_level(name).await?;
         let proofs = verified.iter().map(|(level, verified)| (level.clone(), proof(verified))).collect();
-        Ok::<_, Failure>(judge(name, workload, &points, &proofs, Timestamp::now()))
+        Ok::<_, Failure>((failed, judge(name, workload, &points, &proofs, Timestamp::now())))
     };
-    let judgements = match seen.await {
-        Ok(judgements) => judgements,
+    let (failed, judgements) = match seen.await {
+        Ok(seen) => seen,
         Err(failure) => return vec![Finding::new(format!("{subject} ages"), Err(failure))],
     };
     let finding = |judgement: crate::freshness::Judgement| {
@@ -42,7 +49,36 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
         };
         Finding::new(format!("{subject} {}", judgement.what), outcome)
     };
-    judgements.into_iter().map(finding).collect()
+    let failed = told(name, &failed).map(|failure| Finding::new(format!("{subject} points"), Err(failure)));
+    failed.into_iter().chain(judgements.into_iter().map(finding)).collect()
+}
+
+/// The points whose verification failed, newest first, and how it failed.
+async fn failed(repository: &Repository, name: &str) -> Result<Vec<(PointId, Proof)>, Failure> {
+    let ids = repository.list_points(Some(name)).await?.into_iter().rev().map(|header| header.id);
+    let read = ids.map(|id| async move {
+        let standing = repository.standing(name, &id).await;
+        standing.map(|standing| standing.and_then(|standing| standing.failed).map(|proof| (id, proof)))
+    });
+    let read: Vec<_> = futures::stream::iter(read).buffered(READS_AT_ONCE).try_collect().await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+fn told(name: &str, failed: &[(PointId, Proof)]) -> Option<Failure> {
+    if failed.is_empty() {
+        return None;
+    }
+    let now = Timestamp::now();
+    let named = failed.iter().take(FAILED_NAMED_MAX);
+    let named: Vec<String> =
+        named.map(|(id, proof)| format!("{id} ({}, {})", proof.level, human::age(proof.at, now))).collect();
+    let more = match failed.len().saturating_sub(FAILED_NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!("the last verification failed of {}{more}", named.join(", "));
+    let hint = format!("`lifeboat points {name}` lists them; `lifeboat verify {name} --data` says what is wrong now");
+    Some(Failure::new(FailureKind::CheckFailed, message).with_hint(hint))
 }
 
 /// When the newest point was finished, by what is sealed in it.
@@ -52,8 +88,8 @@ async fn newest_point(alone: &Repository, name: &str) -> Result<Option<Timestamp
 }
 
 /// What was found about a level.
-pub fn proof(verified: &Verified) -> Proof {
-    Proof {
+pub fn proof(verified: &Verified) -> Limited {
+    Limited {
         passed_at: verified.passed.as_ref().map(|passed| passed.verified_at),
         newest_at: verified.newest.verified_at,
         newest_passed: verified.newest.passed,

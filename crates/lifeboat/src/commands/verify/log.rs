@@ -4,9 +4,12 @@
 //! the locations together have makes it behind, not bad: it rested while segments were pushed, and `copy` brings them.
 
 use crate::failure::Failure;
+use jiff::Timestamp;
+use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
-use lifeboat_recovery::{Run, Target, Unusable, observe, unusable};
-use lifeboat_repository::{Damage, Repository, Silent};
+use lifeboat_recovery::{Run, Target, Unusable, WalCoverage, observe, spoken, unusable};
+use lifeboat_repository::{Damage, LogEnd, MarkedPoint, Repository, Silent};
+use lifeboat_workload::postgres::wal::segment_group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,21 +20,74 @@ pub struct Missing {
     pub bad: Vec<Damage>,
     /// In this one only.
     pub behind: Vec<Damage>,
+    /// How far each log goes, by location.
+    pub ends: BTreeMap<String, Vec<LogEnd>>,
 }
 
-/// What is missing in each location: log that a point needs, and holes between archived stretches of a timeline.
-pub async fn missing(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Missing, Failure> {
+/// What is missing in each location: log that a point needs, holes between archived stretches of a timeline, and the end of a log
+/// that was there when somebody looked before. For one point: only what it needs.
+pub async fn missing(
+    repository: &Arc<Repository>,
+    workload: Option<&str>,
+    point: Option<&MarkedPoint>,
+) -> Result<Missing, Failure> {
+    let is_judged = |gap: &Gap| match (point, &gap.what) {
+        (None, _) => true,
+        (Some(only), What::Point(unusable)) => only.workload == gap.workload && only.point == unusable.point,
+        (Some(_), What::Hole(..)) => false,
+    };
     let mut missing = Missing::default();
-    let together = gaps(repository, workload).await?;
+    let together = look(repository, workload).await?;
+    let known = repository.findings().await;
     for replica in repository.replicas() {
         let alone = Arc::new(repository.only(&replica.name)?);
-        for gap in gaps(&alone, workload).await? {
-            let is_everywhere = together.iter().any(|other| gap.is_in(other));
+        let seen = look(&alone, workload).await?;
+        for gap in seen.gaps.into_iter().filter(is_judged) {
+            let is_everywhere = together.gaps.iter().any(|other| gap.is_in(other));
             let list = if is_everywhere { &mut missing.bad } else { &mut missing.behind };
             list.push(gap.damage(&replica.name));
         }
+        let known = known.get(&replica.name).filter(|_| point.is_none());
+        for before in known.into_iter().flat_map(|known| &known.log_ends) {
+            let is_cut = seen.workloads.contains(&before.workload) && !goes_as_far(&seen.ends, before);
+            if is_cut && !repository.gave_up(&replica.name, before).await {
+                let is_everywhere = !goes_as_far(&together.ends, before);
+                let list = if is_everywhere { &mut missing.bad } else { &mut missing.behind };
+                list.push(cut(&replica.name, before, &seen.ends));
+            }
+        }
+        missing.ends.insert(replica.name.clone(), seen.ends);
     }
     Ok(missing)
+}
+
+fn is_same_log(one: &LogEnd, other: &LogEnd) -> bool {
+    one.workload == other.workload && one.log == other.log
+}
+
+fn goes_as_far(ends: &[LogEnd], before: &LogEnd) -> bool {
+    ends.iter().any(|end| is_same_log(end, before) && end.end >= before.end)
+}
+
+/// A log that went further when somebody looked before.
+fn cut(location: &str, before: &LogEnd, ends: &[LogEnd]) -> Damage {
+    let timeline = before.log.rsplit(' ').next().unwrap_or_default();
+    let now = match ends.iter().find(|end| is_same_log(end, before)) {
+        Some(now) => format!("ends at {} now", Lsn(now.end)),
+        None => "is gone".to_owned(),
+    };
+    let (end, seen_at) = (Lsn(before.end), spoken(before.seen_at, None));
+    let what = format!("the log of timeline {timeline} ended at {end} on {seen_at}, and {now}");
+    Damage::new(location, format!("wal/{}", before.workload), what)
+}
+
+/// The logs in some locations.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Whose could be read.
+    workloads: BTreeSet<String>,
+    gaps: Vec<Gap>,
+    ends: Vec<LogEnd>,
 }
 
 /// Something that is missing of a workload's log.
@@ -47,8 +103,8 @@ enum What {
     Hole(TimelineId, Lsn, Lsn),
 }
 
-async fn gaps(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Vec<Gap>, Failure> {
-    let mut found = Vec::new();
+async fn look(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Seen, Failure> {
+    let mut seen = Seen::default();
     let workloads: BTreeSet<String> =
         repository.list_points(workload).await?.into_iter().map(|header| header.workload).collect();
     for name in workloads {
@@ -57,10 +113,37 @@ async fn gaps(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Ve
         for log in &observed.known.logs {
             let points = unusable(&observed.known.points, log).into_iter().map(What::Point);
             let holes = holes(&log.runs).into_iter().map(|(timeline, from, to)| What::Hole(timeline, from, to));
-            found.extend(points.chain(holes).map(|what| Gap { workload: name.clone(), what }));
+            seen.gaps.extend(points.chain(holes).map(|what| Gap { workload: name.clone(), what }));
+            let mut details = observed.points.values().map(|(_, details)| details);
+            let details = details.find(|details| details.system_id == log.system_id);
+            let size = details.and_then(|details| SegmentSize::new(details.wal_segment_bytes).ok());
+            seen.ends.extend(size.into_iter().flat_map(|size| ends(&name, log, size)));
         }
+        seen.workloads.insert(name);
     }
-    Ok(found)
+    Ok(seen)
+}
+
+/// The end of each timeline.
+fn ends(workload: &str, log: &WalCoverage, size: SegmentSize) -> Vec<LogEnd> {
+    let mut ends: BTreeMap<TimelineId, Lsn> = BTreeMap::new();
+    for run in &log.runs {
+        let end = ends.entry(run.timeline).or_default();
+        *end = run.to.max(*end);
+    }
+    let seen_at = Timestamp::now();
+    let end = |(timeline, to): (TimelineId, Lsn)| {
+        let name = Segment::ending_at(timeline, to, size).name(size);
+        LogEnd {
+            workload: workload.to_owned(),
+            group: segment_group(log.system_id, name),
+            name: name.to_string(),
+            log: format!("{} {timeline}", log.system_id),
+            end: to.0,
+            seen_at,
+        }
+    };
+    ends.into_iter().map(end).collect()
 }
 
 impl Gap {
@@ -90,7 +173,7 @@ impl Gap {
                 (format!("wal/{name}"), format!("the log of timeline {timeline} has a hole from {from} to {to}"))
             }
         };
-        Damage { location: location.to_owned(), object, what }
+        Damage::new(location, object, what)
     }
 }
 

@@ -110,11 +110,15 @@ fn same_cluster(data_dir: &Path, control: &ControlFile, facts: &ServerFacts) -> 
 /// Without WAL a copy of a running cluster can't be made consistent. A standby's own settings say nothing about it: its
 /// primary archives, and whether that arrives is seen at the end of the backup.
 pub(super) fn keeps_wal(facts: &ServerFacts, workload: &str) -> Result<(), BackupError> {
-    let has_command = !facts.archive_command.is_empty() && facts.archive_command != "(disabled)";
-    let archives = facts.archive_mode != "off" && (has_command || !facts.archive_library.is_empty());
-    let streams = facts.slots.iter().any(|slot| slot.is_physical && slot.is_active);
-    if archives || streams || facts.in_recovery {
+    if facts.hands_on_log() || facts.in_recovery {
         return Ok(());
+    }
+    // A slot that waits is a receiver that is being restarted, or has died: what it missed is still there.
+    if let Some(slot) = facts.slots.iter().find(|slot| slot.is_physical) {
+        return Err(BackupError::LogAway {
+            what: format!("nothing keeps the write-ahead log now: no receiver is connected to slot {}", slot.name),
+            hint: format!("start `lifeboat wal receive {workload}` again, and run this again"),
+        });
     }
     Err(BackupError::refused(
         "nothing keeps the write-ahead log: archive_mode is off or archive_command is empty, and no receiver is connected",

@@ -58,10 +58,8 @@ impl Reading<'_> {
         notes: &mut Vec<String>,
     ) -> Result<Read, BackupError> {
         let suspects = self.suspects(session, notes).await?;
-        let baseline = match &self.observed.previous {
-            Some(point) => Some(Baseline::load(write.reader().await?, point).await?),
-            None => None,
-        };
+        let parent = self.observed.previous.as_ref();
+        let baseline = Baseline::of_parent(parent, write, notes).await?;
         // When the log can't be trusted, nothing is: then every file is read.
         let skips = self.request.skips_unchanged_files && (suspects.is_some() || !self.request.trusts_log);
         let previous = self.observed.previous.as_ref().filter(|_| skips);
@@ -183,6 +181,7 @@ impl Work {
             cancelled: &|| self.stop.load(Ordering::Relaxed),
         };
         let mut captured = capture.run(self.request.workers)?;
+        self.write.distrust(self.baseline.as_ref().map(Baseline::lost_packs).unwrap_or_default());
         let mut writer = self.write.writer()?;
         let (control, control_extents) = self.control(&mut writer)?;
         let mut seen: BTreeMap<String, Seen> =

@@ -89,7 +89,9 @@ impl Remote {
         };
         let looked_at_ns = now_ns();
         progress.phase("back up", copy.started().estimated_bytes);
-        let (windows, crew) = self.start_workers(repository, request, write, progress, &copy).await?;
+        let mut notes = Vec::new();
+        let baseline = Baseline::of_parent(self.previous.as_ref(), write, &mut notes).await?;
+        let (windows, crew) = self.start_workers(job, write, baseline, &copy);
         let layout = Layout::new(self.major, self.shape.catalog_version);
         let mut pump = Pump {
             intake: Intake::new(layout),
@@ -116,7 +118,6 @@ impl Remote {
         let control = self.judge(&taken, &manifest, &copy, &end)?;
         // A little after the end of the copy: earlier moments can't be reached from it.
         let (stopped_at, _) = self.session.now().await.map_err(BackupError::server)?;
-        let mut notes = Vec::new();
         if end.is_damaged && captured.bad_pages.is_empty() {
             notes.push("the server says that it read damaged pages, none of which is in this backup".to_owned());
         }
@@ -160,18 +161,14 @@ impl Remote {
         client.base_backup(&ask).await.map_err(BackupError::server)
     }
 
-    async fn start_workers(
+    fn start_workers(
         &self,
-        repository: &Arc<Repository>,
-        request: &BackupRequest,
+        job: &Job<'_>,
         write: &Arc<WriteSession>,
-        progress: &Arc<dyn Progress>,
+        baseline: Option<Baseline>,
         copy: &BaseBackup,
-    ) -> Result<(mpsc::Sender<Window>, tokio::task::JoinHandle<Result<Captured, BackupError>>), BackupError> {
-        let baseline = match &self.previous {
-            Some(point) => Some(Baseline::load(write.reader().await?, point).await?),
-            None => None,
-        };
+    ) -> (mpsc::Sender<Window>, tokio::task::JoinHandle<Result<Captured, BackupError>>) {
+        let Job { repository, request, progress, .. } = job;
         let workers = request.workers.max(1);
         // Two for each worker: one it works on next, one for when the stream comes in bursts.
         let (sender, receiver) = mpsc::channel(2 * workers);
@@ -179,7 +176,7 @@ impl Remote {
             started_at: copy.started().start_lsn,
             blocks_per_segment: self.shape.blocks_per_relation_segment,
         });
-        let (repository, write, progress) = (repository.clone(), write.clone(), progress.clone());
+        let (repository, write, progress) = (Arc::clone(repository), write.clone(), Arc::clone(progress));
         let crew = tokio::task::spawn_blocking(move || {
             let capture = Capture {
                 files: &[],
@@ -192,9 +189,11 @@ impl Remote {
                 progress: &*progress,
                 cancelled: &|| false,
             };
-            capture.run_arriving(workers, receiver)
+            let captured = capture.run_arriving(workers, receiver);
+            write.distrust(baseline.as_ref().map(Baseline::lost_packs).unwrap_or_default());
+            captured
         });
-        Ok((sender, crew))
+        (sender, crew)
     }
 
     /// Does all that came fit together?

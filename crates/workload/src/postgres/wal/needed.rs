@@ -2,7 +2,7 @@
 
 use super::{ClusterIdentity, PushOptions, Span, Spool, WalArchive, observe_span, push};
 use crate::postgres::BackupError;
-use lifeboat_postgres::wal_file::{Segment, SegmentSize};
+use lifeboat_postgres::wal_file::{Segment, SegmentSize, WalFileName};
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
 use lifeboat_repository::Repository;
 use std::path::PathBuf;
@@ -37,6 +37,13 @@ pub struct NeededWal {
 }
 
 impl NeededWal {
+    /// The file in which the server notes the backup in its log.
+    fn history_name(&self) -> String {
+        let segment = Segment::containing(self.timeline, self.from, self.segment_size).name(self.segment_size);
+        let offset = u32::try_from(self.segment_size.offset_of(self.from)).unwrap_or_default();
+        WalFileName::Backup { segment, offset }.to_string()
+    }
+
     fn segments(&self) -> Vec<Segment> {
         let last = Segment::ending_at(self.timeline, self.to, self.segment_size);
         let mut segment = Segment::containing(self.timeline, self.from, self.segment_size);
@@ -65,6 +72,10 @@ pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit
         let inventory = observe_span(&archive, needed.timeline, span).await.map_err(BackupError::wal)?;
         let covered = inventory.covered(needed.timeline, needed.from);
         if covered >= needed.to {
+            if !needed.on_standby {
+                // Nobody needs it to recover; but who verifies now would find it in one location and not yet in another.
+                let _ = take_from_server(&archive, needed, &needed.history_name()).await;
+            }
             return Ok(());
         }
         if begun.elapsed() > time_limit {

@@ -1,0 +1,61 @@
+//! Records about one location that are kept in every location that can be reached: `<folder>/<location>/<time>-<id>`, sealed.
+//! The newest one of each location counts. They are notes, not promises: without them nothing is lost but knowledge.
+
+use crate::container::ContainerKind;
+use crate::error::{Error, Result};
+use crate::key::random;
+use crate::open::{Replica, Repository};
+use crate::patience::{ask_all, within};
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+impl Repository {
+    /// The key of a record that is made at this time, and its bytes. `folder` ends with `/`.
+    pub(crate) fn seal_location_record(
+        &self,
+        folder: &str,
+        location: &str,
+        at: jiff::Timestamp,
+        record: &impl Serialize,
+    ) -> Result<(String, Bytes)> {
+        let suffix: [u8; 4] = random()?;
+        let key = format!("{folder}{location}/{}-{}", at.strftime("%Y%m%dT%H%M%S%.3fZ"), hex::encode(suffix));
+        Ok((key, self.seal(ContainerKind::Document, record)?))
+    }
+
+    /// The newest record of each location that has one, from whichever locations answer. One that can't be read is passed over.
+    pub(crate) async fn newest_location_records<T: DeserializeOwned>(&self, folder: &str) -> BTreeMap<String, T> {
+        let ask = async |replica: Replica| Ok(replica.location.list(folder).await?);
+        let mut keys: BTreeMap<String, Vec<&Replica>> = BTreeMap::new();
+        for (replica, answer) in self.replicas.iter().zip(ask_all(&self.replicas, self.limits.patience, ask).await) {
+            for entry in answer.unwrap_or_default() {
+                keys.entry(entry.key).or_default().push(replica);
+            }
+        }
+        let mut records: BTreeMap<String, T> = BTreeMap::new();
+        // The newest name of a location comes last in order, and so first here.
+        for (key, holders) in keys.iter().rev() {
+            let Some((location, _)) = key.strip_prefix(folder).and_then(|rest| rest.split_once('/')) else { continue };
+            if records.contains_key(location) {
+                continue;
+            }
+            for replica in holders {
+                let read = async {
+                    let json = self.unseal(ContainerKind::Document, key, &self.get_record(replica, key).await?)?;
+                    serde_json::from_slice(&json).map_err(|error| Error::corrupt(key, error.to_string()))
+                };
+                if let Ok(record) = read.await {
+                    records.insert(location.to_owned(), record);
+                    break;
+                }
+            }
+        }
+        records
+    }
+
+    async fn get_record(&self, replica: &Replica, key: &str) -> Result<Bytes> {
+        within(replica, self.limits.patience, replica.location.get(key)).await
+    }
+}

@@ -19,7 +19,6 @@ pub fn spoken(findings: &Findings, now: Timestamp) -> Option<Failure> {
     let things = if count == 1 { "1 thing is".to_owned() } else { format!("{count} things are") };
     let message = format!("{things} not as written in {name}, found {}{first}", human::age(found_at, now));
     Some(Failure::new(FailureKind::CheckFailed, message).with_hint(format!(
-        "`lifeboat verify{option} --from {name}` looks again; if another location has it whole, `lifeboat copy` repairs this one \
-         after the damaged objects were removed"
+        "`lifeboat repair` puts back what another location has whole; `lifeboat verify{option} --from {name}` looks again"
     )))
 }

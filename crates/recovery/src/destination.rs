@@ -118,7 +118,12 @@ impl Destination {
         }
         not_inside(path)?;
         match std::fs::metadata(path) {
+            // A link that leads nowhere is there, and no directory can be made in its place.
+            Err(_) if path.is_symlink() => return Err(DestinationError::NotADirectory { path: at() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Missing),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(DestinationError::NotADirectory { path: at() });
+            }
             Err(source) => return Err(DestinationError::Read { path: at(), source }),
             Ok(data) if !data.is_dir() => return Err(DestinationError::NotADirectory { path: at() }),
             Ok(_) => {}
@@ -226,6 +231,18 @@ mod tests {
         let second = Held::take(&path, Destination::Empty, SystemId(7));
         assert!(matches!(second, Err(DestinationError::Changed { .. })), "{second:?}");
         Held::take(&path, Destination::Unfinished, SystemId(7)).unwrap();
+    }
+
+    #[test]
+    fn what_can_never_be_a_directory_is_no_place() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", home.path().join("link")).unwrap();
+        for place in ["file", "file/below", "link"] {
+            let found = Destination::observe(&home.path().join(place), SystemId(7));
+            assert!(matches!(found, Err(DestinationError::NotADirectory { .. })), "{place}: {found:?}");
+        }
+        assert_eq!(Destination::observe(&home.path().join("new/one"), SystemId(7)).unwrap(), Destination::Missing);
     }
 
     #[test]

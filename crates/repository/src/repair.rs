@@ -10,6 +10,7 @@
 
 use crate::copy::PREFIXES;
 use crate::error::{Error, Result};
+use crate::findings::PREFIX as FINDINGS;
 use crate::open::{Replica, Repository, describe};
 use crate::patience::within;
 use crate::point::PointId;
@@ -56,7 +57,7 @@ enum State {
 /// doesn't answer, a hole in a log.
 fn is_object(key: &str) -> bool {
     let is_key = |prefix: &&str| key.len() > prefix.len() && key.starts_with(*prefix);
-    PREFIXES.iter().any(is_key) || is_key(&REMOVALS)
+    PREFIXES.iter().chain(&[REMOVALS, FINDINGS]).any(is_key)
 }
 
 fn is_pack(key: &str) -> bool {

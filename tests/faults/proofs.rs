@@ -160,13 +160,15 @@ fn what_prune_gave_up_of_the_log_is_not_missed() {
 fn with_some_log(world: &World) -> Vec<String> {
     make_table(world);
     world.run(&["backup"]).ok();
-    let mut names = Vec::new();
-    for round in 1..5 {
-        change(world, round);
-        names.push(world.sql("select pg_walfile_name(pg_current_wal_insert_lsn())").expect("a name"));
-        archive_everything(world);
-    }
-    names
+    (1..5).map(|round| changed(world, round)).collect()
+}
+
+/// Changes something, and archives the segment with it. Its name.
+fn changed(world: &World, round: u64) -> String {
+    change(world, round);
+    let name = world.sql("select pg_walfile_name(pg_current_wal_insert_lsn())").expect("a name");
+    archive_everything(world);
+    name
 }
 
 fn stored(world: &World, location: &str, name: &str) -> PathBuf {
@@ -321,4 +323,33 @@ fn one_point_is_judged_by_what_it_needs() {
     assert_eq!(world.run(&["check"]).code, 4);
     newer.iter().for_each(flip);
     verify(1).ok();
+}
+
+/// A hole that nothing can fill is told when it is found, and fails no point that doesn't need it; once a point stands behind it
+/// and it is known, it is a fact.
+#[test]
+fn a_hole_is_told_and_then_known() {
+    let world = alone();
+    let names = with_some_log(&world);
+    fs::remove_file(stored(&world, "first", &names[1])).expect("lose a segment");
+    let ran = world.run(&["verify", "--json"]);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    assert!(ran.json()["bad"].to_string().contains("has a hole"), "{}", ran.screen());
+    let ran = world.run(&["verify"]);
+    assert_eq!(ran.code, 4, "no point stands behind it yet: {}", ran.screen());
+    assert!(ran.stderr.contains("`lifeboat backup`"), "{}", ran.screen());
+    let points = world.run(&["points", "--json"]).ok().json();
+    assert_eq!(points["points"][0]["verification"]["passed"], true, "it doesn't need what is gone: {points:#}");
+
+    world.run(&["backup"]).ok();
+    let ran = world.run(&["verify", "--data"]).ok();
+    assert!(ran.stdout.contains("as was known"), "{}", ran.screen());
+    world.run(&["verify", "--boot"]).ok();
+    world.run(&["repair"]).ok();
+    // Another one is news again.
+    let later = changed(&world, 6);
+    world.run(&["backup"]).ok();
+    fs::remove_file(stored(&world, "first", &later)).expect("lose another segment");
+    assert_eq!(world.run(&["verify"]).code, 4);
+    world.run(&["verify"]).ok();
 }

@@ -50,6 +50,15 @@ pub struct LogEnd {
     pub seen_at: jiff::Timestamp,
 }
 
+/// A stretch of a log that is in no location that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogGap {
+    /// The workload.
+    pub workload: String,
+    /// Which log, from where to where, in words.
+    pub what: String,
+}
+
 impl LogEnd {
     fn is_covered(&self, covered: &Covered) -> bool {
         let Self { workload, group, name, .. } = self;
@@ -80,6 +89,9 @@ pub struct Findings {
     /// How far each log went.
     #[serde(default)]
     pub log_ends: Vec<LogEnd>,
+    /// Holes in logs. One that is known, and behind which a point stands, is no news.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<LogGap>,
 }
 
 impl Findings {
@@ -106,6 +118,7 @@ impl Findings {
             damaged: damaged.into_values().collect(),
             left_out: 0,
             log_ends: Vec::new(),
+            gaps: Vec::new(),
         }
     }
 
@@ -135,6 +148,10 @@ impl Findings {
                 }
             }
             self.damaged.extend(carried.into_iter().filter(|found| !named.contains(&found.object)));
+            let is_of_another = |gap: &LogGap| self.workload.as_ref().is_some_and(|ours| *ours != gap.workload);
+            self.gaps.extend(before.gaps.into_iter().filter(|gap| !self.is_whole || is_of_another(gap)));
+            self.gaps.sort();
+            self.gaps.dedup();
             for end in before.log_ends {
                 let same = |now: &&mut LogEnd| (&now.workload, &now.log) == (&end.workload, &end.log);
                 match self.log_ends.iter_mut().find(same) {

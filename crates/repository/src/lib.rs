@@ -39,11 +39,11 @@ mod verify;
 
 pub use chunk::{CHUNK_BYTES_MAX, ChunkId};
 pub use container::{Container, ContainerKind, Frame, Packing};
-pub use copy::{CopyPlan, CopyReport};
+pub use copy::{BroughtUp, CopyPlan, CopyReport};
 pub use error::{Error, Result};
 pub use fanout::LaneReport;
 pub use file_map::{Extent, LEAF_SPAN_BYTES, Leaf, Source};
-pub use findings::{Findings, Found, LogEnd};
+pub use findings::{Findings, Found, LogEnd, LogGap};
 pub use index::{Index, Placement};
 pub use inflate::{InflateError, Inflater};
 pub use key::{KeyFingerprint, KeyRecord, Passphrase};

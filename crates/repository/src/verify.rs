@@ -71,6 +71,8 @@ pub struct VerifyReport {
     pub arriving: BTreeMap<String, u64>,
     /// What a location lacks and another one has: it was away, or lost it. A copy completes it.
     pub behind: Vec<Damage>,
+    /// Holes in logs that were known before, and behind which there are points: nothing to be done about them.
+    pub gaps: Vec<Damage>,
 }
 
 impl VerifyReport {

@@ -127,8 +127,14 @@ async fn back_up_one(
     let repository = rooms::open_repository(config, &workload.locations, output).await?;
     let progress = progress::for_rooms(output, name);
     let cancel = opening::closing(interrupt::signal(), closes_at);
-    let outcome = backup(repository, &request, progress.clone(), cancel.clone()).await;
+    let outcome = backup(repository.clone(), &request, progress.clone(), cancel.clone()).await;
     progress.finish();
+    if outcome.is_ok() && removable::standing(config, &workload.locations).len() < repository.replicas().len() {
+        // The log isn't sent to disks as it is written: they get it here, up to the end of this backup.
+        for line in repository.bring_up_to_date().await {
+            output.hint(&line);
+        }
+    }
     outcome.map_err(|error| opening::failure(error, name, workload.window.as_ref()))
 }
 

@@ -70,10 +70,13 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
 
 /// What could not be asked keeps everything for now.
 fn nobody_left_alone(left_alone: &[(String, String)]) -> Result<(), Failure> {
-    let Some((name, reason)) = left_alone.first() else { return Ok(()) };
-    let message = format!("location {name} was left alone: {reason}");
-    Err(Failure::new(FailureKind::Unavailable, message)
-        .with_hint("the others were pruned; bring it back and run this again, or take it out of the configuration")
+    if left_alone.is_empty() {
+        return Ok(());
+    }
+    let each: Vec<String> =
+        left_alone.iter().map(|(name, reason)| format!("location {name} was left alone: {reason}")).collect();
+    Err(Failure::new(FailureKind::Unavailable, each.join("; "))
+        .with_hint("what answers was pruned; bring it back and run this again, or take it out of the configuration")
         .after_its_document())
 }
 

@@ -62,7 +62,9 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
             Err(error) => outcome.failures.push(format!("{} {}: {error}", replacement.location, replacement.object)),
         }
     }
-    outcome.notes = repository.bring_up_to_date().await;
+    let brought = repository.bring_all_up_to_date().await?;
+    outcome.notes = brought.copied;
+    outcome.failures.extend(brought.behind);
     if arguments.give_up {
         outcome.given_up = repository.give_up(&outcome.plan.lost).await?;
     }
@@ -71,17 +73,26 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
         // The rest was damaged only in what it needs.
         report.bad.clear();
     }
-    keep(&repository, &mut report, output).await?;
+    let gone = keep(&repository, &mut report, output).await?;
+    outcome
+        .notes
+        .extend(gone.iter().map(|gap| format!("{} {}: {}; no location has it", gap.location, gap.object, gap.what)));
     Ok(outcome)
 }
 
 /// Writes down what is still damaged: the next backup builds on none of it, and stores anew what the cluster still has.
-async fn keep(repository: &Arc<Repository>, report: &mut VerifyReport, output: &Output) -> Result<(), Failure> {
+///
+/// Returns what is gone of logs, which nothing can put back.
+async fn keep(
+    repository: &Arc<Repository>,
+    report: &mut VerifyReport,
+    output: &Output,
+) -> Result<Vec<Damage>, Failure> {
     let missing = log::missing(repository, None, None).await?;
-    report.bad.extend(missing.bad);
-    let looked = Looked { level: "data", is_whole: true, workload: None, log_ends: &missing.ends };
+    report.bad.extend(missing.bad.iter().cloned());
+    let looked = Looked { level: "data", is_whole: true, workload: None, log: &missing };
     note(repository, report, looked, output).await;
-    Ok(())
+    Ok(missing.bad.into_iter().chain(missing.known).collect())
 }
 
 impl Outcome {
@@ -129,7 +140,7 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             lost.what
         ))?;
     }
-    for line in outcome.failures.iter().chain(&outcome.notes) {
+    for line in &outcome.notes {
         output.warn(line);
     }
     for gone in &outcome.given_up {
@@ -137,7 +148,7 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
         output.text(&format!("{word}  {}: {}", gone.location, gone.object))?;
     }
     let (can, lost) = (outcome.plan.replace.len(), outcome.plan.lost.len());
-    if can + lost == 0 {
+    if can + lost == 0 && outcome.failures.is_empty() && outcome.notes.is_empty() && outcome.left_out.is_empty() {
         return output.text("every byte that was read is what was written: nothing to repair");
     }
     if arguments.dry_run {
@@ -150,9 +161,9 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
 /// How it ends: what could not be done weighs most, then what is lost.
 fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure> {
     if !outcome.failures.is_empty() {
-        let message = format!("{} objects could not be put back", outcome.failures.len());
+        let message = format!("not everything could be put back: {}", outcome.failures.join("; "));
         return Err(Failure::new(FailureKind::Unavailable, message)
-            .with_hint("the reasons are above; run it again when the locations answer")
+            .with_hint("run it again when the locations answer and have room")
             .after_its_document());
     }
     let left: Vec<&Damage> = outcome.plan.lost.iter().filter(|lost| !outcome.given_up.contains(lost)).collect();

@@ -116,15 +116,16 @@ async fn bring_up_to_date(
     let report = alone.verify(None, arguments.data, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let missing = verify::log::missing(&alone, None, None).await?;
-    report.bad.extend(missing.bad);
+    let mut missing = verify::log::missing(&alone, None, None).await?;
+    // What no other location had can't be brought. `verify` tells of it, and the points are judged by what they need.
+    report.bad.extend(missing.bad.drain(..).filter(|damage| !verify::log::is_about_log(damage)));
     let points: Vec<MarkedPoint> = alone.points_everywhere(None).await?;
     let verified = if arguments.data { "data" } else { "structure" };
     // Everywhere, so that it is known while the disk lies in its drawer.
     verify::note(
         &repository,
         &report,
-        verify::Looked { level: verified, is_whole: true, workload: None, log_ends: &missing.ends },
+        verify::Looked { level: verified, is_whole: true, workload: None, log: &missing },
         output,
     )
     .await;
@@ -197,9 +198,7 @@ fn tell(
     if !done.bad.is_empty() {
         let message = format!("{} things on {name} are not what was written", done.bad.len());
         return Err(Failure::new(FailureKind::CheckFailed, message)
-            .with_hint(
-                "remove the damaged objects and run it again, or set up another disk; the disk is still attached",
-            )
+            .with_hint("`lifeboat repair` puts back what another location has whole; then run it again: the disk is still attached")
             .after_its_document());
     }
     let directory = location.url.directory().map(|path| path.display().to_string()).unwrap_or_default();

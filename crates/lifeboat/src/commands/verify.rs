@@ -12,9 +12,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, removable, rooms};
 use jiff::Timestamp;
-use lifeboat_repository::{Findings, LogEnd, Only, PointId, Repository, Verification, VerifyReport};
+use lifeboat_repository::{Findings, Only, PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
@@ -38,10 +37,11 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         "bad": report.bad,
         "behind": report.behind,
         "arriving": report.arriving,
+        "gaps": report.gaps,
         "left_out": left_out,
     });
     let mut booted = Vec::new();
-    if arguments.boot && report.bad.is_empty() {
+    if arguments.boot && report.bad.iter().all(log::is_about_log) {
         booted = runtime.block_on(boot::run_all(&config, &config_path, arguments, &ending, output))?;
         let documents: Vec<Value> = booted.iter().map(boot::Booted::document).collect();
         document["boot"] = if let [only] = &documents[..] { only.clone() } else { Value::Array(documents) };
@@ -62,6 +62,12 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         all_looked_at(&left_out)?;
         something_proven(&report, arguments)?;
         return nobody_behind(&report);
+    }
+    if report.bad.iter().all(log::is_about_log) {
+        let message = "what is there is whole, but a part of the log is gone: no moment in it can be reached";
+        return Err(Failure::new(FailureKind::CheckFailed, message)
+            .with_hint("`lifeboat points` shows what can be; `lifeboat backup` makes a point behind it, from which every moment can be")
+            .after_its_document());
     }
     Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
         .with_hint("`lifeboat repair` puts back what another location has whole; --dry-run shows what that is")
@@ -137,15 +143,16 @@ async fn check_stored(
     let report = repository.verify_homes(workload, only, arguments.data, &is_home, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let missing = log::missing(&repository, workload, point.as_ref()).await?;
-    report.bad.extend(missing.bad);
-    report.behind.extend(missing.behind);
+    let mut missing = log::missing(&repository, workload, point.as_ref()).await?;
+    report.bad.append(&mut missing.bad);
+    report.behind.append(&mut missing.behind);
+    report.gaps.append(&mut missing.known);
     let level = if arguments.data { "data" } else { "structure" };
     if let Err(failure) = record(&repository, arguments, &report, level).await {
         // Looking at a copy with the right to read only is a good habit.
         output.warn(&format!("the result can't be kept with the points: {}", failure.message));
     }
-    let looked = Looked { level, is_whole: arguments.point.is_none(), workload, log_ends: &missing.ends };
+    let looked = Looked { level, is_whole: arguments.point.is_none(), workload, log: &missing };
     note(&repository, &report, looked, output).await;
     Ok((report, repository.unavailable().to_vec()))
 }
@@ -156,8 +163,8 @@ pub struct Looked<'a> {
     pub level: &'a str,
     pub is_whole: bool,
     pub workload: Option<&'a str>,
-    /// How far the logs went, by location.
-    pub log_ends: &'a BTreeMap<String, Vec<LogEnd>>,
+    /// How far the logs went, and where they have holes.
+    pub log: &'a log::Missing,
 }
 
 /// Keeps what was found in each location, so that nothing is built on what is damaged.
@@ -165,7 +172,8 @@ pub async fn note(repository: &Repository, report: &VerifyReport, looked: Looked
     for location in &report.looked_at {
         let findings = Findings {
             workload: looked.workload.map(str::to_owned),
-            log_ends: looked.log_ends.get(location).cloned().unwrap_or_default(),
+            log_ends: looked.log.ends.get(location).cloned().unwrap_or_default(),
+            gaps: looked.log.gaps.get(location).cloned().unwrap_or_default(),
             ..Findings::of(location, looked.level, looked.is_whole, &report.bad, Timestamp::now())
         };
         if let Err(error) = repository.put_findings(findings).await {
@@ -181,8 +189,8 @@ async fn record(
     report: &VerifyReport,
     level: &str,
 ) -> Result<(), Failure> {
-    // Which points lean on a damaged pack isn't told: none passes while anything is bad.
-    let passed = report.bad.is_empty();
+    // Which points lean on a damaged pack isn't told: none passes while anything is bad. What they need of the log is.
+    let passed = report.bad.iter().all(log::is_about_log);
     for header in repository.list_points(arguments.workload.as_deref()).await? {
         if arguments.point.as_ref().is_some_and(|wanted| *wanted != header.id.0) {
             continue;
@@ -222,6 +230,10 @@ fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
     for damage in &report.behind {
         let word = output.paint("behind", Tone::Warning);
         output.text(&format!("{word}  {} {}: {}", damage.location, damage.object, damage.what))?;
+    }
+    for gap in &report.gaps {
+        let word = output.paint("gap", Tone::Warning);
+        output.text(&format!("{word}  {} {}: {}, as was known", gap.location, gap.object, gap.what))?;
     }
     for (location, count) in &report.arriving {
         output.text(&format!(

@@ -1,14 +1,16 @@
 //! Is the write-ahead log there that the points need, without a hole?
 //!
 //! A repository doesn't know which log a point needs; recovery does. Each location is judged by itself. What one lacks and
-//! the locations together have makes it behind, not bad: it rested while segments were pushed, and `copy` brings them.
+//! the locations together have makes it behind, not bad: it rested while segments were pushed, and `copy` brings them. A hole that no
+//! location fills is bad when it is found. From then on, once a point stands behind it, it is a fact that `points` shows, and
+//! nothing that could be mended.
 
 use crate::failure::Failure;
 use jiff::Timestamp;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_recovery::{Run, Target, Unusable, WalCoverage, observe, spoken, unusable};
-use lifeboat_repository::{Damage, LogEnd, MarkedPoint, Repository, Silent};
+use lifeboat_repository::{Damage, LogEnd, LogGap, MarkedPoint, Repository, Silent};
 use lifeboat_workload::postgres::wal::segment_group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,8 +22,17 @@ pub struct Missing {
     pub bad: Vec<Damage>,
     /// In this one only.
     pub behind: Vec<Damage>,
+    /// Holes that were known before, and behind which a point stands.
+    pub known: Vec<Damage>,
     /// How far each log goes, by location.
     pub ends: BTreeMap<String, Vec<LogEnd>>,
+    /// All holes, by location.
+    pub gaps: BTreeMap<String, Vec<LogGap>>,
+}
+
+/// Whether it is about a log as a whole: then the points are judged by what they need of it.
+pub fn is_about_log(damage: &Damage) -> bool {
+    damage.object.strip_prefix("wal/").is_some_and(|workload| !workload.contains('/'))
 }
 
 /// What is missing in each location: log that a point needs, holes between archived stretches of a timeline, and the end of a log
@@ -42,12 +53,20 @@ pub async fn missing(
     for replica in repository.replicas() {
         let alone = Arc::new(repository.only(&replica.name)?);
         let seen = look(&alone, workload).await?;
+        let before = known.get(&replica.name);
         for gap in seen.gaps.into_iter().filter(is_judged) {
             let is_everywhere = together.gaps.iter().any(|other| gap.is_in(other));
-            let list = if is_everywhere { &mut missing.bad } else { &mut missing.behind };
+            let (is_closed, hole) = (gap.is_closed, gap.hole());
+            let is_known = hole.as_ref().is_some_and(|hole| before.is_some_and(|before| before.gaps.contains(hole)));
+            missing.gaps.entry(replica.name.clone()).or_default().extend(hole.filter(|_| is_everywhere));
+            let list = match (is_everywhere, is_known && is_closed) {
+                (true, true) => &mut missing.known,
+                (true, false) => &mut missing.bad,
+                (false, _) => &mut missing.behind,
+            };
             list.push(gap.damage(&replica.name));
         }
-        let known = known.get(&replica.name).filter(|_| point.is_none());
+        let known = before.filter(|_| point.is_none());
         for before in known.into_iter().flat_map(|known| &known.log_ends) {
             let is_cut = seen.workloads.contains(&before.workload) && !goes_as_far(&seen.ends, before);
             if is_cut && !repository.gave_up(&replica.name, before).await {
@@ -95,6 +114,8 @@ struct Seen {
 struct Gap {
     workload: String,
     what: What,
+    /// Whether a point begins behind it.
+    is_closed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,9 +132,15 @@ async fn look(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Se
         // Points that can't be read are told of by the repository's own check.
         let Ok(observed) = observe(repository, &name, &Target::Latest, &Silent).await else { continue };
         for log in &observed.known.logs {
-            let points = unusable(&observed.known.points, log).into_iter().map(What::Point);
-            let holes = holes(&log.runs).into_iter().map(|(timeline, from, to)| What::Hole(timeline, from, to));
-            seen.gaps.extend(points.chain(holes).map(|what| Gap { workload: name.clone(), what }));
+            let points = unusable(&observed.known.points, log).into_iter().map(|point| (What::Point(point), false));
+            let begins_behind = |timeline: TimelineId, to: Lsn| {
+                let mut all = observed.points.values().map(|(_, details)| details);
+                all.any(|point| point.system_id == log.system_id && point.timeline >= timeline && point.lsn_start >= to)
+            };
+            let holes = holes(&log.runs).into_iter();
+            let holes = holes.map(|(timeline, from, to)| (What::Hole(timeline, from, to), begins_behind(timeline, to)));
+            let gap = |(what, is_closed)| Gap { workload: name.clone(), what, is_closed };
+            seen.gaps.extend(points.chain(holes).map(gap));
             let mut details = observed.points.values().map(|(_, details)| details);
             let details = details.find(|details| details.system_id == log.system_id);
             let size = details.and_then(|details| SegmentSize::new(details.wal_segment_bytes).ok());
@@ -157,6 +184,12 @@ impl Gap {
             _ => false,
         };
         is_part && self.workload == other.workload
+    }
+
+    /// As it is kept; none for a point.
+    fn hole(&self) -> Option<LogGap> {
+        let What::Hole(timeline, from, to) = &self.what else { return None };
+        Some(LogGap { workload: self.workload.clone(), what: format!("timeline {timeline}, {from} to {to}") })
     }
 
     fn damage(self, location: &str) -> Damage {
@@ -215,6 +248,7 @@ mod tests {
         let hole = |workload: &str, timeline, from, to| Gap {
             workload: workload.into(),
             what: What::Hole(TimelineId(timeline), Lsn(from), Lsn(to)),
+            is_closed: false,
         };
         let one = hole("shop", 1, 20, 30);
         assert!(one.is_in(&hole("shop", 1, 29, 31)) && one.is_in(&one));

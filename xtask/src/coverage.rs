@@ -10,7 +10,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The rooms, and the least part of their lines, in percent, that their own tests run. Raise one when it has risen.
+/// The rooms, and the least part of their lines, in percent, that their own tests run. Raise one when it has risen. Zero: not measured
+/// yet, so nothing can fall below it.
 const FLOORS: [(&str, u64); 6] =
     [("plan", 0), ("location", 0), ("repository", 0), ("postgres", 0), ("workload", 0), ("recovery", 0)];
 

@@ -236,12 +236,7 @@ pub fn newest_segment(world: &World, location: &str) -> PathBuf {
 
 #[test]
 fn a_newest_segment_that_is_damaged_everywhere_ends_the_log_and_stops_nothing() {
-    let world = World::with_cluster(|builder| builder);
-    make_table(&world);
-    world.run(&["backup"]).ok();
-    change(&world, 1);
-    archive_everything(&world);
-    let expected = content(&world);
+    let (world, expected) = repository();
     change(&world, 2);
     archive_everything(&world);
     fs::write(newest_segment(&world, "first"), "").expect("lose the content");

@@ -50,15 +50,6 @@ impl fmt::Display for CopyReport {
     }
 }
 
-/// What was done to bring locations up to date, in words.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BroughtUp {
-    /// From where to where, and how much.
-    pub copied: Vec<String>,
-    /// Locations that are still behind, and why.
-    pub behind: Vec<String>,
-}
-
 /// Keys and sizes in bytes of everything in one location that is copied.
 type Listing = BTreeMap<String, u64>;
 
@@ -115,21 +106,17 @@ impl Repository {
 
     /// Brings every reachable location up to date with the others. Says what was copied, and what is still behind.
     pub async fn bring_up_to_date(&self) -> Vec<String> {
-        match self.bring_all_up_to_date().await {
-            Ok(BroughtUp { copied, behind }) => copied.into_iter().chain(behind).collect(),
+        if self.replicas.len() < 2 {
+            return Vec::new();
+        }
+        match heal(self).await {
+            Ok(Healed { reports, behind }) => {
+                let copied = reports.iter().map(|(from, report)| format!("brought up to date from {from}: {report}"));
+                let missed = behind.iter().map(|(name, reason)| format!("location {name} is behind: {reason}"));
+                copied.chain(missed).collect()
+            }
             Err(error) => vec![describe(&error)],
         }
-    }
-
-    /// The same, what was done apart from what could not be.
-    pub async fn bring_all_up_to_date(&self) -> Result<BroughtUp> {
-        if self.replicas.len() < 2 {
-            return Ok(BroughtUp::default());
-        }
-        let Healed { reports, behind } = heal(self).await?;
-        let copied = reports.iter().map(|(from, report)| format!("brought up to date from {from}: {report}"));
-        let missed = behind.iter().map(|(name, reason)| format!("location {name} is behind: {reason}"));
-        Ok(BroughtUp { copied: copied.collect(), behind: missed.collect() })
     }
 
     /// Carries a plan out. `copied` is told the size of each object, in bytes.

@@ -183,17 +183,7 @@ impl Repository {
         let covered = self.given_up_at(&findings.location).await;
         let findings = &findings.after(before, &|end| covered.as_ref().is_some_and(|covered| end.is_covered(covered)));
         let (key, sealed) = self.seal_location_record(PREFIX, &findings.location, findings.found_at, findings)?;
-        let (mut failure, mut is_stored) = (None, false);
-        for replica in &self.replicas {
-            match replica.location.put_new(&key, sealed.clone()).await {
-                Ok(_) => is_stored = true,
-                Err(error) => failure = Some(error),
-            }
-        }
-        match failure {
-            Some(error) if !is_stored => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.put_where_taken(&key, &sealed).await
     }
 
     /// What a location gave up on purpose; `None` when that can't be told.

@@ -39,7 +39,7 @@ mod verify;
 
 pub use chunk::{CHUNK_BYTES_MAX, ChunkId};
 pub use container::{Container, ContainerKind, Frame, Packing};
-pub use copy::{BroughtUp, CopyPlan, CopyReport};
+pub use copy::{CopyPlan, CopyReport};
 pub use error::{Error, Result};
 pub use fanout::LaneReport;
 pub use file_map::{Extent, LEAF_SPAN_BYTES, Leaf, Source};

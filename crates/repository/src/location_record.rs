@@ -25,6 +25,21 @@ impl Repository {
         Ok((key, self.seal(ContainerKind::Document, record)?))
     }
 
+    /// Keeps something in every location that takes it. An error only when none does.
+    pub(crate) async fn put_where_taken(&self, key: &str, sealed: &Bytes) -> Result<()> {
+        let (mut failure, mut is_stored) = (None, false);
+        for replica in &self.replicas {
+            match replica.location.put_new(key, sealed.clone()).await {
+                Ok(_) => is_stored = true,
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if !is_stored => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The newest record of each location that has one, from whichever locations answer. One that can't be read is passed over.
     pub(crate) async fn newest_location_records<T: DeserializeOwned>(&self, folder: &str) -> BTreeMap<String, T> {
         let ask = async |replica: Replica| Ok(replica.location.list(folder).await?);

@@ -79,7 +79,7 @@ impl Repository {
     /// What can be done about what [`Repository::verify`] found bad. Changes nothing.
     ///
     /// # Errors
-    /// When a location can't be asked: what is wrong there can't be told from what is only away.
+    /// When something can't be told from damage: a location that doesn't answer, an object of a newer version.
     pub async fn plan_repair(&self, bad: &[Damage]) -> Result<RepairPlan> {
         let mut plan = RepairPlan::default();
         let mut seen = BTreeSet::new();
@@ -102,7 +102,10 @@ impl Repository {
         Ok(plan)
     }
 
-    /// Puts one object back. False when it has become whole meanwhile, or can't be had whole any more.
+    /// Puts one object back. False when it has become whole meanwhile.
+    ///
+    /// # Errors
+    /// When it can't be had whole any more, or isn't taken.
     pub async fn put_back(&self, replacement: &Replacement) -> Result<bool> {
         let key = &replacement.object;
         let find = |name: &str| self.replicas.iter().find(|replica| replica.name == name);
@@ -111,7 +114,8 @@ impl Repository {
         if self.is_whole(to, key).await? {
             return Ok(false);
         }
-        let Some((_, bytes)) = self.whole_elsewhere(to, key).await? else { return Ok(false) };
+        let lost = || Error::NotFound { what: format!("{key}, whole in any location,") };
+        let (_, bytes) = self.whole_elsewhere(to, key).await?.ok_or_else(lost)?;
         // Nothing is ever overwritten: the place is made free, then taken.
         let limit = self.limits.time_for(bytes.len() as u64);
         self.forget(to, key).await?;
@@ -189,7 +193,7 @@ impl Repository {
         failure.map_or(Ok(None), Err)
     }
 
-    /// An error only when it can't be told: a location that doesn't answer.
+    /// An error when it can't be told: a location that doesn't answer, an object of a newer version.
     async fn look(&self, replica: &Replica, key: &str) -> Result<State> {
         let limit = self.limits.time_for(crate::pack::PACK_BYTES_MAX as u64);
         let bytes = match within(replica, limit, replica.location.get(key)).await {
@@ -197,12 +201,14 @@ impl Repository {
             Err(error) if error.is_loss() => return Ok(State::Bad),
             Err(error) => return Err(error),
         };
-        Ok(match check_wholly(self, key, &bytes) {
-            Ok(()) => State::Whole(bytes),
-            Err(error) => {
+        match check_wholly(self, key, &bytes) {
+            Ok(()) => Ok(State::Whole(bytes)),
+            Err(error) if error.is_loss() => {
                 tracing::debug!(location = replica.name, key, error = describe(&error), "not what was written");
-                State::Bad
+                Ok(State::Bad)
             }
-        })
+            // Written by a newer version, say: that is no damage, and nothing to replace or to give up.
+            Err(error) => Err(error),
+        }
     }
 }

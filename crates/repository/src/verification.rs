@@ -108,18 +108,7 @@ impl Repository {
         let Verification { workload, point, level, .. } = verification;
         let key = format!("verifications/{workload}/{point}/{time}-{}-{level}", hex::encode(suffix));
         let sealed = self.seal(ContainerKind::Document, verification)?;
-        let mut failure = None;
-        let mut stored = false;
-        for replica in &self.replicas {
-            match replica.location.put_new(&key, sealed.clone()).await {
-                Ok(_) => stored = true,
-                Err(error) => failure = Some(error),
-            }
-        }
-        match failure {
-            Some(error) if !stored => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.put_where_taken(&key, &sealed).await
     }
 
     /// The newest result for a point, if there is one that can be read.

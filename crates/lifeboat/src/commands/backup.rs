@@ -129,11 +129,10 @@ async fn back_up_one(
     let cancel = opening::closing(interrupt::signal(), closes_at);
     let outcome = backup(repository.clone(), &request, progress.clone(), cancel.clone()).await;
     progress.finish();
-    if outcome.is_ok() && removable::standing(config, &workload.locations).len() < repository.replicas().len() {
+    let standing = removable::standing(config, &workload.locations);
+    if outcome.is_ok() && repository.replicas().iter().any(|replica| !standing.contains(&replica.name)) {
         // The log isn't sent to disks as it is written: they get it here, up to the end of this backup.
-        for line in repository.bring_up_to_date().await {
-            output.hint(&line);
-        }
+        repository.bring_up_to_date().await.iter().for_each(|line| output.tell(line));
     }
     outcome.map_err(|error| opening::failure(error, name, workload.window.as_ref()))
 }

@@ -68,7 +68,7 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
     })
 }
 
-/// What could not be asked keeps everything for now.
+/// What could not be asked or written to keeps everything, and that is told.
 fn nobody_left_alone(left_alone: &[(String, String)]) -> Result<(), Failure> {
     if left_alone.is_empty() {
         return Ok(());

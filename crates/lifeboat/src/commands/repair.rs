@@ -18,8 +18,8 @@ struct Outcome {
     /// Those of the plan that are whole again.
     put_back: Vec<Replacement>,
     failures: Vec<String>,
-    /// What was missing and copied, and who is still behind.
-    notes: Vec<String>,
+    /// What is gone of logs: no location has it.
+    gaps: Vec<Damage>,
     given_up: Vec<Damage>,
     /// Locations that were not looked at, and why.
     left_out: Vec<(String, String)>,
@@ -62,9 +62,6 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
             Err(error) => outcome.failures.push(format!("{} {}: {error}", replacement.location, replacement.object)),
         }
     }
-    let brought = repository.bring_all_up_to_date().await?;
-    outcome.notes = brought.copied;
-    outcome.failures.extend(brought.behind);
     if arguments.give_up {
         outcome.given_up = repository.give_up(&outcome.plan.lost).await?;
     }
@@ -73,10 +70,7 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
         // The rest was damaged only in what it needs.
         report.bad.clear();
     }
-    let gone = keep(&repository, &mut report, output).await?;
-    outcome
-        .notes
-        .extend(gone.iter().map(|gap| format!("{} {}: {}; no location has it", gap.location, gap.object, gap.what)));
+    outcome.gaps = keep(&repository, &mut report, output).await?;
     Ok(outcome)
 }
 
@@ -116,7 +110,7 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             "replace": outcome.plan.replace,
             "put_back": outcome.put_back.len(),
             "failures": outcome.failures,
-            "notes": outcome.notes,
+            "gaps": outcome.gaps,
             "lost": outcome.plan.lost,
             "given_up": outcome.given_up,
             "left_out": outcome.left_out,
@@ -140,15 +134,16 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             lost.what
         ))?;
     }
-    for line in &outcome.notes {
-        output.warn(line);
+    for gap in &outcome.gaps {
+        let word = output.paint("gap", Tone::Warning);
+        output.text(&format!("{word}  {} {}: {}; no location has it", gap.location, gap.object, gap.what))?;
     }
     for gone in &outcome.given_up {
         let word = output.paint("given up", Tone::Warning);
         output.text(&format!("{word}  {}: {}", gone.location, gone.object))?;
     }
     let (can, lost) = (outcome.plan.replace.len(), outcome.plan.lost.len());
-    if can + lost == 0 && outcome.failures.is_empty() && outcome.notes.is_empty() && outcome.left_out.is_empty() {
+    if can + lost == 0 && outcome.gaps.is_empty() && outcome.left_out.is_empty() {
         return output.text("every byte that was read is what was written: nothing to repair");
     }
     if arguments.dry_run {
@@ -170,7 +165,7 @@ fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure
     let again = "the next `lifeboat backup` stores anew what the cluster still has";
     let hint = match left.iter().all(|lost| lost.object.starts_with("packs/")) {
         _ if left.is_empty() => None,
-        true => Some(format!("{again}; `lifeboat verify --data` then tells which points are whole")),
+        true => Some(format!("{again}; older points that need the rest can be restored only where it is whole")),
         false if arguments.dry_run => Some(format!("put back what can be first: `lifeboat repair`; {again}")),
         false => Some(format!("`lifeboat repair --give-up` deletes damaged points and files of the log; {again}")),
     };
@@ -179,7 +174,11 @@ fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure
         return Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document());
     }
     let Some((name, reason)) = outcome.left_out.first() else { return Ok(()) };
+    let hint = match reason.contains("lifeboat.json") {
+        true => "move that file away if it is there, and `lifeboat init` writes it again; then run this again",
+        false => "bring it back and run this again",
+    };
     Err(Failure::new(FailureKind::Unavailable, format!("location {name} was left alone: {reason}"))
-        .with_hint("bring it back and run this again")
+        .with_hint(hint)
         .after_its_document())
 }

@@ -126,12 +126,9 @@ async fn check_stored(
     // A disk has what the last backup or `sync` brought; how old that may be is for `check` to judge.
     let standing = removable::standing(config, &rooms::all_locations(config));
     let is_home = |location: &str, workload: &str| {
-        let is_disk = !standing.iter().any(|name| name == location);
-        !is_disk
-            && config
-                .workloads
-                .get(workload)
-                .is_none_or(|workload| workload.locations.iter().any(|name| name == location))
+        let is_named = |names: &[String]| names.iter().any(|name| name == location);
+        let is_meant = config.workloads.get(workload).is_none_or(|workload| is_named(&workload.locations));
+        is_named(&standing) && is_meant
     };
     let workload = arguments.workload.as_deref();
     let point = match &arguments.point {

@@ -147,3 +147,21 @@ async fn nothing_is_given_up_while_a_location_is_away() {
     assert_eq!(repository.plan_repair(&lost).await.unwrap().replace.len(), 1, "it wasn't lost");
     assert!(places[0].objects().contains_key(&key));
 }
+
+/// What a newer version wrote can't be read by this one. It is no damage: nothing takes its place, and it is never deleted.
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_not_given_up() {
+    let (places, repository, _, _) = stored(2).await;
+    let key = places[0].keys("points/").remove(0);
+    for place in &places {
+        let mut bytes = place.objects()[&key].to_vec();
+        bytes[8] += 1;
+        place.set(&key, bytes);
+    }
+    let bad = verify(&repository, true).await;
+    assert!(bad.iter().any(|damage| damage.object == key), "{bad:?}");
+    let refused = repository.plan_repair(&bad).await.unwrap_err();
+    assert!(matches!(refused, Error::NewerFormat { .. }), "{refused}");
+    assert!(matches!(repository.give_up(&bad).await, Err(Error::NewerFormat { .. })));
+    assert!(places.iter().all(|place| place.objects().contains_key(&key)));
+}

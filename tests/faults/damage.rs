@@ -302,3 +302,63 @@ fn what_no_location_has_is_given_up_when_told_so() {
     world.run(&["verify", "--data"]).ok();
     assert_eq!(content_of_restored(&world, "again", &[]), content(&world));
 }
+
+/// What can be read of a pack that is damaged everywhere is saved, a backup brings the rest, and then nothing is bad any more: not
+/// for the point that was damaged either.
+#[test]
+fn of_a_pack_that_is_damaged_everywhere_the_rest_is_saved() {
+    let (world, expected) = repository();
+    for location in ["first", "second"] {
+        let path = object(&world.path(location), "packs");
+        let before = fs::read(&path).expect("read a pack");
+        Harm::Flip(300).apply(&path, &before);
+    }
+    assert_eq!(world.run(&["verify", "--data"]).code, 4);
+    assert!(!passed(&world), "the point needs what is damaged");
+    let ran = world.run(&["repair"]);
+    assert_eq!(ran.code, 4, "{}", ran.screen());
+    assert!(ran.stdout.contains("stored anew, 1 are whole nowhere"), "{}", ran.screen());
+    assert!(ran.stderr.contains("`lifeboat backup`"), "{}", ran.screen());
+    world.run(&["backup"]).ok();
+    assert_eq!(world.run(&["verify", "--data"]).code, 4, "the damaged pack is still there");
+    let points = world.run(&["points", "--json"]).ok().json();
+    let points = points["points"].as_array().expect("points");
+    assert!(points.len() == 2 && points.iter().all(|point| point["verification"]["passed"] == true), "{points:#?}");
+    let ran = world.run(&["repair"]).ok();
+    assert!(ran.stdout.contains("dropped  first packs/"), "{}", ran.screen());
+    world.run(&["verify", "--data"]).ok();
+    assert_eq!(content_of_restored(&world, "again", &[]), expected);
+    let oldest = points.iter().filter_map(|point| point["id"].as_str()).min().expect("a point");
+    world.run(&["restore", "shop", "--point", oldest, "--to", &world.path("old").display().to_string()]).ok();
+}
+
+/// Whoever prunes doesn't take a lost point for one that never was: what it needs stays until it is back, or given up.
+#[test]
+fn beside_a_lost_point_nothing_is_given_up() {
+    let (world, _) = repository();
+    let keeping = world.configuration().replace("kind = ", "keep = { last = 1 }\nkind = ");
+    world.write("lifeboat.toml", format!("prune_after = \"1h\"\n{keeping}"));
+    change(&world, 2);
+    world.run(&["backup", "--type", "full"]).ok();
+    for location in ["first", "second"] {
+        let path = object(&world.path(location), "points");
+        fs::remove_file(path).expect("lose a point");
+    }
+    let ran = world.run(&["prune"]);
+    assert_eq!(ran.code, 5, "{}", ran.screen());
+    assert!(
+        ran.stderr.contains("what it needs must stay") && ran.stderr.contains("lifeboat repair"),
+        "{}",
+        ran.screen()
+    );
+    assert!(!world.path("first/removals").exists() || object_count(&world.path("first/removals")) == 0);
+    assert_eq!(world.run(&["repair"]).code, 4);
+    world.run(&["repair", "--give-up"]).ok();
+    world.run(&["prune"]).ok();
+}
+
+fn object_count(path: &Path) -> usize {
+    let mut found = Vec::new();
+    collect(path, &mut found);
+    found.iter().filter(|path| path.ends_with("mark")).count()
+}

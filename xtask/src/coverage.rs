@@ -10,10 +10,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The rooms, and the least part of their lines, in percent, that their own tests run. Raise one when it has risen. Zero: not measured
-/// yet, so nothing can fall below it.
+/// The rooms, and the least part of their lines, in percent, that their own tests run. Raise one when it has risen.
 const FLOORS: [(&str, u64); 6] =
-    [("plan", 0), ("location", 0), ("repository", 0), ("postgres", 0), ("workload", 0), ("recovery", 0)];
+    [("plan", 92), ("location", 86), ("repository", 91), ("postgres", 84), ("workload", 77), ("recovery", 86)];
 
 /// Lines, and those of them that no test ran.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

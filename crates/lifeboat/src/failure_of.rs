@@ -27,6 +27,7 @@ fn repository_kind(error: &RepositoryError) -> FailureKind {
         RepositoryError::NotARepository { .. } | RepositoryError::NotFound { .. } => FailureKind::NotFound,
         RepositoryError::OtherRepository { .. }
         | RepositoryError::NewerFormat { .. }
+        | RepositoryError::KeyKnown { .. }
         | RepositoryError::KeyNeeded { .. } => FailureKind::Usage,
         RepositoryError::LocationNeeded { .. } => FailureKind::Unavailable,
         RepositoryError::WrongPassphrase { .. } | RepositoryError::Conflict { .. } => FailureKind::Locked,

@@ -94,6 +94,9 @@ pub async fn open_attached(config: &Config, names: &[String], output: &Output) -
     for (name, reason) in repository.unavailable() {
         output.warn(&format!("location {name} is left out: {reason}"));
     }
+    for (name, reason) in repository.rootless() {
+        output.warn(&format!("location {name} is used all the same: {reason}; `lifeboat repair` writes it again"));
+    }
     Ok(Arc::new(repository))
 }
 

@@ -79,6 +79,12 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
+    /// What should open the repository from now on does already.
+    #[error("that already opens the repository: it is key {id}")]
+    KeyKnown {
+        /// Its id.
+        id: String,
+    },
     /// Something that must be done everywhere or nowhere.
     #[error("can't {purpose} while location {location} is away: {reason}")]
     LocationNeeded {
@@ -148,11 +154,13 @@ impl Error {
             ),
             Self::NewerFormat { .. } => Some("use the version of lifeboat that wrote it, or a newer one"),
             Self::Corrupt { object, .. } if object.ends_with("lifeboat.json") => Some(
-                "bring it back from another location, where it is the same; or move it away and let `lifeboat init` write it \
-                     again from the key record",
+                "`lifeboat repair` writes it again, where another location opens or its keys know what stood there",
             ),
             Self::Corrupt { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
             Self::KeyNeeded { .. } => Some("`lifeboat key add` makes another one first; `lifeboat key list` shows all"),
+            Self::KeyKnown { .. } => {
+                Some("`lifeboat key list` shows all; a second record of one passphrase would hide that it still opens")
+            }
             Self::LocationNeeded { .. } => {
                 Some("bring it back, or take it out of the configuration; then run this again")
             }

@@ -178,12 +178,40 @@ impl Findings {
 
 impl Repository {
     /// Keeps what was found, with what was known before, in every reachable location. An error only when none took it.
-    pub async fn put_findings(&self, findings: Findings) -> Result<()> {
+    pub async fn put_findings(&self, mut findings: Findings) -> Result<()> {
+        // A sweep may have been there since the look.
+        for end in std::mem::take(&mut findings.log_ends) {
+            if self.has_end(&findings.location, &end).await {
+                findings.log_ends.push(end);
+            }
+        }
         let before = self.findings().await.remove(&findings.location);
         let covered = self.given_up_at(&findings.location).await;
         let findings = &findings.after(before, &|end| covered.as_ref().is_some_and(|covered| end.is_covered(covered)));
         let (key, sealed) = self.seal_location_record(PREFIX, &findings.location, findings.found_at, findings)?;
         self.put_where_taken(&key, &sealed).await
+    }
+
+    /// Whether the file in which a log ends is there, or that can't be told.
+    async fn has_end(&self, location: &str, end: &LogEnd) -> bool {
+        let Some(replica) = self.replicas.iter().find(|replica| replica.name == location) else { return true };
+        let prefix = prefix_of(&end.workload, &end.group);
+        let listed = replica.location.list(&format!("{prefix}/")).await;
+        listed.map_or(true, |entries| {
+            entries.iter().any(|entry| entry.key.starts_with(&format!("{prefix}/{}", end.name)))
+        })
+    }
+
+    /// Strikes out the ends of logs that a location gave up on purpose: the record of that is about to be forgotten, and nobody shall
+    /// miss them then.
+    pub(crate) async fn forget_log_ends(&self, location: &str) -> Result<()> {
+        let known = self.findings().await.remove(location);
+        let Some(covered) = self.given_up_at(location).await else { return Ok(()) };
+        if !known.is_some_and(|known| known.log_ends.iter().any(|end| end.is_covered(&covered))) {
+            return Ok(());
+        }
+        // A look at nothing: it carries on all else that was known.
+        self.put_findings(Findings::of(location, "structure", false, &[], jiff::Timestamp::now())).await
     }
 
     /// What a location gave up on purpose; `None` when that can't be told.

@@ -7,7 +7,7 @@
 
 use crate::chunk::ChunkId;
 use crate::error::{Error, Result};
-use crate::open::Root;
+use crate::root::Root;
 use crate::spool_key::SpoolKeys;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;

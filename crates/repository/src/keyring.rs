@@ -7,8 +7,9 @@
 
 use crate::error::{Error, Result};
 use crate::key::{Derivation, KeyRecord, Passphrase};
-use crate::open::{Repository, copy_of_keys, key_name, open_key, read_root};
+use crate::open::{Repository, copy_of_keys, key_name, open_key};
 use crate::removal::Gone;
+use crate::root::find_root;
 use bytes::Bytes;
 
 impl Repository {
@@ -26,12 +27,21 @@ impl Repository {
     /// Lets `passphrase`, which may be a machine's key, open the repository in every location. Returns the record's id.
     ///
     /// # Errors
-    /// When a location is away: a key that opens only some of them would be found out on the wrong day.
+    /// When a location is away: a key that opens only some of them would be found out on the wrong day. When it opens the
+    /// repository already: whoever removed one of the two records would think it closed.
     pub async fn add_key(&self, passphrase: &Passphrase, label: &str) -> Result<String> {
         self.all_locations("add a key")?;
+        if let Some(first) = self.replicas.first() {
+            let (root, _) = find_root(first).await?;
+            for (id, _) in self.key_records().await? {
+                if open_key(first, &format!("keys/{id}"), &root, passphrase).await?.is_some() {
+                    return Err(Error::KeyKnown { id });
+                }
+            }
+        }
         let mut record = self.keys.wrap(passphrase, label, Derivation::default())?;
         if let Some(first) = self.replicas.first() {
-            record.root = Some(read_root(first).await?);
+            record.root = Some(find_root(first).await?.0);
         }
         let json = serde_json::to_vec_pretty(&record).map_err(|error| Error::Internal(error.to_string()))?;
         let id = key_name(&json);
@@ -60,7 +70,7 @@ impl Repository {
         }
         let name = format!("keys/{id}");
         if let Some(first) = self.replicas.first() {
-            let root = read_root(first).await?;
+            let (root, _) = find_root(first).await?;
             if open_key(first, &name, &root, own).await?.is_some() {
                 return Err(Error::KeyNeeded { id: id.into(), why: "this configuration opens the repository with it" });
             }

@@ -30,6 +30,7 @@ mod reader;
 mod receipt;
 mod removal;
 mod repair;
+mod root;
 mod session;
 mod spool_key;
 mod sync_record;
@@ -57,7 +58,7 @@ pub use point::{LocationState, Point, PointHeader, PointId};
 pub use progress::{Progress, Silent};
 pub use reader::{ChunkReader, Located};
 pub use removal::{Going, LogRange, Mark, MarkedPoint, Removal, RepackPlan, RepackReport, SweepReport};
-pub use repair::{RepairPlan, Replacement};
+pub use repair::{RepairPlan, Replacement, Rescued};
 pub use session::{ChunkWriter, SessionReport, WriteSession};
 pub use spool_key::{SPOOL_SALT_BYTES, SpoolFileKey, SpoolKeys, SpoolSeal};
 pub use sync_record::SyncRecord;
@@ -70,8 +71,9 @@ pub mod decode {
     pub use crate::container::{filter_pages, parse as container, parse_toc as table_of_contents, unfilter_pages};
     pub use crate::file_map::Leaf;
     pub use crate::index::parse_fragment as index_fragment;
-    pub use crate::open::{parse_key_record as key_record, parse_root as root};
+    pub use crate::open::parse_key_record as key_record;
     pub use crate::pack::parse_fingerprints as fingerprints;
     pub use crate::point::parse as point;
+    pub use crate::root::parse_root as root;
     pub use crate::tree::parse as tree;
 }

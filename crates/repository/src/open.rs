@@ -7,16 +7,15 @@ use crate::container::{Builder, Container, ContainerKind};
 use crate::error::{Error, Result};
 use crate::key::{Derivation, KeyFingerprint, KeyRecord, Keys, Passphrase, random};
 use crate::patience::{Limits, ask_all};
+use crate::root::{ROOT_KEY, Root, find_root, read_root, root_in_keys, same_repository, write_root};
 use crate::spool_key::SpoolKeys;
 use bytes::Bytes;
-use lifeboat_location::{ErrorKind, Location, PutOutcome};
+use lifeboat_location::Location;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-const ROOT_KEY: &str = "lifeboat.json";
-const FORMAT: u16 = 1;
 /// Bounds what is read of small foreign objects.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -32,53 +31,12 @@ impl fmt::Display for RepositoryId {
 }
 
 impl RepositoryId {
-    fn bytes(&self) -> Result<[u8; 16]> {
+    pub(crate) fn bytes(&self) -> Result<[u8; 16]> {
         let mut bytes = [0; 16];
         hex::decode_to_slice(&self.0, &mut bytes)
             .map_err(|_| Error::corrupt(ROOT_KEY, "the repository's id is not 32 hexadecimal digits"))?;
         Ok(bytes)
     }
-}
-
-/// `lifeboat.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Root {
-    format: u16,
-    repository: RepositoryId,
-    created_at: jiff::Timestamp,
-    about: String,
-    /// BLAKE3 over the other fields, so that a flipped bit in here is found too.
-    checksum: String,
-}
-
-impl Root {
-    fn sum(&self) -> String {
-        let text = format!("{}\n{}\n{}\n{}", self.format, self.repository, self.created_at, self.about);
-        blake3::hash(text.as_bytes()).to_hex().to_string()
-    }
-
-    /// The one text this document has: another one was changed.
-    fn text(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|error| Error::Internal(error.to_string()))
-    }
-
-    fn parse(object: &str, bytes: &[u8]) -> Result<Self> {
-        let root: Self = serde_json::from_slice(bytes).map_err(|error| Error::corrupt(object, error.to_string()))?;
-        if root.format != FORMAT {
-            return Err(Error::NewerFormat { object: object.into(), found: root.format, known: FORMAT });
-        }
-        root.repository.bytes()?;
-        if root.checksum != root.sum() || root.text()? != bytes {
-            return Err(Error::corrupt(object, "changed since it was written"));
-        }
-        Ok(root)
-    }
-}
-
-/// Checks `lifeboat.json` of an open repository.
-pub(crate) fn check_root(bytes: &[u8], id: &RepositoryId) -> Result<()> {
-    let root = Root::parse(ROOT_KEY, bytes)?;
-    (&root.repository == id).then_some(()).ok_or_else(|| Error::corrupt(ROOT_KEY, "names another repository"))
 }
 
 /// Checks a key record against its name: the first 16 digits of the hash of its bytes.
@@ -89,11 +47,6 @@ pub(crate) fn check_key_record(key: &str, bytes: &[u8]) -> Result<()> {
 
 pub(crate) fn key_name(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_string()
-}
-
-/// Reads `lifeboat.json`, for those who only want to know whether it can be read.
-pub fn parse_root(object: &str, bytes: &[u8]) -> Result<RepositoryId> {
-    Root::parse(object, bytes).map(|root| root.repository)
 }
 
 /// Reads a key record. What it holds is checked when it is used.
@@ -127,6 +80,7 @@ pub struct Repository {
     pub(crate) keys: Arc<Keys>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) unavailable: Vec<(String, String)>,
+    pub(crate) rootless: Vec<(String, String)>,
     pub(crate) level: i32,
     pub(crate) limits: Limits,
     /// Fragments of the index that this process rewrote, by the hash of their text.
@@ -135,41 +89,6 @@ pub struct Repository {
 
 /// Name and bytes of rewritten fragments.
 pub(crate) type FragmentsMade = Arc<Mutex<HashMap<[u8; 32], (String, Bytes)>>>;
-
-/// Whether something of a repository is stored there.
-async fn has_data(replica: &Replica) -> Result<bool> {
-    for prefix in ["points/", "wal/", "packs/"] {
-        if !replica.location.list(prefix).await?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// What the key records of a place say about its lost `lifeboat.json`.
-async fn root_in_keys(replica: &Replica) -> Result<Option<Root>> {
-    for (key, bytes) in copy_of_keys(replica).await? {
-        let Ok(record) = check_key_record(&key, &bytes).and_then(|()| parse_key_record(&key, &bytes)) else { continue };
-        if let Some(root) = record.root.filter(|root| root.checksum == root.sum()) {
-            return Ok(Some(root));
-        }
-    }
-    Ok(None)
-}
-
-pub(crate) async fn read_root(replica: &Replica) -> Result<Root> {
-    let address = replica.location.address();
-    let bytes = match replica.location.get(ROOT_KEY).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound && has_data(replica).await? => {
-            return Err(Error::RootLost { address });
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::NotARepository { address }),
-        Err(error) => return Err(error.into()),
-    };
-    let object = format!("{address}/{ROOT_KEY}");
-    Root::parse(&object, &bytes)
-}
 
 async fn read_keys(replica: &Replica, root: &Root, passphrase: &Passphrase) -> Result<Keys> {
     let records = replica.location.list("keys/").await?;
@@ -268,12 +187,14 @@ impl Repository {
         level: i32,
         limits: Limits,
     ) -> Result<Self> {
-        let roots = ask_all(&replicas, limits.patience, async |replica: Replica| read_root(&replica).await).await;
+        let roots = ask_all(&replicas, limits.patience, async |replica: Replica| find_root(&replica).await).await;
         let mut opened: Option<(Root, Keys, Replica)> = None;
         let (mut usable, mut unavailable, mut first_error) = (Vec::new(), Vec::new(), None);
+        let mut rootless = Vec::new();
         for (replica, root) in replicas.into_iter().zip(roots) {
             let attempt = async {
-                let root = root?;
+                let (root, damage) = root?;
+                rootless.extend(damage.map(|damage| (replica.name.clone(), describe(&damage))));
                 match &opened {
                     Some((first, _, other)) => same_repository(&replica, &root, other, first).map(|()| None),
                     None => read_keys(&replica, &root, passphrase).await.map(|keys| Some((root, keys))),
@@ -297,7 +218,7 @@ impl Repository {
             Some((root, keys, _)) => {
                 let (id, keys) = (root.repository, Arc::new(keys));
                 let fragments_made = FragmentsMade::default();
-                Ok(Self { id, keys, replicas: usable, unavailable, level, limits, fragments_made })
+                Ok(Self { id, keys, replicas: usable, unavailable, rootless, level, limits, fragments_made })
             }
             None => Err(first_error.unwrap_or(Error::NotFound { what: "a location".into() })),
         }
@@ -316,6 +237,12 @@ impl Repository {
     /// Locations that didn't, with the reason.
     pub fn unavailable(&self) -> &[(String, String)] {
         &self.unavailable
+    }
+
+    /// Locations whose `lifeboat.json` is lost or damaged, with what is wrong: the key records say what stood there, so they can be
+    /// used. [`Self::put_back`] writes it again.
+    pub fn rootless(&self) -> &[(String, String)] {
+        &self.rootless
     }
 
     /// The number by which people recognise the key.
@@ -347,7 +274,8 @@ impl Repository {
     pub(crate) fn among(&self, replicas: Vec<Replica>) -> Self {
         let (id, keys) = (self.id.clone(), self.keys.clone());
         let fragments_made = self.fragments_made.clone();
-        Self { id, keys, replicas, unavailable: Vec::new(), level: self.level, limits: self.limits, fragments_made }
+        let (unavailable, rootless) = (Vec::new(), self.rootless.clone());
+        Self { id, keys, replicas, unavailable, rootless, level: self.level, limits: self.limits, fragments_made }
     }
 
     /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
@@ -360,15 +288,7 @@ impl Repository {
         let reason = "left alone after a failure";
         let mut unavailable = self.unavailable.clone();
         unavailable.extend(alone.map(|replica| (replica.name.clone(), reason.to_owned())));
-        Self {
-            id: self.id.clone(),
-            keys: self.keys.clone(),
-            replicas,
-            unavailable,
-            level: self.level,
-            limits: self.limits,
-            fragments_made: self.fragments_made.clone(),
-        }
+        Self { unavailable, ..self.among(replicas) }
     }
 
     /// Seals a JSON document.
@@ -399,18 +319,6 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn same_repository(replica: &Replica, root: &Root, other: &Replica, expected: &Root) -> Result<()> {
-    if root.repository == expected.repository {
-        return Ok(());
-    }
-    Err(Error::OtherRepository {
-        address: replica.location.address(),
-        found: root.repository.to_string(),
-        other: other.location.address(),
-        expected: expected.repository.to_string(),
-    })
-}
-
 /// Key records by their names.
 type KeyObjects = Vec<(String, Bytes)>;
 
@@ -418,14 +326,7 @@ fn new_repository(passphrase: &Passphrase) -> Result<(Root, Keys, KeyObjects)> {
     let id: [u8; 16] = random()?;
     let keys = Keys::generate(id)?;
     let mut record = keys.wrap(passphrase, "init", Derivation::default())?;
-    let mut root = Root {
-        checksum: String::new(),
-        format: FORMAT,
-        repository: RepositoryId(hex::encode(id)),
-        created_at: jiff::Timestamp::now(),
-        about: "a Lifeboat repository; docs/format/ of the project says how to read it without Lifeboat".into(),
-    };
-    root.checksum = root.sum();
+    let root = Root::new(RepositoryId(hex::encode(id)));
     record.root = Some(root.clone());
     let json = serde_json::to_vec_pretty(&record).map_err(|error| Error::Internal(error.to_string()))?;
     Ok((root, keys, vec![(format!("keys/{}", key_name(&json)), json.into())]))
@@ -438,17 +339,4 @@ pub(crate) async fn copy_of_keys(replica: &Replica) -> Result<Vec<(String, Bytes
         records.push((entry.key, bytes));
     }
     Ok(records)
-}
-
-/// Keys first, `lifeboat.json` last: it is what makes the place a repository.
-async fn write_root(replica: &Replica, root: &Root, records: &[(String, Bytes)]) -> Result<()> {
-    for (key, bytes) in records {
-        replica.location.put_new(key, bytes.clone()).await?;
-    }
-    match replica.location.put_new(ROOT_KEY, root.text()?.into()).await? {
-        PutOutcome::Created => Ok(()),
-        PutOutcome::AlreadyExists => {
-            Err(Error::Conflict { name: format!("{}/{ROOT_KEY}", replica.location.address()) })
-        }
-    }
 }

@@ -12,9 +12,10 @@ use crate::error::{Error, Result};
 use crate::open::{Replica, Repository};
 use crate::patience::within;
 use crate::point;
+use crate::verify::{Damage, still_missing};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Begins the key of every receipt.
 pub(crate) const PREFIX: &str = "receipts/";
@@ -51,6 +52,26 @@ impl Repository {
         let receipt: Receipt = serde_json::from_slice(&json).map_err(|error| Error::corrupt(key, error.to_string()))?;
         let same = point_of(key).as_ref() == Some(&receipt.point);
         same.then_some(()).ok_or_else(|| Error::corrupt(key, "is another receipt under this name"))
+    }
+
+    /// The points that a location had, by their receipts, and has no more, though nobody gave them up.
+    ///
+    /// # Errors
+    /// When a location doesn't answer.
+    pub async fn points_lost(&self) -> Result<Vec<Damage>> {
+        let mut lost = Vec::new();
+        for replica in &self.replicas {
+            let receipts = replica.location.list(PREFIX).await?;
+            let here: HashSet<String> =
+                replica.location.list("points/").await?.into_iter().map(|entry| entry.key).collect();
+            let (covered, _) = self.covered_at(replica).await?;
+            for point in receipts.iter().filter_map(|entry| point_of(&entry.key)) {
+                if !here.contains(&point) && !covered.has(&point) && still_missing(replica, &point).await {
+                    lost.push(Damage::new(&replica.name, point, "is missing: there is a receipt for it"));
+                }
+            }
+        }
+        Ok(lost)
     }
 
     /// Writes the receipts that a crash left out: for every point of `listings` that none of them has one for.

@@ -20,6 +20,7 @@ mod sweep;
 
 pub(crate) use gone::Gone;
 pub(crate) use reliance::{Ground, Reliance};
+pub(crate) use repack::{Moving, Writing};
 pub use repack::{RepackPlan, RepackReport};
 pub use sweep::{Going, SweepReport};
 
@@ -240,9 +241,10 @@ impl Repository {
         Ok(points.into_iter().collect())
     }
 
-    /// The keys of the packs that the points of this repository need.
-    pub(crate) async fn packs_needed(self: &Arc<Self>) -> Result<HashSet<String>> {
-        let reader = ChunkReader::open(self.clone()).await?;
+    /// The keys of the packs that the points of this repository need. What those of `avoided` hold counts where else it is.
+    pub(crate) async fn packs_needed(self: &Arc<Self>, avoided: &HashSet<[u8; 32]>) -> Result<HashSet<String>> {
+        let mut reader = ChunkReader::open(self.clone()).await?;
+        reader.prefer_others(avoided);
         let needed = reach::packs_needed(self, &reader, |_| true).await?;
         Ok(needed.iter().map(pack_key).collect())
     }

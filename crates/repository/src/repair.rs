@@ -5,8 +5,11 @@
 //! missing where it was damaged, and the next copy brings it.
 //!
 //! What no location has whole is lost, and stays as it is until somebody gives it up: then a damaged point goes with its receipt, a
-//! damaged file of a log becomes a hole that everybody sees. A damaged pack goes only when no point needs it: most of what it holds can
-//! still be read, and the next backup stores the rest again.
+//! damaged file of a log becomes a hole that everybody sees. Of a damaged pack most can still be read: see `repair/rescue.rs`.
+
+mod rescue;
+
+pub use rescue::Rescued;
 
 use crate::copy::PREFIXES;
 use crate::error::{Error, Result};
@@ -17,12 +20,12 @@ use crate::point::PointId;
 use crate::reader::pack_id;
 use crate::receipt;
 use crate::removal::{Gone, MarkedPoint, PREFIX as REMOVALS};
+use crate::root::{ROOT_KEY, root_in_keys};
 use crate::verify::{Damage, check_wholly};
 use bytes::Bytes;
 use lifeboat_location::ErrorKind;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// An object that can be put back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -57,7 +60,7 @@ enum State {
 /// doesn't answer, a hole in a log.
 fn is_object(key: &str) -> bool {
     let is_key = |prefix: &&str| key.len() > prefix.len() && key.starts_with(*prefix);
-    PREFIXES.iter().chain(&[REMOVALS, FINDINGS]).any(is_key)
+    key == ROOT_KEY || PREFIXES.iter().chain(&[REMOVALS, FINDINGS]).any(is_key)
 }
 
 fn is_pack(key: &str) -> bool {
@@ -126,24 +129,19 @@ impl Repository {
         }
     }
 
-    /// Gives up what no location has whole: deletes it where it is damaged, with what only speaks of it. Packs that a point needs stay.
-    /// Returns the locations and keys of what is gone.
+    /// Gives up what no location has whole: deletes it where it is damaged, with what only speaks of it. Not packs, which are for
+    /// [`Self::rescue`], and not what makes the place a repository. Returns the locations and keys of what is gone.
     ///
     /// # Errors
     /// When a location is away: it may be the one that has it.
     pub async fn give_up(&self, lost: &[Damage]) -> Result<Vec<Damage>> {
         self.all_must_answer()?;
         let mut gone = Vec::new();
-        // Packs last: whether a point needs one is asked of the points that are left.
-        let (packs, others): (Vec<&Damage>, Vec<&Damage>) =
-            lost.iter().filter(|damage| is_object(&damage.object)).partition(|damage| is_pack(&damage.object));
-        for damage in others.into_iter().chain(packs) {
+        let can_go = |key: &str| is_object(key) && !is_pack(key) && !key.starts_with("keys/") && key != ROOT_KEY;
+        for damage in lost.iter().filter(|damage| can_go(&damage.object)) {
             let key = &damage.object;
             let Some(replica) = self.replicas.iter().find(|replica| replica.name == damage.location) else { continue };
             if self.is_whole(replica, key).await? || self.whole_elsewhere(replica, key).await?.is_some() {
-                continue;
-            }
-            if is_pack(key) && self.is_needed(replica, key).await? {
                 continue;
             }
             self.note_gone(replica, what_goes(key)).await?;
@@ -159,12 +157,6 @@ impl Repository {
         Ok(gone)
     }
 
-    /// Whether a point of this location needs a pack, or whether that can't be told.
-    async fn is_needed(&self, replica: &Replica, pack: &str) -> Result<bool> {
-        let alone = Arc::new(self.only(&replica.name)?);
-        Ok(alone.packs_needed().await.map_or(true, |needed| needed.contains(pack)))
-    }
-
     async fn forget(&self, replica: &Replica, key: &str) -> Result<()> {
         match replica.location.delete(key).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
@@ -177,7 +169,7 @@ impl Repository {
     }
 
     /// The first other location that has it whole. One that doesn't answer has it not, unless nobody has.
-    async fn whole_elsewhere(&self, replica: &Replica, key: &str) -> Result<Option<(&Replica, Bytes)>> {
+    async fn whole_elsewhere<'a>(&'a self, replica: &'a Replica, key: &str) -> Result<Option<(&'a Replica, Bytes)>> {
         // What is under `removals/` is about the location that it is in.
         if key.starts_with(REMOVALS) {
             return Ok(None);
@@ -189,6 +181,10 @@ impl Repository {
                 Ok(State::Bad) => {}
                 Err(error) => failure = Some(error),
             }
+        }
+        // The key records beside it say what stood there.
+        if let Some(root) = if key == ROOT_KEY { root_in_keys(replica).await? } else { None } {
+            return Ok(Some((replica, root.text()?.into())));
         }
         failure.map_or(Ok(None), Err)
     }

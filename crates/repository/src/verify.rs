@@ -20,6 +20,7 @@ use crate::patience::ask_all;
 use crate::progress::Progress;
 use crate::reader::{ChunkReader, pack_id};
 use crate::removal::{self, Covered};
+use crate::root::{ROOT_KEY, check_root};
 use crate::tree::{Content, TreeReader};
 use crate::{ChunkId, point, receipt};
 use futures::StreamExt;
@@ -118,6 +119,7 @@ impl Repository {
             Err(_) => Scope::of(self, None).await?,
         };
         let listings = self.listings_of(&scope, &mut report).await;
+        report.bad.extend(self.roots_lost(&listings, data));
         let (mut covered, mut leaving) = (Vec::new(), Vec::new());
         for (replica, _) in &listings {
             let (lacks, marks) = self.covered_at(replica).await.unwrap_or_else(|error| {
@@ -164,6 +166,17 @@ impl Repository {
         report.bad.sort();
         report.bad.dedup();
         Ok(report)
+    }
+
+    /// Where `lifeboat.json` is not what was written. One that is read anyway speaks for itself.
+    fn roots_lost(&self, listings: &[(&Replica, Vec<Entry>)], data: bool) -> Vec<Damage> {
+        let is_read = |location: &str| {
+            let mut here =
+                listings.iter().filter(|(replica, _)| replica.name == location).flat_map(|(_, entries)| entries);
+            data && here.any(|entry| entry.key == ROOT_KEY)
+        };
+        let lost = self.rootless.iter().filter(|(location, _)| !is_read(location));
+        lost.map(|(location, why)| Damage::new(location, ROOT_KEY, why)).collect()
     }
 
     /// What each location lists of what is looked at. Those that don't answer are told of.
@@ -245,7 +258,7 @@ async fn verify_bytes(
 }
 
 /// A point that wasn't listed though its receipt was: it may have been written, or both given up, between two listings.
-async fn still_missing(replica: &Replica, point: &str) -> bool {
+pub(crate) async fn still_missing(replica: &Replica, point: &str) -> bool {
     let Some(receipt) = receipt::key_for(point) else { return true };
     let is_there = async |key: &str| replica.location.head(key).await.map(|entry| entry.is_some());
     // In this order: the receipt is written after its point and given up before it.
@@ -370,7 +383,7 @@ pub(crate) fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) ->
             repository.unseal(ContainerKind::Document, key, bytes).map(|_| ())
         }
         "keys" => crate::open::check_key_record(key, bytes),
-        "" if name == "lifeboat.json" => crate::open::check_root(bytes, &repository.id),
+        "" if name == ROOT_KEY => check_root(bytes, &repository.id),
         _ => Ok(()),
     }
 }

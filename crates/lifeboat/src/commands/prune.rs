@@ -45,13 +45,20 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
         let stored = look::read(&config, &repository).await?;
         let mut outcomes = Vec::new();
         let mut judged = Vec::new();
+        let mut left_alone = repository.unavailable().to_vec();
         for replica in repository.replicas() {
             let alone = Arc::new(repository.only(&replica.name)?);
+            if let Some(lost) = alone.points_lost().await?.first() {
+                left_alone.push((
+                    replica.name.clone(),
+                    format!("{} {}, and what it needs must stay", lost.object, lost.what),
+                ));
+                continue;
+            }
             judged.push((alone.clone(), look::judge(&config, &replica.name, &alone, &stored).await?));
         }
         let all: Vec<&Judged> = judged.iter().flat_map(|(_, judged)| judged).collect();
         let repacked = rewrite::rewrite(&config, &repository, &all, arguments, output).await?;
-        let mut left_alone = repository.unavailable().to_vec();
         for (alone, judged) in judged {
             match prune(&config, &alone, judged, &repacked, arguments.dry_run).await {
                 Ok(outcome) => outcomes.push(outcome),
@@ -75,9 +82,14 @@ fn nobody_left_alone(left_alone: &[(String, String)]) -> Result<(), Failure> {
     }
     let each: Vec<String> =
         left_alone.iter().map(|(name, reason)| format!("location {name} was left alone: {reason}")).collect();
-    Err(Failure::new(FailureKind::Unavailable, each.join("; "))
-        .with_hint("what answers was pruned; bring it back and run this again, or take it out of the configuration")
-        .after_its_document())
+    let lacks = |(_, reason): &(String, String)| reason.starts_with("points/");
+    let hint = match left_alone.iter().all(lacks) {
+        true => {
+            "`lifeboat repair` brings a lost point back from another location; with --give-up it is given up where none has it"
+        }
+        false => "what answers was pruned; bring it back and run this again, or take it out of the configuration",
+    };
+    Err(Failure::new(FailureKind::Unavailable, each.join("; ")).with_hint(hint).after_its_document())
 }
 
 /// The one location that a repository is seen through.

@@ -7,7 +7,7 @@ use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, removable, rooms};
-use lifeboat_repository::{Damage, RepairPlan, Replacement, Repository, VerifyReport};
+use lifeboat_repository::{Damage, RepairPlan, Replacement, Repository, Rescued, VerifyReport};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ struct Outcome {
     /// What is gone of logs: no location has it.
     gaps: Vec<Damage>,
     given_up: Vec<Damage>,
+    /// What became of packs that no location has whole.
+    rescued: Rescued,
     /// Locations that were not looked at, and why.
     left_out: Vec<(String, String)>,
 }
@@ -65,8 +67,13 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
     if arguments.give_up {
         outcome.given_up = repository.give_up(&outcome.plan.lost).await?;
     }
+    // After the points that were given up: what only they needed goes with them.
+    match repository.rescue(&outcome.plan.lost).await {
+        Ok(rescued) => outcome.rescued = rescued,
+        Err(error) => outcome.failures.push(format!("what can be read of damaged packs: {error}")),
+    }
     report.bad.retain(|damage| !outcome.is_mended(damage));
-    if outcome.failures.is_empty() && outcome.plan.lost.iter().all(|lost| outcome.given_up.contains(lost)) {
+    if outcome.failures.is_empty() && outcome.still_lost().next().is_none() {
         // The rest was damaged only in what it needs.
         report.bad.clear();
     }
@@ -92,7 +99,16 @@ async fn keep(
 impl Outcome {
     fn is_mended(&self, damage: &Damage) -> bool {
         let is_back = |one: &Replacement| one.location == damage.location && one.object == damage.object;
-        self.put_back.iter().any(is_back) || self.given_up.contains(damage)
+        self.put_back.iter().any(is_back) || self.is_gone(damage)
+    }
+
+    fn is_gone(&self, damage: &Damage) -> bool {
+        self.given_up.contains(damage) || self.rescued.dropped.contains(damage)
+    }
+
+    /// What no location has whole, and nobody could do without.
+    fn still_lost(&self) -> impl Iterator<Item = &Damage> {
+        self.plan.lost.iter().filter(|lost| !self.is_gone(lost))
     }
 }
 
@@ -113,6 +129,12 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             "gaps": outcome.gaps,
             "lost": outcome.plan.lost,
             "given_up": outcome.given_up,
+            "rescued": {
+                "chunks": outcome.rescued.chunks,
+                "bytes": outcome.rescued.bytes,
+                "chunks_lost": outcome.rescued.chunks_lost,
+                "dropped": outcome.rescued.dropped,
+            },
             "left_out": outcome.left_out,
         }));
     }
@@ -125,7 +147,7 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
         let size = human::size(one.bytes);
         output.text(&format!("{word}  {} {}: {size} from {}", one.location, one.object, one.from))?;
     }
-    for lost in &outcome.plan.lost {
+    for lost in outcome.still_lost() {
         output.text(&format!(
             "{}  {} {}: {}",
             output.paint("lost", Tone::Bad),
@@ -134,6 +156,7 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             lost.what
         ))?;
     }
+    tell_rescued(&outcome.rescued, output)?;
     for gap in &outcome.gaps {
         let word = output.paint("gap", Tone::Warning);
         output.text(&format!("{word}  {} {}: {}; no location has it", gap.location, gap.object, gap.what))?;
@@ -142,8 +165,8 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
         let word = output.paint("given up", Tone::Warning);
         output.text(&format!("{word}  {}: {}", gone.location, gone.object))?;
     }
-    let (can, lost) = (outcome.plan.replace.len(), outcome.plan.lost.len());
-    if can + lost == 0 && outcome.gaps.is_empty() && outcome.left_out.is_empty() {
+    let (can, lost) = (outcome.plan.replace.len(), outcome.still_lost().count());
+    if can + outcome.plan.lost.len() == 0 && outcome.gaps.is_empty() && outcome.left_out.is_empty() {
         return output.text("every byte that was read is what was written: nothing to repair");
     }
     if arguments.dry_run {
@@ -151,6 +174,19 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
     }
     output.hint("`lifeboat verify --data` looks again, and notes with the points what it finds");
     output.text(&format!("{} objects put back, {lost} whole in no location", outcome.put_back.len()))
+}
+
+/// What became of damaged packs.
+fn tell_rescued(rescued: &Rescued, output: &Output) -> Result<(), Failure> {
+    for gone in &rescued.dropped {
+        let word = output.paint("dropped", Tone::Good);
+        output.text(&format!("{word}  {} {}: no point needs what is lost of it", gone.location, gone.object))?;
+    }
+    if rescued.chunks + rescued.chunks_lost > 0 {
+        let (chunks, size, lost) = (rescued.chunks, human::size(rescued.bytes), rescued.chunks_lost);
+        output.text(&format!("{chunks} chunks of damaged packs ({size}) stored anew, {lost} are whole nowhere"))?;
+    }
+    Ok(())
 }
 
 /// How it ends: what could not be done weighs most, then what is lost.
@@ -161,11 +197,14 @@ fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure
             .with_hint("run it again when the locations answer and have room")
             .after_its_document());
     }
-    let left: Vec<&Damage> = outcome.plan.lost.iter().filter(|lost| !outcome.given_up.contains(lost)).collect();
+    let left: Vec<&Damage> = outcome.still_lost().collect();
     let again = "the next `lifeboat backup` stores anew what the cluster still has";
     let hint = match left.iter().all(|lost| lost.object.starts_with("packs/")) {
         _ if left.is_empty() => None,
-        true => Some(format!("{again}; older points that need the rest can be restored only where it is whole")),
+        true if arguments.dry_run => Some(format!("`lifeboat repair` stores anew what can be read of it; {again}")),
+        true => Some(format!(
+            "{again}: then run this again; `lifeboat verify --data` and `lifeboat points` tell which points need what is lost"
+        )),
         false if arguments.dry_run => Some(format!("put back what can be first: `lifeboat repair`; {again}")),
         false => Some(format!("`lifeboat repair --give-up` deletes damaged points and files of the log; {again}")),
     };

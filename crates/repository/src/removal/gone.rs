@@ -155,8 +155,8 @@ impl Repository {
         Ok((covered, marks))
     }
 
-    /// The keys of the packs that these points need.
-    pub(crate) async fn packs_of_points(&self, keys: &[&str]) -> Result<HashSet<String>> {
+    /// The keys of the packs that the points with these keys need: of several that hold a chunk, the one that is not known to be damaged.
+    pub async fn packs_of_points(&self, keys: &[&str]) -> Result<HashSet<String>> {
         let everything = Arc::new(self.among(self.replicas.clone()));
         let reader = ChunkReader::open(everything.clone()).await?;
         let points: BTreeSet<MarkedPoint> = keys.iter().filter_map(|key| marked_of(key)).collect();
@@ -233,6 +233,7 @@ impl Repository {
             let (gone, old) = self.gone_records(replica).await?;
             let left = gone.clone().limited_to(&elsewhere);
             if left != gone {
+                self.forget_log_ends(&replica.name).await?;
                 self.replace_gone(replica, left, old).await?;
             }
         }

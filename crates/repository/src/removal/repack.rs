@@ -140,7 +140,7 @@ impl Repository {
         if plan.packs.is_empty() {
             return Ok(report);
         }
-        let mut writing = Writing { repository: self, open: None, finished: self.left_unlisted().await? };
+        let mut writing = Writing::new(self, self.left_unlisted().await?);
         for (pack, moving) in plan.packs.iter().zip(&plan.moving) {
             let begun = tokio::time::Instant::now();
             match self.read_frames(pack, moving).await {
@@ -215,22 +215,27 @@ impl Repository {
 }
 
 /// A chunk on its way.
-struct Moving {
-    frame: crate::container::Frame,
+pub(crate) struct Moving {
+    pub(crate) frame: crate::container::Frame,
     /// Compressed, and not sealed.
-    packed: Vec<u8>,
-    fingerprints: Box<[u64]>,
+    pub(crate) packed: Vec<u8>,
+    pub(crate) fingerprints: Box<[u64]>,
 }
 
 /// New packs.
-struct Writing<'a> {
+pub(crate) struct Writing<'a> {
     repository: &'a Repository,
     open: Option<OpenPack>,
     finished: Vec<PackEntry>,
 }
 
-impl Writing<'_> {
-    async fn push(&mut self, moving: Moving, report: &mut RepackReport) -> Result<()> {
+impl<'a> Writing<'a> {
+    /// `finished`: packs that a run before this one wrote and didn't list.
+    pub(crate) fn new(repository: &'a Repository, finished: Vec<PackEntry>) -> Self {
+        Self { repository, open: None, finished }
+    }
+
+    pub(crate) async fn push(&mut self, moving: Moving, report: &mut RepackReport) -> Result<()> {
         let pack = match &mut self.open {
             Some(pack) => pack,
             none => none.insert(OpenPack::new(&self.repository.keys)?),
@@ -250,7 +255,7 @@ impl Writing<'_> {
     }
 
     /// The packs are durable before the fragment that lists them.
-    async fn finish(mut self, report: &mut RepackReport) -> Result<()> {
+    pub(crate) async fn finish(mut self, report: &mut RepackReport) -> Result<()> {
         self.close(report).await?;
         if self.finished.is_empty() {
             return Ok(());

@@ -158,5 +158,9 @@ async fn the_end_of_a_log_that_was_given_up_is_not_missed() {
         assert_eq!(repository.gave_up("north", &end).await, is_given_up, "{last}");
     }
     assert_eq!(places[0].keys("wal/"), Vec::<String>::new());
-    assert_eq!(note(Vec::new()).await, []);
+    // The record that it was given up is kept only for as long as another location may bring it back.
+    repository.forget_gone().await.unwrap();
+    assert!(!repository.gave_up("north", &end).await);
+    assert_eq!(repository.findings().await["north"].log_ends, []);
+    assert_eq!(note(vec![end.clone()]).await, [], "whoever looked before doesn't bring it up again");
 }

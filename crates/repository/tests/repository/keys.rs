@@ -77,6 +77,9 @@ async fn nobody_locks_everybody_out() {
     assert!(matches!(refused, Error::KeyNeeded { .. }), "the last one for people: {refused}");
     let refused = repository.remove_key(&id, &machine).await.unwrap_err();
     assert!(matches!(refused, Error::KeyNeeded { .. }), "one's own: {refused}");
+    let known = repository.add_key(&machine, "once more").await.unwrap_err();
+    assert!(matches!(&known, Error::KeyKnown { id: of } if *of == id), "{known}");
+    assert!(matches!(repository.add_key(&passphrase(), "me").await, Err(Error::KeyKnown { .. })));
     let unknown = repository.remove_key("0123456789abcdef", &machine).await.unwrap_err();
     assert!(matches!(unknown, Error::NotFound { .. }), "{unknown}");
     assert!(opens(&places, &machine).await && opens(&places, &passphrase()).await);

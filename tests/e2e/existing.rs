@@ -49,6 +49,44 @@ async fn over_the_same_cluster_only_what_differs_is_written() -> Result<()> {
     Ok(())
 }
 
+/// Guards: where the point has nothing but zeros, nothing stays of what an older copy has there.
+#[tokio::test(flavor = "multi_thread")]
+async fn zeros_take_the_place_of_what_is_there() -> Result<()> {
+    const PAGE_BYTES: usize = 8192;
+    let mut world = Plan::new(15).start()?;
+    world.cluster.sql("create table long as select g, md5(g::text) as b from generate_series(1, 40000) g").await?;
+    world.cluster.sql("create table short as select g from generate_series(1, 1000) g").await?;
+    let mut paths = Vec::new();
+    for table in ["long", "short"] {
+        let path = world.cluster.sql(&format!("select pg_relation_filepath('{table}')")).await?.context("path")?;
+        paths.push(world.cluster.data_dir().join(path));
+    }
+    world.cluster.stop(Shutdown::Fast)?;
+    // As a crash leaves a table: longer by pages that nobody has written.
+    let zeros = vec![0; 40 * PAGE_BYTES];
+    let change = |with: &dyn Fn(&[u8]) -> Vec<u8>| -> Result<()> {
+        for path in &paths {
+            let before = fs::read(path)?;
+            fs::write(path, with(&before))?;
+        }
+        Ok(())
+    };
+    change(&|before| [before, &zeros].concat())?;
+    world.cluster.start()?;
+    world.backup("full")?;
+    let expected = Contents::of(&world.cluster).await?;
+    world.cluster.stop(Shutdown::Fast)?;
+    // Good pages with rows, where none were.
+    change(&|before| [&before[..before.len() - zeros.len()], &before[..PAGE_BYTES].repeat(40)].concat())?;
+    world.done(&["restore", "shop", "--to", &world.cluster.data_dir().display().to_string(), "--immediate"])?;
+    for path in &paths {
+        ensure!(fs::read(path)?.ends_with(&zeros), "something stayed in {}", path.display());
+    }
+    start_to_the_end(&mut world.cluster).await?;
+    Contents::of(&world.cluster).await?.must_be(&expected)?;
+    must_be_sound(&mut world.cluster).await
+}
+
 /// Every file below a directory with its content.
 fn snapshot(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();

@@ -177,6 +177,8 @@ impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Problems(problems) => problems.into(),
+            LoadError::Read { .. } => Self::from_error(FailureKind::Usage, &error)
+                .with_hint("name a file that this user can read: --config FILE, or LIFEBOAT_CONFIG"),
             LoadError::Nowhere => Self::from_error(FailureKind::Usage, &error)
                 .with_hint("name it with `--config FILE` or LIFEBOAT_CONFIG; the README has one to start from"),
             other => Self::from_error(FailureKind::Usage, &other),

@@ -227,15 +227,43 @@ impl Container {
 pub struct FrameOpener {
     key: LessSafeKey,
     kind: ContainerKind,
+    desk: Desk,
+}
+
+/// The memory of a [`FrameOpener`], to be given to the next one.
+pub struct Desk {
     unpacker: Unpacker,
     packed: Vec<u8>,
+}
+
+impl Desk {
+    /// A new one.
+    pub fn new() -> Result<Self> {
+        Ok(Self { unpacker: Unpacker::new()?, packed: Vec::new() })
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Desk")
+    }
 }
 
 impl FrameOpener {
     /// For the object of `kind` with this salt.
     pub fn new(keys: &Keys, kind: ContainerKind, salt: &[u8; 32]) -> Result<Self> {
+        Self::at(Desk::new()?, keys, kind, salt)
+    }
+
+    /// The same with memory that another one has used.
+    pub fn at(desk: Desk, keys: &Keys, kind: ContainerKind, salt: &[u8; 32]) -> Result<Self> {
         let key = keys.object_key(salt, kind as u8)?;
-        Ok(Self { key, kind, unpacker: Unpacker::new()?, packed: Vec::new() })
+        Ok(Self { key, kind, desk })
+    }
+
+    /// Its memory.
+    pub fn into_desk(self) -> Desk {
+        self.desk
     }
 
     /// Decrypts one frame, and leaves it compressed. Check it with [`Self::open`] first.
@@ -267,14 +295,15 @@ impl FrameOpener {
         if plain_bytes > CHUNK_BYTES_MAX {
             return Err(damaged("longer than a frame may be"));
         }
-        self.packed.clear();
-        self.packed.extend_from_slice(sealed);
+        let Desk { unpacker, packed } = &mut self.desk;
+        packed.clear();
+        packed.extend_from_slice(sealed);
         let number = u64::from(number);
         let packed = self
             .key
-            .open_in_place(nonce(number), place(self.kind, number), &mut self.packed)
+            .open_in_place(nonce(number), place(self.kind, number), packed)
             .map_err(|_| damaged("the bytes are not what was sealed"))?;
-        let plain = self.unpacker.unpack(packed, frame.packing).ok_or_else(|| damaged("doesn't decompress"))?;
+        let plain = unpacker.unpack(packed, frame.packing).ok_or_else(|| damaged("doesn't decompress"))?;
         if plain.len() != plain_bytes {
             return Err(damaged("wrong length after decompression"));
         }

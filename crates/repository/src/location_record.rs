@@ -11,6 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
+/// Records of one location that are kept, of those that carry on what the older ones said.
+const KEPT: usize = 5;
+
 impl Repository {
     /// The key of a record that is made at this time, and its bytes. `folder` ends with `/`.
     pub(crate) fn seal_location_record(
@@ -37,6 +40,23 @@ impl Repository {
         match failure {
             Some(error) if !is_stored => Err(error.into()),
             _ => Ok(()),
+        }
+    }
+
+    /// Deletes all but the last few records of a location, where that is allowed: only the newest counts, and somebody may be about to
+    /// read the one before it.
+    pub(crate) async fn forget_older(&self, folder: &str, location: &str) {
+        let prefix = format!("{folder}{location}/");
+        for replica in &self.replicas {
+            let listed = within(replica, self.limits.patience, replica.location.list(&prefix)).await;
+            let mut keys: Vec<String> = listed.unwrap_or_default().into_iter().map(|entry| entry.key).collect();
+            keys.sort();
+            keys.truncate(keys.len().saturating_sub(KEPT));
+            for key in keys {
+                if replica.location.delete(&key).await.is_err() {
+                    break;
+                }
+            }
         }
     }
 

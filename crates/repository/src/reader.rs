@@ -7,7 +7,7 @@
 mod elsewhere;
 
 use crate::chunk::ChunkId;
-use crate::container::{Container, ContainerKind, FOOTER_BYTES, Frame, FrameOpener, parse_footer, parse_header};
+use crate::container::{Container, ContainerKind, Desk, FOOTER_BYTES, Frame, FrameOpener, parse_footer, parse_header};
 use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, Index, PackEntry, Placement, parse_fragment};
 use crate::open::{Replica, Repository, describe};
@@ -51,6 +51,8 @@ pub struct ChunkReader {
     silent: Mutex<HashSet<String>>,
     /// Packs of which a part could be read in no location.
     distrusted: Mutex<HashSet<[u8; 32]>>,
+    /// Memory that nobody uses just now: one for each thread that reads.
+    desks: Mutex<Vec<Desk>>,
 }
 
 impl ChunkReader {
@@ -59,7 +61,8 @@ impl ChunkReader {
         let notes = Mutex::default();
         let (adopted, silent) = (HashSet::new(), Mutex::default());
         let (doubtful, distrusted) = (HashSet::new(), Mutex::default());
-        let mut reader = Self { repository, index: Index::default(), adopted, doubtful, notes, silent, distrusted };
+        let (index, desks) = (Index::default(), Mutex::default());
+        let mut reader = Self { repository, index, adopted, doubtful, notes, silent, distrusted, desks };
         let replicas = reader.repository.replicas.clone();
         let (packs, damaged) = tokio::join!(reader.list(&replicas, "packs/"), reader.repository.damaged_packs());
         let packs = packs?;
@@ -338,7 +341,9 @@ impl ChunkReader {
         let start = u64::from(first.offset);
         let end = u64::from(last.offset) + u64::from(last.stored_bytes);
         let bytes = replica.location.get_range(&pack.key(), start..end).await?;
-        let mut opener = FrameOpener::new(&self.repository.keys, ContainerKind::Pack, &pack.salt)?;
+        let spare = self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let desk = spare.map_or_else(Desk::new, Ok)?;
+        let mut opener = FrameOpener::at(desk, &self.repository.keys, ContainerKind::Pack, &pack.salt)?;
         for &number in &read.frames {
             let frame: Frame = pack.frames[number as usize];
             let from = (u64::from(frame.offset) - start) as usize;
@@ -348,6 +353,7 @@ impl ChunkReader {
             let plain = opener.open(&self.repository.keys, &object, number, &frame, sealed)?;
             sink(frame.id, plain)?;
         }
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner).push(opener.into_desk());
         Ok(())
     }
 

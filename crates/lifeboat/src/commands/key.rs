@@ -8,7 +8,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::output::table::{Column, render, terminal_width};
 use crate::{removable, rooms};
-use lifeboat_repository::Passphrase;
+use lifeboat_repository::{Error, Passphrase};
 use serde_json::json;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -88,7 +88,10 @@ fn remove(global: &Global, id: &str, output: &Output) -> Result<(), Failure> {
     let own = rooms::passphrase(&config)?;
     rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
-        Ok::<_, Failure>(repository.remove_key(id, &own).await?)
+        repository.remove_key(id, &own).await.map_err(|error| match error {
+            Error::NotFound { .. } => Failure::from(error).with_hint("`lifeboat key list` shows the ids"),
+            other => other.into(),
+        })
     })?;
     if output.is_json() {
         return output.document(&json!({ "removed": id }));

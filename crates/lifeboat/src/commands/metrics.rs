@@ -31,7 +31,13 @@ pub fn run(global: &Global, arguments: &MetricsArguments, output: &Output) -> Re
     if let Some(path) = &arguments.output {
         write_whole(path, text.as_bytes()).map_err(|error| {
             let what = format!("write {}", path.display());
-            Failure::from_error(FailureKind::Unavailable, &error).while_doing(what)
+            let kind = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => FailureKind::Usage,
+                _ => FailureKind::Unavailable,
+            };
+            Failure::from_error(kind, &error)
+                .with_hint("name a file in a directory that is there, and that this user may write to")
+                .while_doing(what)
         })?;
     }
     let samples = families.iter().map(|family| family.samples.len()).sum::<usize>();

@@ -170,10 +170,11 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
         return output.text("every byte that was read is what was written: nothing to repair");
     }
     if arguments.dry_run {
-        return output.text(&format!("{can} objects can be put back, {lost} are whole in no location"));
+        return output.text(&format!("{} can be put back, {lost} whole in no location", human::count(can, "object")));
     }
     output.hint("`lifeboat verify --data` looks again, and notes with the points what it finds");
-    output.text(&format!("{} objects put back, {lost} whole in no location", outcome.put_back.len()))
+    let put_back = human::count(outcome.put_back.len(), "object");
+    output.text(&format!("{put_back} put back, {lost} whole in no location"))
 }
 
 /// What became of damaged packs.
@@ -209,7 +210,7 @@ fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure
         false => Some(format!("`lifeboat repair --give-up` deletes damaged points and files of the log; {again}")),
     };
     if let Some(hint) = hint {
-        let message = format!("{} objects are whole in no location", left.len());
+        let message = format!("no location has {} whole", human::count(left.len(), "object"));
         return Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document());
     }
     let Some((name, reason)) = outcome.left_out.first() else { return Ok(()) };

@@ -70,7 +70,8 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
             .with_hint("`lifeboat points` shows what can be; `lifeboat backup` makes a point behind it, from which every moment can be")
             .after_its_document());
     }
-    Err(Failure::new(FailureKind::CheckFailed, format!("{} objects are not what was written", report.bad.len()))
+    let message = format!("not as written: {}", human::count(report.bad.len(), "object"));
+    Err(Failure::new(FailureKind::CheckFailed, message)
         .with_hint("`lifeboat repair` puts back what another location has whole; --dry-run shows what that is")
         .after_its_document())
 }
@@ -84,8 +85,13 @@ fn nobody_behind(report: &VerifyReport) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("what is there is whole, but {} lacks some of what another location has", names.join(", "));
+    let mut hint = "the next backup brings it up to date".to_owned();
+    if let Some(from) = report.looked_at.iter().find(|name| !names.contains(&name.as_str())) {
+        let copies: Vec<String> = names.iter().map(|to| format!("`lifeboat copy --from {from} --to {to}`")).collect();
+        hint = format!("{hint}, or now: {}", copies.join(", "));
+    }
     Err(Failure::new(FailureKind::CheckFailed, message)
-        .with_hint("the next backup brings it up to date, or now: `lifeboat copy --from LOCATION --to LOCATION`")
+        .with_hint(hint)
         .after_its_document())
 }
 

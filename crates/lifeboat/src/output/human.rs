@@ -20,6 +20,12 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// `1 object`, `2 objects`.
+pub fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// `250 ms`, `4.2 s`, `1 m 5 s`, `2 h 3 m`, `5 d 4 h`: the two largest units.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

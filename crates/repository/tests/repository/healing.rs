@@ -164,3 +164,23 @@ async fn the_end_of_a_log_that_was_given_up_is_not_missed() {
     assert_eq!(repository.findings().await["north"].log_ends, []);
     assert_eq!(note(vec![end.clone()]).await, [], "whoever looked before doesn't bring it up again");
 }
+
+/// A look every hour leaves no thousands of records, and one by a clock that ran ahead doesn't hide those after it.
+#[tokio::test]
+async fn findings_dont_pile_up_and_the_last_look_counts() {
+    let (places, repository) = create(2).await;
+    let look = |at: &str, object: &str| {
+        let bad = [Damage::new("north", object, "is bad")];
+        Findings::of("north", "structure", true, &bad, at.parse().unwrap())
+    };
+    for hour in 10..20 {
+        repository.put_findings(look(&format!("2026-11-21T{hour}:00:00Z"), "packs/1")).await.unwrap();
+    }
+    repository.put_findings(look("2099-01-01T00:00:00Z", "packs/2")).await.unwrap();
+    repository.put_findings(look("2026-11-21T20:00:00Z", "packs/3")).await.unwrap();
+    let known = &repository.findings().await["north"];
+    assert_eq!(known.damaged.iter().map(|found| found.object.as_str()).collect::<Vec<_>>(), ["packs/3"]);
+    for place in &places {
+        assert!((1..=5).contains(&place.keys("findings/north/").len()), "{:?}", place.keys("findings/"));
+    }
+}

@@ -9,18 +9,18 @@ mod durable;
 mod existing;
 mod plan;
 mod sink;
+mod stretch;
+mod write;
 
 use crate::postgres::BackupError;
 use crate::postgres::scan::with_path;
-use lifeboat_repository::{ChunkId, ChunkReader, EntryKind, Point, Progress, TreeEntry, TreeReader};
-use plan::{Targets, Work};
+use lifeboat_repository::{ChunkReader, EntryKind, Point, Progress, TreeEntry, TreeReader};
 use rustix::fs::{Mode, chmod};
-use sink::{FileTable, FileWriter};
+use sink::FileTable;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// The control file, relative to the data directory.
@@ -29,9 +29,6 @@ pub const CONTROL_FILE: &str = "global/pg_control";
 /// A file at the top of a directory that is being restored, removed at the end by whoever wrote it. It outlives the
 /// sweep of an older copy, so that a restore that was interrupted is known for one, and can be finished.
 pub const UNFINISHED_MARK: &str = "lifeboat.unfinished";
-
-/// One decodes while the other waits for the disk.
-const THREADS_PER_WORKER: usize = 2;
 
 /// How to write.
 #[derive(Debug, Clone)]
@@ -86,7 +83,7 @@ pub fn restore_files(
     progress.phase("restore", Some(work.bytes_to_write()));
     let roots = roots(&tree, options);
     let table = FileTable::create(&options.destination, &files, &work.bytes_of_file, options.over_existing, &roots)?;
-    report.bytes_written = write_all(reader, &handle, &work, &table, options.workers, progress)?;
+    report.bytes_written = write::write_all(reader, &handle, &work, &table, options.workers, progress)?;
     progress.phase("sync", None);
     table.finish()?;
     sync_directories(&tree, options)?;
@@ -204,60 +201,6 @@ fn make_link(place: &Path, link: &Path) -> Result<(), BackupError> {
         std::os::unix::fs::symlink(place, link)
     };
     make().map_err(|error| BackupError::write(with_path(error, link)))
-}
-
-fn write_all(
-    reader: &Arc<ChunkReader>,
-    handle: &Handle,
-    work: &Work,
-    table: &FileTable,
-    workers: usize,
-    progress: &dyn Progress,
-) -> Result<u64, BackupError> {
-    let next = AtomicUsize::new(0);
-    let written = AtomicU64::new(0);
-    let failure: Mutex<Option<BackupError>> = Mutex::new(None);
-    let fetch_one = |read: &lifeboat_repository::Located, writer: &mut FileWriter<'_>| -> Result<(), BackupError> {
-        let mut io_error = None;
-        let mut sink = |id: ChunkId, bytes: &[u8]| {
-            let targets: &Targets = work.targets_of(&id);
-            for target in targets {
-                let part = &bytes[target.chunk_offset as usize..(target.chunk_offset + target.length) as usize];
-                if let Err(error) = writer.write(target.file, target.offset, part) {
-                    io_error.get_or_insert(error);
-                    return Err(lifeboat_repository::Error::Internal("write a file".into()));
-                }
-                written.fetch_add(part.len() as u64, Ordering::Relaxed);
-                progress.advance(part.len() as u64);
-            }
-            Ok(())
-        };
-        let result = handle.block_on(reader.fetch(read, &mut sink));
-        match io_error {
-            Some(error) => Err(BackupError::write(error)),
-            None => {
-                result?;
-                writer.flush().map_err(BackupError::write)
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..workers.max(1) * THREADS_PER_WORKER {
-            scope.spawn(|| {
-                let mut writer = table.writer();
-                while let Some(read) = work.reads.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(error) = fetch_one(read, &mut writer) {
-                        next.store(work.reads.len(), Ordering::Relaxed);
-                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    }
-                }
-            });
-        }
-    });
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(written.into_inner()),
-    }
 }
 
 fn sync_directory(path: &Path) -> Result<(), BackupError> {

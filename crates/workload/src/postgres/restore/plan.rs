@@ -2,6 +2,7 @@
 
 use super::RestoreOptions;
 use super::existing;
+use super::stretch::{LONG_BYTES_MIN, Stretch};
 use crate::postgres::BackupError;
 use crate::postgres::baseline::Baseline;
 use lifeboat_repository::{ChunkId, ChunkReader, Extent, Located, Result, Source, TreeEntry};
@@ -28,12 +29,16 @@ pub type Targets = Vec<Target>;
 /// The work of a restore.
 #[derive(Debug, Default)]
 pub struct Work {
-    /// Reads, in order of pack and offset.
+    /// Of long files.
+    pub stretches: Vec<Stretch>,
+    /// Reads for short files, in order of pack and offset.
     pub reads: Vec<Located>,
     targets: HashMap<ChunkId, Targets>,
     /// Bytes that are not zeros, by number of the file.
     pub bytes_of_file: Vec<u64>,
-    /// Bytes that are right already, zeros included.
+    /// What is zero, and has to be made so, because the file that is there holds something else: number of the file, offset, length.
+    pub zeros: Vec<(u32, u64, u64)>,
+    /// Bytes that are right already. In a new file zeros are.
     pub bytes_unchanged: u64,
 }
 
@@ -46,7 +51,26 @@ impl Work {
 
     /// Bytes that will be written.
     pub fn bytes_to_write(&self) -> u64 {
-        self.targets.values().flatten().map(|target| u64::from(target.length)).sum()
+        let of_short: u64 = self.targets.values().flatten().map(|target| u64::from(target.length)).sum();
+        of_short + self.stretches.iter().map(Stretch::bytes).sum::<u64>()
+    }
+
+    /// What is to be written of a file.
+    fn add_file(&mut self, file: u32, size: u64, extents: &[Extent], over_existing: bool) {
+        if over_existing {
+            let zeros = extents.iter().filter(|extent| extent.source == Source::Zero);
+            self.zeros.extend(zeros.map(|extent| (file, extent.offset, u64::from(extent.length))));
+        }
+        if size < LONG_BYTES_MIN {
+            return extents.iter().for_each(|extent| self.add(file, extent));
+        }
+        let bytes = |is_zero: bool| -> u64 {
+            let such = extents.iter().filter(|extent| (extent.source == Source::Zero) == is_zero);
+            such.map(|extent| u64::from(extent.length)).sum()
+        };
+        self.bytes_unchanged += bytes(true);
+        self.bytes_of_file[file as usize] += bytes(false);
+        self.stretches.extend(Stretch::cut(file, extents));
     }
 
     fn add(&mut self, file: u32, extent: &Extent) {
@@ -80,9 +104,9 @@ pub fn plan(
             let path = options.destination.join(&entry.path);
             let differing = existing::differing(&path, entry, &extents, &baseline, reader)?;
             work.bytes_unchanged += entry.size - differing.iter().map(|extent| u64::from(extent.length)).sum::<u64>();
-            differing.iter().for_each(|extent| work.add(number as u32, extent));
+            work.add_file(number as u32, entry.size, &differing, true);
         } else {
-            extents.iter().for_each(|extent| work.add(number as u32, extent));
+            work.add_file(number as u32, entry.size, &extents, false);
         }
     }
     work.reads = reader.locate(work.targets.keys().copied())?;

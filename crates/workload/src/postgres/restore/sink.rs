@@ -27,13 +27,18 @@ const ALIGNMENT_BYTES: usize = 4096;
 const DIRECT_BYTES_MIN: usize = 64 * 1024;
 /// What follows one another in a file is gathered into writes of up to this many bytes: a direct write waits for the
 /// disk, so it should be worth it.
-const WRITE_BYTES_MAX: usize = 1024 * 1024;
+pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
 /// Files synced at once: each waits for the disk, and the file system joins those that wait together.
 const SYNCS_AT_ONCE: usize = 16;
 
 #[repr(C, align(4096))]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Aligned([u8; ALIGNMENT_BYTES]);
+pub struct Aligned([u8; ALIGNMENT_BYTES]);
+
+/// Memory for so many bytes, a multiple of the alignment, from which can be written around the page cache.
+pub fn room_of(bytes: usize) -> Vec<Aligned> {
+    vec![Aligned([0; ALIGNMENT_BYTES]); bytes / ALIGNMENT_BYTES]
+}
 
 /// A file in both modes.
 struct Pair {
@@ -163,12 +168,11 @@ impl FileTable {
 
     /// A writer for one thread.
     pub fn writer(&self) -> FileWriter<'_> {
-        let gathered = vec![Aligned([0; ALIGNMENT_BYTES]); WRITE_BYTES_MAX / ALIGNMENT_BYTES];
-        FileWriter { table: self, gathered, file: 0, start: 0, length: 0 }
+        FileWriter { table: self, gathered: room_of(WRITE_BYTES_MAX), file: 0, start: 0, length: 0 }
     }
 
     /// Writes `bytes`, which lie at an aligned address, at `offset` of file `number`.
-    fn write(&self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let named = |error| with_path(error, &self.places[number as usize].path);
         let pair = self.pair(number).map_err(named)?;
         let aligned = offset.is_multiple_of(ALIGNMENT_BYTES as u64) && bytes.len().is_multiple_of(ALIGNMENT_BYTES);
@@ -180,6 +184,24 @@ impl FileTable {
             }
         }
         pair.buffered.write_all_at(bytes, offset).map_err(named)
+    }
+
+    /// Makes a part of a file that is there zero: a hole, where the file system can make one.
+    pub fn make_zero(&self, number: u32, offset: u64, length: u64) -> io::Result<()> {
+        let named = |error| with_path(error, &self.places[number as usize].path);
+        let pair = self.pair(number).map_err(named)?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if fallocate(&pair.buffered, hole, offset, length).is_ok() {
+            return Ok(());
+        }
+        let zeros = [0; DIRECT_BYTES_MIN];
+        let (mut at, end) = (offset, offset + length);
+        while at < end {
+            let next = end.min(at + zeros.len() as u64);
+            pair.buffered.write_all_at(&zeros[..(next - at) as usize], at).map_err(named)?;
+            at = next;
+        }
+        Ok(())
     }
 
     /// Brings all files to the disk.

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The race beside the database: what pgbench still does while a backup runs.
 
-One run of pgbench for each case: some time without a backup, then while one runs, then some time without again. What counts is the
-throughput while it runs against that before and after it in the same run: the same tables, as bloated, the same noise. A case in which
-nothing runs shows what the noise is. Several `max_rate`s and no limit; the peer, which has no limit of its own, with one process.
+One run of pgbench for each case. A backup with a rate is stopped and continued every few seconds, with signals: what counts is the
+throughput in the seconds in which it runs against that in the seconds in which it doesn't, in the same run, side by side: the same
+tables, as bloated, the same noise. (Time in which it was stopped is not saved up: no burst follows.) A backup without a limit is too short
+for that, and is held against the time before and after it. A case in which nothing runs shows what the noise is.
 
     cargo xtask bench load           12 GB of disk
 """
@@ -12,6 +13,7 @@ import argparse
 import os
 import re
 import signal
+import statistics
 import subprocess
 import threading
 import time
@@ -24,6 +26,7 @@ from lab.tools import Lifeboat, PgBackRest
 RUN_SECONDS_MAX = 3600
 WARM_SECONDS = 15
 MARGIN_SECONDS = 30
+WINDOW_SECONDS = 8
 CLIENTS = 4
 
 
@@ -58,6 +61,52 @@ class Load:
         inside = [(tps, lat) for at, tps, lat in self.seconds if start + 1 <= at <= end]
         mean = lambda column: sum(row[column] for row in inside) / len(inside)
         return mean(0), mean(1), max(lat for _, lat in inside)
+
+
+class StopAndGo(threading.Thread):
+    """Stops a program and lets it go on, again and again, until it is told that it has ended."""
+
+    def __init__(self, pattern):
+        super().__init__()
+        self.pattern, self.over = pattern, threading.Event()
+        # When each window began and ended, and whether the program ran.
+        self.windows = []
+
+    def run(self):
+        runs = True
+        while not self.over.is_set():
+            began = time.monotonic()
+            is_over = self.over.wait(WINDOW_SECONDS)
+            if not is_over:
+                self.windows.append((began, time.monotonic(), runs))
+            runs = not runs
+            subprocess.run(["pkill", "-CONT" if runs else "-STOP", "-f", self.pattern], check=False)
+
+    def end(self):
+        self.over.set()
+        self.join()
+
+
+def side_by_side(shop, seed, work, pattern, latency):
+    """Throughput in the windows in which `work` ran, in those in which it was stopped, latencies, the seconds, and the windows."""
+    shop.settle()
+    load = Load(shop, seed, latency)
+    try:
+        time.sleep(WARM_SECONDS)
+        changing = StopAndGo(pattern)
+        began = time.monotonic()
+        changing.start()
+        try:
+            work()
+        finally:
+            changing.end()
+        ended = time.monotonic()
+    finally:
+        load.stop()
+    seen = [(load.between(start, end), ran) for start, end, ran in changing.windows]
+    mean = lambda ran, column: (lambda rows: sum(rows) / len(rows))([row[column] for row, did in seen if did == ran])
+    pairs = [one[0] / other[0] for (one, _), (other, _) in zip(seen[::2], seen[1::2])]
+    return mean(True, 0), mean(False, 0), mean(True, 1), max(row[2] for row, ran in seen if ran), ended - began, pairs
 
 
 def beside(shop, margin, seed, work, latency):
@@ -107,7 +156,7 @@ def main():
         for tool in tools:
             tool.begin()
         for number in range(1, options.rounds + 1):
-            cases = [("nothing", "—", lambda: time.sleep(options.margin))]
+            cases = [("nothing", "—", lambda: time.sleep(4 * options.margin))]
             for rate in options.rates.split(","):
                 cases.append((f"backup at {rate}/s", "lifeboat", lambda r=rate: lifeboat.backup("full", "--max-rate", r)))
             cases.append(("backup without limit", "lifeboat", lambda: lifeboat.backup("full")))
@@ -115,10 +164,16 @@ def main():
                 cases.append(("backup, one process", "pgbackrest", lambda: peer.backup("full", "--process-max=1")))
             for what, tool, work in cases if number % 2 else cases[::-1]:
                 shop.archive_with(peer.archive if tool == "pgbackrest" else lifeboat.archive)
-                tps, without, lat, worst, seconds = beside(shop, options.margin, SEED + number, work, latency)
+                figures = {}
+                if what == "nothing" or "at" in what.split():
+                    pattern = f"{lifeboat.program} --config .* backup"
+                    tps, without, lat, worst, seconds, pairs = side_by_side(shop, SEED + number, work, pattern, latency)
+                    figures = {"pairs": len(pairs), "standard_error_percent": 100 * statistics.stdev(pairs) / len(pairs) ** 0.5}
+                else:
+                    tps, without, lat, worst, seconds = beside(shop, options.margin, SEED + number, work, latency)
                 results.note(
                     number, what, tool, seconds, percent=100 * tps / without, tps=tps, tps_without=without, latency_ms=lat,
-                    worst_second_latency_ms=worst,
+                    worst_second_latency_ms=worst, **figures,
                 )
             shop.settle()
             for tool in tools:

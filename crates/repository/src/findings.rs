@@ -188,7 +188,8 @@ impl Repository {
         let before = self.findings().await.remove(&findings.location);
         let covered = self.given_up_at(&findings.location).await;
         // Also where a clock ran ahead once: what is known now comes after it.
-        let known_at = before.as_ref().and_then(|before| before.found_at.checked_add(jiff::SignedDuration::from_millis(1)).ok());
+        let known_at =
+            before.as_ref().and_then(|before| before.found_at.checked_add(jiff::SignedDuration::from_millis(1)).ok());
         findings.found_at = known_at.map_or(findings.found_at, |known_at| known_at.max(findings.found_at));
         let findings = &findings.after(before, &|end| covered.as_ref().is_some_and(|covered| end.is_covered(covered)));
         let (key, sealed) = self.seal_location_record(PREFIX, &findings.location, findings.found_at, findings)?;

@@ -32,7 +32,9 @@ pub fn run(global: &Global, arguments: &MetricsArguments, output: &Output) -> Re
         write_whole(path, text.as_bytes()).map_err(|error| {
             let what = format!("write {}", path.display());
             let kind = match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => FailureKind::Usage,
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+                    FailureKind::Usage
+                }
                 _ => FailureKind::Unavailable,
             };
             Failure::from_error(kind, &error)

@@ -1,6 +1,7 @@
 //! `lifeboat verify`: prove that recovery points can be brought back.
 
 mod boot;
+mod concern;
 pub mod log;
 mod one;
 mod tell;
@@ -12,9 +13,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
 use crate::{interrupt, removable, rooms};
 use jiff::Timestamp;
-use lifeboat_repository::{Findings, Only, PointHeader, PointId, Repository, Verification, VerifyReport};
+use lifeboat_repository::{Findings, Only, PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
@@ -90,9 +90,7 @@ fn nobody_behind(report: &VerifyReport) -> Result<(), Failure> {
         let copies: Vec<String> = names.iter().map(|to| format!("`lifeboat copy --from {from} --to {to}`")).collect();
         hint = format!("{hint}, or now: {}", copies.join(", "));
     }
-    Err(Failure::new(FailureKind::CheckFailed, message)
-        .with_hint(hint)
-        .after_its_document())
+    Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document())
 }
 
 /// Without a point there is nothing to bring back, whole or not.
@@ -194,40 +192,14 @@ async fn record(
     report: &VerifyReport,
     level: &str,
 ) -> Result<(), Failure> {
-    for header in repository.list_points(arguments.workload.as_deref()).await? {
-        if arguments.point.as_ref().is_some_and(|wanted| *wanted != header.id.0) {
-            continue;
-        }
-        let passed = passes(repository, report, &header).await;
+    let mut points = repository.list_points(arguments.workload.as_deref()).await?;
+    points.retain(|header| arguments.point.as_ref().is_none_or(|wanted| *wanted == header.id.0));
+    let passed = concern::passed(repository, report, &points).await?;
+    for (header, passed) in points.into_iter().zip(passed) {
         let details = json!({ "objects": report.objects, "bytes": report.bytes, "bad": report.bad.len() });
         keep(repository, header.id, &header.workload, passed, level, details).await?;
     }
     Ok(())
-}
-
-/// Whether nothing that is bad is a part of this point. What it needs of the log is told elsewhere.
-async fn passes(repository: &Arc<Repository>, report: &VerifyReport, point: &PointHeader) -> bool {
-    let bad: Vec<&str> =
-        report.bad.iter().filter(|damage| !log::is_about_log(damage)).map(|damage| damage.object.as_str()).collect();
-    if bad.is_empty() {
-        return true;
-    }
-    match repository.packs_of_points(&[&point.key()]).await {
-        Ok(packs) => !bad.into_iter().any(|object| concerns(object, &point.key(), &packs)),
-        Err(_) => false,
-    }
-}
-
-/// Whether a point of this key that needs these packs is touched by damage to an object.
-fn concerns(object: &str, point: &str, packs: &HashSet<String>) -> bool {
-    let (folder, rest) = object.split_once('/').unwrap_or((object, ""));
-    match folder {
-        "packs" => packs.contains(object),
-        "points" | "receipts" => point.strip_prefix("points/") == Some(rest),
-        // About points, or about places: nothing that a restore reads.
-        "verifications" | "syncs" | "findings" | "removals" => false,
-        _ => true,
-    }
 }
 
 async fn keep(
@@ -276,27 +248,4 @@ fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
         report.points,
         report.bad.len()
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn damage_concerns_the_points_that_need_what_is_damaged() {
-        let packs = HashSet::from(["packs/aa/aa01".to_owned()]);
-        for (object, expected) in [
-            ("packs/aa/aa01", true),
-            ("packs/bb/bb01", false),
-            ("points/shop/1", true),
-            ("points/shop/2", false),
-            ("receipts/shop/1", true),
-            ("verifications/shop/1/now", false),
-            ("index/1", true),
-            ("location", true),
-            ("lifeboat.json", true),
-        ] {
-            assert_eq!(concerns(object, "points/shop/1", &packs), expected, "{object}");
-        }
-    }
 }

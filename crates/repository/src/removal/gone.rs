@@ -155,13 +155,29 @@ impl Repository {
         Ok((covered, marks))
     }
 
-    /// The keys of the packs that the points with these keys need: of several that hold a chunk, the one that is not known to be damaged.
-    pub async fn packs_of_points(&self, keys: &[&str]) -> Result<HashSet<String>> {
+    /// The keys of the packs that these points need.
+    pub(crate) async fn packs_of_points(&self, keys: &[&str]) -> Result<HashSet<String>> {
         let everything = Arc::new(self.among(self.replicas.clone()));
         let reader = ChunkReader::open(everything.clone()).await?;
         let points: BTreeSet<MarkedPoint> = keys.iter().filter_map(|key| marked_of(key)).collect();
         let needed = reach::packs_of(&everything, &reader, points.iter()).await?;
         Ok(needed.iter().map(crate::index::pack_key).collect())
+    }
+
+    /// For each point, by its key, the keys of the packs that it needs: of several that hold a chunk, the one that is not known to be
+    /// damaged. None when that can't be told.
+    ///
+    /// # Errors
+    /// When no location can be listed.
+    pub async fn packs_of_each(&self, keys: &[String]) -> Result<Vec<Option<HashSet<String>>>> {
+        let everything = Arc::new(self.among(self.replicas.clone()));
+        let reader = ChunkReader::open(everything.clone()).await?;
+        let mut each = Vec::new();
+        for point in keys.iter().map(|key| marked_of(key)) {
+            let needed = reach::packs_of(&everything, &reader, point.iter()).await.ok().filter(|_| point.is_some());
+            each.push(needed.map(|packs| packs.iter().map(crate::index::pack_key).collect()));
+        }
+        Ok(each)
     }
 
     /// Takes the records of removed keys away from locations that were away when they were removed. One that doesn't answer is left

@@ -29,9 +29,9 @@ pub type Targets = Vec<Target>;
 /// The work of a restore.
 #[derive(Debug, Default)]
 pub struct Work {
-    /// Of long files.
+    /// Of long files, where they are in many pieces.
     pub stretches: Vec<Stretch>,
-    /// Reads for short files, in order of pack and offset.
+    /// Reads for all else, in order of pack and offset.
     pub reads: Vec<Located>,
     targets: HashMap<ChunkId, Targets>,
     /// Bytes that are not zeros, by number of the file.
@@ -64,13 +64,16 @@ impl Work {
         if size < LONG_BYTES_MIN {
             return extents.iter().for_each(|extent| self.add(file, extent));
         }
-        let bytes = |is_zero: bool| -> u64 {
-            let such = extents.iter().filter(|extent| (extent.source == Source::Zero) == is_zero);
-            such.map(|extent| u64::from(extent.length)).sum()
-        };
-        self.bytes_unchanged += bytes(true);
-        self.bytes_of_file[file as usize] += bytes(false);
-        self.stretches.extend(Stretch::cut(file, extents));
+        let zeros = extents.iter().filter(|extent| extent.source == Source::Zero);
+        zeros.for_each(|extent| self.add(file, extent));
+        for stretch in Stretch::cut(file, extents) {
+            if stretch.is_in_pieces() {
+                self.bytes_of_file[file as usize] += stretch.bytes();
+                self.stretches.push(stretch);
+            } else {
+                stretch.extents().iter().for_each(|extent| self.add(file, extent));
+            }
+        }
     }
 
     fn add(&mut self, file: u32, extent: &Extent) {

@@ -1,4 +1,4 @@
-//! Long files, a stretch at a time, each put together in memory and written in one go.
+//! Long files that are in many pieces, a stretch at a time, each put together in memory and written in one go.
 //!
 //! After many incremental backups the pages of a file lie in many packs, and a chunk holds pages that changed together, not pages that
 //! lie together. Written as they come, they would be small writes all over the file, through the page cache. So whoever restores takes
@@ -15,6 +15,8 @@ use tokio::runtime::Handle;
 
 /// Shorter files share chunks with their neighbours, and go in the order of the packs.
 pub const LONG_BYTES_MIN: u64 = 1024 * 1024;
+/// Pieces that are shorter than this, on average, are put together.
+const PIECE_BYTES_MIN: u64 = 64 * 1024;
 /// What is put together in memory by one thread.
 const PART_BYTES: u64 = 4 * 1024 * 1024;
 /// What one thread does after the other, so that few chunks are needed twice.
@@ -48,6 +50,17 @@ impl Stretch {
         }
         stretches.iter_mut().for_each(|stretch| stretch.extents.shrink_to_fit());
         stretches
+    }
+
+    /// Whether it lies in so many pieces that it has to be put together. Else the order of the packs is the faster one: whole chunks
+    /// follow one another there as they do in the file.
+    pub fn is_in_pieces(&self) -> bool {
+        self.bytes() < self.extents.len() as u64 * PIECE_BYTES_MIN
+    }
+
+    /// What is to be written, in order.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
     }
 
     /// Bytes that will be written.
@@ -239,17 +252,21 @@ mod tests {
             extent(STRETCH_BYTES - u64::from(page), 2 * page, Some(3)),
         ];
         let stretches = Stretch::cut(7, &extents);
-        let of = |stretch: &Stretch| {
-            stretch.extents.iter().map(|extent| (extent.offset, extent.length)).collect::<Vec<_>>()
-        };
+        let of =
+            |stretch: &Stretch| stretch.extents.iter().map(|extent| (extent.offset, extent.length)).collect::<Vec<_>>();
         let end = STRETCH_BYTES - u64::from(page);
-        assert_eq!(of(&stretches[0]), [(0, page), (PART_BYTES - u64::from(page), page), (PART_BYTES, page), (end, page)]);
+        assert_eq!(
+            of(&stretches[0]),
+            [(0, page), (PART_BYTES - u64::from(page), page), (PART_BYTES, page), (end, page)]
+        );
         assert_eq!(of(&stretches[1]), [(STRETCH_BYTES, page)]);
         assert_eq!(stretches[0].parts().count(), 3);
         let Source::Chunk { offset, .. } = stretches[1].extents[0].source else { panic!("a chunk") };
         assert_eq!((stretches.len(), offset), (2, page), "the second half of its chunk");
         assert_eq!(stretches.iter().map(Stretch::bytes).sum::<u64>(), 5 * u64::from(page));
         assert_eq!(Stretch::cut(0, &[extent(0, page, None)]), []);
+        assert!(stretches[0].is_in_pieces());
+        assert!(!Stretch::cut(0, &[extent(0, 32 * page, Some(1)), extent(32 * 8192, page, Some(2))])[0].is_in_pieces());
     }
 
     #[test]

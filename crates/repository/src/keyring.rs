@@ -7,10 +7,19 @@
 
 use crate::error::{Error, Result};
 use crate::key::{Derivation, KeyRecord, Passphrase};
-use crate::open::{Repository, copy_of_keys, key_name, open_key};
+use crate::open::{Replica, Repository, copy_of_keys, key_name, open_key};
 use crate::removal::Gone;
-use crate::root::find_root;
+use crate::root::{Root, find_root};
 use bytes::Bytes;
+
+/// Whether the record opens with this passphrase. A damaged one doesn't.
+async fn opens(replica: &Replica, name: &str, root: &Root, passphrase: &Passphrase) -> Result<bool> {
+    match open_key(replica, name, root, passphrase).await {
+        Ok(keys) => Ok(keys.is_some()),
+        Err(error) if error.is_loss() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
 impl Repository {
     /// The key records, without secrets.
@@ -18,8 +27,10 @@ impl Repository {
         let mut records = Vec::new();
         let Some(first) = self.replicas.first() else { return Ok(records) };
         for (key, bytes) in copy_of_keys(first).await? {
-            let record = serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&key, error.to_string()))?;
-            records.push((key.trim_start_matches("keys/").to_string(), record));
+            // One that is damaged opens nothing; `verify` tells of it.
+            if let Ok(record) = serde_json::from_slice(&bytes) {
+                records.push((key.trim_start_matches("keys/").to_string(), record));
+            }
         }
         Ok(records)
     }
@@ -34,8 +45,10 @@ impl Repository {
         if let Some(first) = self.replicas.first() {
             let (root, _) = find_root(first).await?;
             for (id, _) in self.key_records().await? {
-                if open_key(first, &format!("keys/{id}"), &root, passphrase).await?.is_some() {
-                    return Err(Error::KeyKnown { id });
+                let name = format!("keys/{id}");
+                if opens(first, &name, &root, passphrase).await? {
+                    // Somebody may have been interrupted before it was everywhere.
+                    return if self.spread(first, &name).await? { Ok(id) } else { Err(Error::KeyKnown { id }) };
                 }
             }
         }
@@ -71,7 +84,7 @@ impl Repository {
         let name = format!("keys/{id}");
         if let Some(first) = self.replicas.first() {
             let (root, _) = find_root(first).await?;
-            if open_key(first, &name, &root, own).await?.is_some() {
+            if opens(first, &name, &root, own).await? {
                 return Err(Error::KeyNeeded { id: id.into(), why: "this configuration opens the repository with it" });
             }
         }
@@ -81,6 +94,19 @@ impl Repository {
             replica.location.delete(&name).await?;
         }
         Ok(())
+    }
+
+    /// Brings a record to every location that lacks it. False when none does.
+    async fn spread(&self, from: &Replica, name: &str) -> Result<bool> {
+        let bytes = from.location.get(name).await?;
+        let mut is_new = false;
+        for replica in &self.replicas {
+            if replica.location.head(name).await?.is_none() {
+                replica.location.put_new(name, bytes.clone()).await?;
+                is_new = true;
+            }
+        }
+        Ok(is_new)
     }
 
     fn all_locations(&self, purpose: &'static str) -> Result<()> {

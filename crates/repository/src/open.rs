@@ -274,7 +274,8 @@ impl Repository {
     pub(crate) fn among(&self, replicas: Vec<Replica>) -> Self {
         let (id, keys) = (self.id.clone(), self.keys.clone());
         let fragments_made = self.fragments_made.clone();
-        let (unavailable, rootless) = (Vec::new(), self.rootless.clone());
+        let is_here = |(name, _): &&(String, String)| replicas.iter().any(|replica| replica.name == *name);
+        let (unavailable, rootless) = (Vec::new(), self.rootless.iter().filter(is_here).cloned().collect());
         Self { id, keys, replicas, unavailable, rootless, level: self.level, limits: self.limits, fragments_made }
     }
 

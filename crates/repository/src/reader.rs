@@ -51,6 +51,8 @@ pub struct ChunkReader {
     silent: Mutex<HashSet<String>>,
     /// Packs of which a part could be read in no location.
     distrusted: Mutex<HashSet<[u8; 32]>>,
+    /// Packs that are known to be damaged in one location or another.
+    damaged: HashSet<[u8; 32]>,
     /// Memory that nobody uses just now: one for each thread that reads.
     desks: Mutex<Vec<Desk>>,
 }
@@ -62,7 +64,8 @@ impl ChunkReader {
         let (adopted, silent) = (HashSet::new(), Mutex::default());
         let (doubtful, distrusted) = (HashSet::new(), Mutex::default());
         let (index, desks) = (Index::default(), Mutex::default());
-        let mut reader = Self { repository, index, adopted, doubtful, notes, silent, distrusted, desks };
+        let damaged = HashSet::new();
+        let mut reader = Self { repository, index, adopted, doubtful, notes, silent, distrusted, damaged, desks };
         let replicas = reader.repository.replicas.clone();
         let (packs, damaged) = tokio::join!(reader.list(&replicas, "packs/"), reader.repository.damaged_packs());
         let packs = packs?;
@@ -91,7 +94,8 @@ impl ChunkReader {
         }
         // What was stored anew because of damage counts where it is whole: for whoever reads, and for whoever gives up packs.
         if let Some(damaged) = damaged.filter(|damaged| !damaged.is_empty()) {
-            reader.prefer_others(&damaged);
+            reader.damaged = damaged;
+            reader.prefer_others(&HashSet::new());
         }
         Ok(reader)
     }
@@ -157,11 +161,14 @@ impl ChunkReader {
         }
     }
 
-    /// From now on a chunk that several packs hold is looked for in one that isn't among these. Packs that no location has come last.
+    /// From now on a chunk that several packs hold is looked for in one that isn't among these; but rather there than in one that is
+    /// damaged, and rather in that than in one that no location has.
     pub(crate) fn prefer_others(&mut self, avoided: &HashSet<[u8; 32]>) {
         let mut packs = std::mem::take(&mut self.index).into_packs();
         // A sort that keeps the order of equals.
-        packs.sort_by_key(|pack| (self.doubtful.contains(&pack.id), avoided.contains(&pack.id)));
+        packs.sort_by_key(|pack| {
+            (self.doubtful.contains(&pack.id), self.damaged.contains(&pack.id), avoided.contains(&pack.id))
+        });
         packs.into_iter().for_each(|pack| self.index.add(pack));
     }
 

@@ -14,7 +14,7 @@ pub use rescue::Rescued;
 use crate::copy::PREFIXES;
 use crate::error::{Error, Result};
 use crate::findings::PREFIX as FINDINGS;
-use crate::open::{Replica, Repository, describe};
+use crate::open::{Replica, Repository, check_key_record, copy_of_keys, describe};
 use crate::patience::within;
 use crate::point::PointId;
 use crate::reader::pack_id;
@@ -137,11 +137,15 @@ impl Repository {
     pub async fn give_up(&self, lost: &[Damage]) -> Result<Vec<Damage>> {
         self.all_must_answer()?;
         let mut gone = Vec::new();
-        let can_go = |key: &str| is_object(key) && !is_pack(key) && !key.starts_with("keys/") && key != ROOT_KEY;
+        let can_go = |key: &str| is_object(key) && !is_pack(key) && key != ROOT_KEY;
         for damage in lost.iter().filter(|damage| can_go(&damage.object)) {
             let key = &damage.object;
             let Some(replica) = self.replicas.iter().find(|replica| replica.name == damage.location) else { continue };
             if self.is_whole(replica, key).await? || self.whole_elsewhere(replica, key).await?.is_some() {
+                continue;
+            }
+            // Without a key nothing opens: a damaged record goes only beside a whole one.
+            if key.starts_with("keys/") && !self.has_whole_key(replica).await? {
                 continue;
             }
             self.note_gone(replica, what_goes(key)).await?;
@@ -155,6 +159,11 @@ impl Repository {
             gone.push(damage.clone());
         }
         Ok(gone)
+    }
+
+    async fn has_whole_key(&self, replica: &Replica) -> Result<bool> {
+        let records = copy_of_keys(replica).await?;
+        Ok(records.iter().any(|(key, bytes)| check_key_record(key, bytes).is_ok()))
     }
 
     async fn forget(&self, replica: &Replica, key: &str) -> Result<()> {

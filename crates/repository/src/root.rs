@@ -86,7 +86,7 @@ async fn has_data(replica: &Replica) -> Result<bool> {
 pub(crate) async fn root_in_keys(replica: &Replica) -> Result<Option<Root>> {
     for (key, bytes) in copy_of_keys(replica).await? {
         let Ok(record) = check_key_record(&key, &bytes).and_then(|()| parse_key_record(&key, &bytes)) else { continue };
-        if let Some(root) = record.root.filter(|root| root.checksum == root.sum()) {
+        if let Some(root) = record.root.filter(|root| root.format == FORMAT && root.checksum == root.sum()) {
             return Ok(Some(root));
         }
     }

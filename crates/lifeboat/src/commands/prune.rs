@@ -48,11 +48,8 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
         let mut left_alone = repository.unavailable().to_vec();
         for replica in repository.replicas() {
             let alone = Arc::new(repository.only(&replica.name)?);
-            if let Some(lost) = alone.points_lost().await?.first() {
-                left_alone.push((
-                    replica.name.clone(),
-                    format!("{} {}, and what it needs must stay", lost.object, lost.what),
-                ));
+            if let Some(reason) = why_not(&alone).await {
+                left_alone.push((replica.name.clone(), reason));
                 continue;
             }
             judged.push((alone.clone(), look::judge(&config, &replica.name, &alone, &stored).await?));
@@ -73,6 +70,14 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
         tell::tell(&config, &outcomes, &repacked, arguments.dry_run, output)?;
         nobody_left_alone(&left_alone)
     })
+}
+
+/// Why nothing is given up in a location, if there is a reason.
+async fn why_not(alone: &Repository) -> Option<String> {
+    match alone.points_lost().await {
+        Ok(lost) => lost.first().map(|lost| format!("{} {}, and what it needs must stay", lost.object, lost.what)),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// What could not be asked or written to keeps everything, and that is told.

@@ -68,9 +68,12 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
         outcome.given_up = repository.give_up(&outcome.plan.lost).await?;
     }
     // After the points that were given up: what only they needed goes with them.
-    match repository.rescue(&outcome.plan.lost).await {
-        Ok(rescued) => outcome.rescued = rescued,
-        Err(error) => outcome.failures.push(format!("what can be read of damaged packs: {error}")),
+    // Not while something could not be put back: it would be counted on.
+    if outcome.failures.is_empty() {
+        match repository.rescue(&outcome.plan.lost).await {
+            Ok(rescued) => outcome.rescued = rescued,
+            Err(error) => outcome.failures.push(format!("what can be read of damaged packs: {error}")),
+        }
     }
     report.bad.retain(|damage| !outcome.is_mended(damage));
     if outcome.failures.is_empty() && outcome.still_lost().next().is_none() {

@@ -168,7 +168,7 @@ impl Repository {
     }
 
     /// Fragments that list packs that go make room for one that doesn't.
-    async fn rewrite_fragments(&self, doomed: &HashSet<[u8; 32]>, report: &mut SweepReport) -> Result<()> {
+    pub(crate) async fn rewrite_fragments(&self, doomed: &HashSet<[u8; 32]>, report: &mut SweepReport) -> Result<()> {
         if doomed.is_empty() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use crate::open::{Replica, Repository};
 use crate::pack::{Fingerprints, PACK_BYTES_MAX};
 use crate::patience::within;
 use crate::reader::{ChunkReader, pack_id, read_fingerprints};
-use crate::removal::{Moving, RepackReport, Writing};
+use crate::removal::{Moving, RepackReport, SweepReport, Writing, doomed_by};
 use crate::verify::Damage;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -47,11 +47,13 @@ impl Repository {
         if packs.is_empty() {
             return Ok(rescued);
         }
+        // What is marked may be deleted at any moment: nothing is safe there.
+        let avoided: HashSet<[u8; 32]> = doomed_by(&self.marks().await?).union(&packs).copied().collect();
         let mut report = RepackReport::default();
         let mut writing = Writing::new(self, Vec::new());
         // Two damaged packs may hold the same chunk, and one of them whole.
         let (mut saved, mut wanted_all) = (HashSet::new(), HashSet::new());
-        for (pack, wanted) in self.only_there(&packs).await? {
+        for (pack, wanted) in self.only_there(&packs, &avoided).await? {
             wanted_all.extend(wanted.iter().map(|number| pack.frames[*number as usize].id));
             for moving in self.save(&pack, &wanted).await? {
                 if saved.insert(moving.frame.id) {
@@ -68,27 +70,43 @@ impl Repository {
             let Some(first) = here.next() else { continue };
             let alone = Arc::new(self.only(&replica.name)?);
             // What a point needs can't be told when it can't be read: then all of it is needed.
-            let Ok(needed) = alone.packs_needed(&packs).await else { continue };
+            let Ok(needed) = alone.packs_needed(&avoided).await else { continue };
             for damage in [first].into_iter().chain(here).filter(|damage| !needed.contains(&damage.object)) {
                 self.note_gone(replica, what_goes(&damage.object)).await?;
                 self.forget(replica, &damage.object).await?;
                 rescued.dropped.push(damage.clone());
             }
         }
+        self.strike_out(&rescued.dropped).await?;
         Ok(rescued)
     }
 
-    /// For each of these packs the numbers of the chunks that some location has in no other pack.
-    async fn only_there(self: &Arc<Self>, packs: &HashSet<[u8; 32]>) -> Result<Vec<(PackEntry, BTreeSet<u32>)>> {
+    /// Takes packs that are gone everywhere out of the index: what lists them would have them missed, once it is forgotten why they went.
+    async fn strike_out(&self, dropped: &[Damage]) -> Result<()> {
+        let mut gone: HashSet<[u8; 32]> = dropped.iter().filter_map(|damage| pack_id(&damage.object)).collect();
+        for replica in self.replicas.iter().filter(|_| !dropped.is_empty()) {
+            for entry in replica.location.list("packs/").await? {
+                pack_id(&entry.key).map(|id| gone.remove(&id));
+            }
+        }
+        self.rewrite_fragments(&gone, &mut SweepReport::default()).await
+    }
+
+    /// For each of these packs the numbers of the chunks that some location has in no other pack, but those that are `avoided`.
+    async fn only_there(
+        self: &Arc<Self>,
+        packs: &HashSet<[u8; 32]>,
+        avoided: &HashSet<[u8; 32]>,
+    ) -> Result<Vec<(PackEntry, BTreeSet<u32>)>> {
         let mut found: HashMap<[u8; 32], (PackEntry, BTreeSet<u32>)> = HashMap::new();
         for replica in &self.replicas {
             let mut reader = ChunkReader::open(Arc::new(self.only(&replica.name)?)).await?;
-            reader.prefer_others(packs);
+            reader.prefer_others(avoided);
             let index = reader.index();
             for pack in index.packs().iter().filter(|pack| packs.contains(&pack.id)) {
                 let is_only_there = |id| {
                     let holder = index.find(id).map(|place| index.pack(place.pack).id);
-                    !holder.is_some_and(|holder| !packs.contains(&holder) && reader.is_sure_of(&holder))
+                    !holder.is_some_and(|holder| !avoided.contains(&holder) && reader.is_sure_of(&holder))
                 };
                 let numbered = (0u32..).zip(&pack.frames);
                 let wanted = numbered.filter(|(_, frame)| is_only_there(&frame.id)).map(|(number, _)| number);

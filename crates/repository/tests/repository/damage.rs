@@ -59,6 +59,7 @@ async fn a_missing_root_is_told_and_in_nobodys_way() {
     places[0].remove("lifeboat.json");
     let repository = open(&places).await;
     assert!(repository.rootless()[0].1.contains("lifeboat.json is missing"), "{:?}", repository.rootless());
+    assert_eq!(repository.only("south").unwrap().rootless(), [], "that one is whole");
     assert_eq!(read_back(&repository, &point.id).await.unwrap().0, files);
     assert!(!verify(&repository, false).await.is_empty());
 }

@@ -249,6 +249,41 @@ async fn damage_is_not_carried_on_under_a_new_name() {
     }
 }
 
+/// What was written again and then rots, while the old pack waits to be deleted: the old one is the only whole copy, and stays.
+#[tokio::test]
+async fn what_is_marked_stays_when_what_stands_in_for_it_is_found_damaged() {
+    let (places, repository, first, (second, some)) = mostly_dead().await;
+    let before = places[0].keys("packs/");
+    let report = rewrite(&repository, &[&first]).await.unwrap();
+    for name in ["north", "south"] {
+        let alone = Arc::new(repository.only(name).unwrap());
+        let removal =
+            alone.plan_removal_after(vec![marked(&first)], Vec::new(), GRACE, &report.rewritten).await.unwrap();
+        alone.mark(removal).await.unwrap();
+    }
+    let written: Vec<String> = places[0].keys("packs/").into_iter().filter(|key| !before.contains(key)).collect();
+    assert!(!written.is_empty());
+    for (place, key) in places.iter().flat_map(|place| written.iter().map(move |key| (place, key))) {
+        let mut bytes = place.objects()[key].to_vec();
+        let end = bytes.len() - 100;
+        bytes[48..end].iter_mut().for_each(|byte| *byte ^= 1);
+        place.set(key, bytes);
+    }
+    let bad = verify(&repository, true).await;
+    for name in ["north", "south"] {
+        let findings = Findings::of(name, "data", true, &bad, jiff::Timestamp::now());
+        repository.put_findings(findings).await.unwrap();
+    }
+    let_pass(&places, GRACE);
+    for name in ["north", "south"] {
+        let alone = Arc::new(repository.only(name).unwrap());
+        for mark in alone.marks().await.unwrap() {
+            alone.sweep(&mark, &going(&[&first])).await.unwrap();
+        }
+        assert_eq!(read_back(&alone, &second.id).await.unwrap().0, some, "{name}");
+    }
+}
+
 /// A session that builds on a pack while it is rewritten, marked, and gone.
 #[tokio::test]
 async fn a_session_under_way_while_packs_are_rewritten_commits_on_the_new_ones() {

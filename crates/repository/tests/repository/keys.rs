@@ -85,6 +85,49 @@ async fn nobody_locks_everybody_out() {
     assert!(opens(&places, &machine).await && opens(&places, &passphrase()).await);
 }
 
+/// A damaged record opens nothing, and stands in nobody's way: not of another one, and not of its own removal.
+#[tokio::test]
+async fn a_damaged_record_is_no_dead_end() {
+    let (places, repository) = create(1).await;
+    let first = places[0].keys("keys/").remove(0);
+    let machine = Passphrase::of_machine().unwrap();
+    let id = repository.add_key(&machine, "db1").await.unwrap();
+    let name = format!("keys/{id}");
+    let mut bytes = places[0].objects()[&name].to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    places[0].set(&name, bytes.clone());
+    repository.add_key(&Passphrase::of_machine().unwrap(), "db2").await.unwrap();
+    let bad = verify(&repository, true).await;
+    assert_eq!(bad.iter().map(|damage| damage.object.as_str()).collect::<Vec<_>>(), [name.as_str()]);
+    let lost = repository.plan_repair(&bad).await.unwrap().lost;
+    assert_eq!(repository.give_up(&lost).await.unwrap().len(), 1);
+    assert_eq!(verify(&repository, true).await, vec![]);
+    assert!(opens(&places, &passphrase()).await);
+
+    // The last one stays, whatever it is.
+    for key in places[0].keys("keys/") {
+        let mut bytes = places[0].objects()[&key].to_vec();
+        bytes[middle] ^= 1;
+        places[0].set(&key, bytes);
+    }
+    let lost = repository.plan_repair(&verify(&repository, true).await).await.unwrap().lost;
+    assert_eq!((lost.len(), repository.give_up(&lost).await.unwrap()), (2, vec![]));
+    assert!(places[0].keys("keys/").contains(&first));
+}
+
+/// Whoever was interrupted while a key was added adds it again, and it is everywhere.
+#[tokio::test]
+async fn a_key_that_is_not_everywhere_is_spread() {
+    let (places, repository) = create(2).await;
+    let machine = Passphrase::of_machine().unwrap();
+    let id = repository.add_key(&machine, "db1").await.unwrap();
+    places[1].remove(&format!("keys/{id}"));
+    assert_eq!(repository.add_key(&machine, "db1").await.unwrap(), id);
+    assert!(opens(&places[1..], &machine).await);
+    assert!(matches!(repository.add_key(&machine, "db1").await, Err(Error::KeyKnown { .. })));
+}
+
 /// A machine's key that was copied badly, and one of another repository, open nothing.
 #[tokio::test]
 async fn another_machines_key_opens_nothing() {

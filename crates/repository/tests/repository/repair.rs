@@ -172,6 +172,8 @@ async fn of_a_damaged_pack_all_that_can_be_read_is_saved_and_then_it_goes() {
         let rescued = repository.rescue(&lost(&repository).await).await.unwrap();
         assert_eq!((rescued.chunks, rescued.chunks_lost, rescued.dropped.len()), (0, 0, count), "{rescued:?}");
         assert_eq!(verify(&repository, true).await, []);
+        repository.forget_gone().await.unwrap();
+        assert_eq!(verify(&repository, true).await, [], "nothing lists it any more");
         for id in [&point.id, &second.id] {
             for name in ["north", "south"].iter().take(count) {
                 assert_reads_back(&Arc::new(repository.only(name).unwrap()), id, &files).await;

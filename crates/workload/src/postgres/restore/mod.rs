@@ -83,7 +83,7 @@ pub fn restore_files(
     progress.phase("restore", Some(work.bytes_to_write()));
     let roots = roots(&tree, options);
     let table = FileTable::create(&options.destination, &files, &work.bytes_of_file, options.over_existing, &roots)?;
-    report.bytes_written = write::write_all(reader, &handle, &work, &table, options.workers, progress)?;
+    report.bytes_written = write::write_all(reader, &handle, &work, &files, &table, options.workers, progress)?;
     progress.phase("sync", None);
     table.finish()?;
     sync_directories(&tree, options)?;

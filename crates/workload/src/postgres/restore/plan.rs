@@ -2,7 +2,7 @@
 
 use super::RestoreOptions;
 use super::existing;
-use super::stretch::{LONG_BYTES_MIN, Stretch};
+use super::stretch::{Cut, LONG_BYTES_MIN, Stretch};
 use crate::postgres::BackupError;
 use crate::postgres::baseline::Baseline;
 use lifeboat_repository::{ChunkId, ChunkReader, Extent, Located, Result, Source, TreeEntry};
@@ -66,12 +66,13 @@ impl Work {
         }
         let zeros = extents.iter().filter(|extent| extent.source == Source::Zero);
         zeros.for_each(|extent| self.add(file, extent));
-        for stretch in Stretch::cut(file, extents) {
-            if stretch.is_in_pieces() {
+        for cut in Cut::all(extents) {
+            if cut.is_in_pieces() {
+                let stretch = cut.into_stretch(file, !over_existing);
                 self.bytes_of_file[file as usize] += stretch.bytes();
                 self.stretches.push(stretch);
             } else {
-                stretch.extents().iter().for_each(|extent| self.add(file, extent));
+                cut.extents().iter().for_each(|extent| self.add(file, extent));
             }
         }
     }

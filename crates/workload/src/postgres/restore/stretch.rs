@@ -8,7 +8,9 @@
 use super::sink::{Aligned, FileTable, WRITE_BYTES_MAX, room_of};
 use crate::postgres::BackupError;
 use futures::{StreamExt, TryStreamExt};
-use lifeboat_repository::{ChunkId, ChunkReader, Error, Extent, Progress, Source};
+use lifeboat_repository::{
+    ChunkId, ChunkReader, Content, Error, Extent, LEAF_SPAN_BYTES, Leaf, Progress, Source, TreeEntry,
+};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::runtime::Handle;
@@ -21,35 +23,44 @@ const PIECE_BYTES_MIN: u64 = 64 * 1024;
 const PART_BYTES: u64 = 4 * 1024 * 1024;
 /// What one thread does after the other, so that few chunks are needed twice.
 const STRETCH_BYTES: u64 = 64 * 1024 * 1024;
-/// Chunks that later parts need, for each thread. What doesn't fit is fetched again.
-const KEPT_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// Chunks that later parts need, of all threads together. What doesn't fit is fetched again.
+const KEPT_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Reads of one part that are under way at once.
 const READS_AT_ONCE: usize = 8;
+/// No more threads put stretches together: each needs memory, and a few keep any disk busy.
+pub const THREADS_MAX: usize = 8;
 
 /// A piece of a long file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
     /// Number of the file.
     pub file: u32,
-    /// What is to be written, in order; none reaches over the end of a part.
+    start: u64,
+    bytes: u64,
+    /// What is to be written, in order; none reaches over the end of a part. When all of the stretch is, that isn't kept in
+    /// memory: the map of the file is read again when its turn comes.
+    extents: Option<Vec<Extent>>,
+}
+
+/// A stretch with what is to be written, before it is known how.
+pub struct Cut {
+    start: u64,
     extents: Vec<Extent>,
 }
 
-impl Stretch {
+impl Cut {
     /// Cuts what is to be written of a file. `extents` come in order; what is zero is left out: see [`super::plan::Work::zeros`].
-    pub fn cut(file: u32, extents: &[Extent]) -> Vec<Self> {
-        let mut stretches: Vec<Self> = Vec::new();
-        let mut number = None;
+    pub fn all(extents: &[Extent]) -> Vec<Self> {
+        let mut cuts: Vec<Self> = Vec::new();
         let of_chunks = extents.iter().filter(|extent| extent.source != Source::Zero);
         for extent in of_chunks.flat_map(|extent| at_parts(*extent)) {
-            if number != Some(extent.offset / STRETCH_BYTES) {
-                number = Some(extent.offset / STRETCH_BYTES);
-                stretches.push(Self { file, extents: Vec::new() });
+            let start = extent.offset / STRETCH_BYTES * STRETCH_BYTES;
+            match cuts.last_mut() {
+                Some(last) if last.start == start => last.extents.push(extent),
+                _ => cuts.push(Self { start, extents: vec![extent] }),
             }
-            stretches.last_mut().into_iter().for_each(|stretch| stretch.extents.push(extent));
         }
-        stretches.iter_mut().for_each(|stretch| stretch.extents.shrink_to_fit());
-        stretches
+        cuts
     }
 
     /// Whether it lies in so many pieces that it has to be put together. Else the order of the packs is the faster one: whole chunks
@@ -63,15 +74,52 @@ impl Stretch {
         &self.extents
     }
 
-    /// Bytes that will be written.
-    pub fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.extents.iter().map(|extent| u64::from(extent.length)).sum()
     }
 
-    fn parts(&self) -> impl Iterator<Item = &[Extent]> {
-        self.extents.chunk_by(|one, other| part_of(one) == part_of(other))
+    /// To be written later. `is_all`: whether this is all that the file's map has there.
+    pub fn into_stretch(self, file: u32, is_all: bool) -> Stretch {
+        Stretch { file, start: self.start, bytes: self.bytes(), extents: (!is_all).then_some(self.extents) }
     }
 }
+
+impl Stretch {
+    /// Bytes that will be written.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What is to be written, from the file's map unless it is known.
+    fn extents(&self, reader: &ChunkReader, handle: &Handle, entry: &TreeEntry) -> Result<Vec<Extent>, BackupError> {
+        if let Some(extents) = &self.extents {
+            return Ok(extents.clone());
+        }
+        let all = match &entry.content {
+            Some(Content::Leaves(ids)) => {
+                let first = (self.start / LEAF_SPAN_BYTES) as usize;
+                let last = ids.len().min(((self.start + STRETCH_BYTES) / LEAF_SPAN_BYTES) as usize);
+                let leaves = handle.block_on(reader.read_all(ids.get(first..last).unwrap_or_default()))?;
+                let mut extents = Vec::new();
+                for (number, bytes) in (first as u64..).zip(&leaves) {
+                    extents.extend(Leaf::parse(bytes, number * LEAF_SPAN_BYTES)?.extents);
+                }
+                extents
+            }
+            _ => handle.block_on(reader.extents(entry))?,
+        };
+        let cut = Cut::all(&all).into_iter().find(|cut| cut.start == self.start);
+        let extents = cut.map(|cut| cut.extents).unwrap_or_default();
+        let found: u64 = extents.iter().map(|extent| u64::from(extent.length)).sum();
+        match found == self.bytes {
+            true => Ok(extents),
+            false => Err(Error::corrupt(&entry.path, "its map changed while it was read").into()),
+        }
+    }
+}
+
+/// Leaves are not cut by the ends of stretches.
+const _: () = assert!(STRETCH_BYTES.is_multiple_of(LEAF_SPAN_BYTES) && STRETCH_BYTES.is_multiple_of(PART_BYTES));
 
 fn part_of(extent: &Extent) -> u64 {
     extent.offset / PART_BYTES
@@ -109,6 +157,9 @@ pub struct Assembler<'a> {
     kept: Kept,
 }
 
+/// Chunks whose memory is held for others.
+const SPARES_MAX: usize = 8;
+
 /// Chunks of the stretch that are needed again.
 #[derive(Default)]
 struct Kept {
@@ -116,6 +167,7 @@ struct Kept {
     needed_until: HashMap<ChunkId, u64>,
     chunks: HashMap<ChunkId, Vec<u8>>,
     bytes: usize,
+    bytes_max: usize,
     /// Memory of chunks that nobody needs any more. New memory costs about as much as decompressing.
     spare: Vec<Vec<u8>>,
 }
@@ -123,7 +175,7 @@ struct Kept {
 impl Kept {
     fn offer(&mut self, part: u64, id: ChunkId, chunk: &[u8]) {
         let is_needed = self.needed_until.get(&id).is_some_and(|last| *last > part);
-        if is_needed && self.bytes + chunk.len() <= KEPT_BYTES_MAX && !self.chunks.contains_key(&id) {
+        if is_needed && self.bytes + chunk.len() <= self.bytes_max && !self.chunks.contains_key(&id) {
             self.bytes += chunk.len();
             let mut kept = self.spare.pop().unwrap_or_default();
             kept.extend_from_slice(chunk);
@@ -133,13 +185,15 @@ impl Kept {
 
     /// Forgets what no later part needs.
     fn is_past(&mut self, part: u64) {
-        let Self { needed_until, chunks, bytes, spare } = self;
+        let Self { needed_until, chunks, bytes, spare, .. } = self;
         chunks.retain(|id, chunk| {
             let stays = needed_until.get(id).is_some_and(|last| *last > part);
             if !stays {
                 *bytes -= chunk.len();
                 chunk.clear();
-                spare.push(std::mem::take(chunk));
+                if spare.len() < SPARES_MAX {
+                    spare.push(std::mem::take(chunk));
+                }
             }
             stays
         });
@@ -147,20 +201,26 @@ impl Kept {
 }
 
 impl<'a> Assembler<'a> {
-    pub fn new(reader: &'a ChunkReader, handle: &'a Handle, table: &'a FileTable) -> Self {
-        Self { reader, handle, table, room: room_of(PART_BYTES as usize), kept: Kept::default() }
+    /// One of so many `threads`.
+    pub fn new(reader: &'a ChunkReader, handle: &'a Handle, table: &'a FileTable, threads: usize) -> Self {
+        let kept = Kept { bytes_max: KEPT_BYTES_MAX / threads.clamp(1, THREADS_MAX), ..Kept::default() };
+        Self { reader, handle, table, room: Vec::new(), kept }
     }
 
-    /// Writes a stretch. Returns the number of bytes.
-    pub fn write(&mut self, stretch: &Stretch, progress: &dyn Progress) -> Result<u64, BackupError> {
+    /// Writes a stretch of the file that `entry` tells of. Returns the number of bytes.
+    pub fn write(&mut self, stretch: &Stretch, entry: &TreeEntry, progress: &dyn Progress) -> Result<u64, BackupError> {
+        if self.room.is_empty() {
+            self.room = room_of(PART_BYTES as usize);
+        }
         self.kept.is_past(u64::MAX);
         self.kept.needed_until.clear();
-        for extent in &stretch.extents {
+        let extents = stretch.extents(self.reader, self.handle, entry)?;
+        for extent in &extents {
             if let Source::Chunk { id, .. } = extent.source {
                 self.kept.needed_until.insert(id, part_of(extent));
             }
         }
-        for part in stretch.parts() {
+        for part in extents.chunk_by(|one, other| part_of(one) == part_of(other)) {
             self.fetch(part)?;
             self.write_part(stretch.file, part, progress)?;
         }
@@ -251,28 +311,26 @@ mod tests {
             extent(PART_BYTES - u64::from(page), 2 * page, Some(2)),
             extent(STRETCH_BYTES - u64::from(page), 2 * page, Some(3)),
         ];
-        let stretches = Stretch::cut(7, &extents);
-        let of =
-            |stretch: &Stretch| stretch.extents.iter().map(|extent| (extent.offset, extent.length)).collect::<Vec<_>>();
+        let cuts = Cut::all(&extents);
+        let of = |cut: &Cut| cut.extents.iter().map(|extent| (extent.offset, extent.length)).collect::<Vec<_>>();
         let end = STRETCH_BYTES - u64::from(page);
-        assert_eq!(
-            of(&stretches[0]),
-            [(0, page), (PART_BYTES - u64::from(page), page), (PART_BYTES, page), (end, page)]
-        );
-        assert_eq!(of(&stretches[1]), [(STRETCH_BYTES, page)]);
-        assert_eq!(stretches[0].parts().count(), 3);
-        let Source::Chunk { offset, .. } = stretches[1].extents[0].source else { panic!("a chunk") };
-        assert_eq!((stretches.len(), offset), (2, page), "the second half of its chunk");
+        assert_eq!(of(&cuts[0]), [(0, page), (PART_BYTES - u64::from(page), page), (PART_BYTES, page), (end, page)]);
+        assert_eq!((cuts.len(), of(&cuts[1])), (2, vec![(STRETCH_BYTES, page)]));
+        let Source::Chunk { offset, .. } = cuts[1].extents[0].source else { panic!("a chunk") };
+        assert_eq!(offset, page, "the second half of its chunk");
+        assert!(cuts[0].is_in_pieces());
+        assert!(!Cut::all(&[extent(0, 32 * page, Some(1)), extent(32 * 8192, page, Some(2))])[0].is_in_pieces());
+        assert!(Cut::all(&[extent(0, page, None)]).is_empty());
+        let stretches: Vec<Stretch> = cuts.into_iter().map(|cut| cut.into_stretch(7, true)).collect();
         assert_eq!(stretches.iter().map(Stretch::bytes).sum::<u64>(), 5 * u64::from(page));
-        assert_eq!(Stretch::cut(0, &[extent(0, page, None)]), []);
-        assert!(stretches[0].is_in_pieces());
-        assert!(!Stretch::cut(0, &[extent(0, 32 * page, Some(1)), extent(32 * 8192, page, Some(2))])[0].is_in_pieces());
+        assert_eq!(stretches.iter().map(|stretch| stretch.start).collect::<Vec<_>>(), [0, STRETCH_BYTES]);
     }
 
     #[test]
     fn chunks_are_kept_while_a_later_part_needs_them() {
         let [now, later] = [ChunkId([1; 32]), ChunkId([2; 32])];
-        let mut kept = Kept { needed_until: HashMap::from([(now, 0), (later, 1)]), ..Kept::default() };
+        let needed_until = HashMap::from([(now, 0), (later, 1)]);
+        let mut kept = Kept { needed_until, bytes_max: 100, ..Kept::default() };
         kept.offer(0, now, &[1; 10]);
         kept.offer(0, later, &[2; 10]);
         kept.offer(0, later, &[2; 10]);

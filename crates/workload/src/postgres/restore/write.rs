@@ -2,9 +2,9 @@
 
 use super::plan::{Targets, Work};
 use super::sink::{FileTable, FileWriter};
-use super::stretch::Assembler;
+use super::stretch::{Assembler, THREADS_MAX};
 use crate::postgres::BackupError;
-use lifeboat_repository::{ChunkId, ChunkReader, Error, Located, Progress};
+use lifeboat_repository::{ChunkId, ChunkReader, Error, Located, Progress, TreeEntry};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
@@ -12,42 +12,45 @@ use tokio::runtime::Handle;
 /// One decodes while the other waits for the disk.
 const THREADS_PER_WORKER: usize = 2;
 
-/// Writes everything. Returns the number of bytes. The first error ends it.
+/// Writes everything. `files` by their numbers. Returns the number of bytes. The first error ends it.
 pub fn write_all(
     reader: &Arc<ChunkReader>,
     handle: &Handle,
     work: &Work,
+    files: &[&TreeEntry],
     table: &FileTable,
     workers: usize,
     progress: &dyn Progress,
 ) -> Result<u64, BackupError> {
-    let next = AtomicUsize::new(0);
+    let threads = workers.max(1) * THREADS_PER_WORKER;
+    let (next_stretch, next_read) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let written = AtomicU64::new(0);
     let failure: Mutex<Option<BackupError>> = Mutex::new(None);
     for (file, offset, length) in &work.zeros {
         table.make_zero(*file, *offset, *length).map_err(BackupError::write)?;
     }
-    let tasks = work.stretches.len() + work.reads.len();
-    let run = || -> Result<(), BackupError> {
-        let mut assembler = Assembler::new(reader, handle, table);
+    let run = |thread: usize| -> Result<(), BackupError> {
+        if thread < THREADS_MAX {
+            let mut assembler = Assembler::new(reader, handle, table, threads);
+            while let Some(stretch) = work.stretches.get(next_stretch.fetch_add(1, Ordering::Relaxed)) {
+                let bytes = assembler.write(stretch, files[stretch.file as usize], progress)?;
+                written.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
         let mut writer = table.writer();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let bytes = match work.stretches.get(number) {
-                Some(stretch) => assembler.write(stretch, progress)?,
-                None => match work.reads.get(number - work.stretches.len()) {
-                    Some(read) => write_read(reader, handle, work, read, &mut writer, progress)?,
-                    None => return Ok(()),
-                },
-            };
+        while let Some(read) = work.reads.get(next_read.fetch_add(1, Ordering::Relaxed)) {
+            let bytes = write_read(reader, handle, work, read, &mut writer, progress)?;
             written.fetch_add(bytes, Ordering::Relaxed);
         }
+        Ok(())
     };
     std::thread::scope(|scope| {
-        for _ in 0..workers.max(1) * THREADS_PER_WORKER {
-            scope.spawn(|| {
-                if let Err(error) = run() {
-                    next.store(tasks, Ordering::Relaxed);
+        for thread in 0..threads {
+            let (run, failure, next_stretch, next_read) = (&run, &failure, &next_stretch, &next_read);
+            scope.spawn(move || {
+                if let Err(error) = run(thread) {
+                    next_stretch.store(work.stretches.len(), Ordering::Relaxed);
+                    next_read.store(work.reads.len(), Ordering::Relaxed);
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             });

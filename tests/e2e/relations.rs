@@ -7,6 +7,7 @@ use crate::contents::{Contents, must_be_sound};
 use crate::world::{Plan, World, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::TestCluster;
+use lifeboat_components::postgres::Shutdown;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -72,6 +73,38 @@ async fn a_database_copied_file_by_file() -> Result<()> {
     let expected = Contents::of(&world.cluster).await?;
     let copy = world.restore(&[]).await?;
     Contents::of(&copy).await?.must_be(&expected)
+}
+
+/// Guards: pages that changed in different backups lie in different packs, beside pages from elsewhere; each comes back to its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_from_many_backups_come_together() -> Result<()> {
+    let mut world = Plan::new(15).start()?;
+    world
+        .cluster
+        .sql(
+            "create table pieces (g int, b text) with (fillfactor = 50); \
+             insert into pieces select g, repeat(md5(g::text), 8) from generate_series(1, 60000) g; checkpoint",
+        )
+        .await?;
+    world.backup("full")?;
+    let mut last = None;
+    for round in 0..4 {
+        // Some pages here and there, which stay where they are: there is room in each.
+        let change = format!("update pieces set b = '{round}' || b where g / 16 % 5 = {round}; checkpoint");
+        world.cluster.sql(&change).await?;
+        last = Some(world.backup("incr")?);
+    }
+    let point = last.context("a point")?;
+    same_at_point(&world, &point).await?;
+    // Over what is there only some of them are written.
+    let expected = Contents::of(&world.cluster).await?;
+    world.cluster.sql("update pieces set b = 'gone' where g % 40 = 0; checkpoint").await?;
+    world.cluster.stop(Shutdown::Fast)?;
+    let (to, id) = (world.cluster.data_dir().display().to_string(), point["point"].as_str().context("id")?);
+    world.done(&["restore", "shop", "--to", &to, "--immediate", "--point", id])?;
+    crate::world::start_to_the_end(&mut world.cluster).await?;
+    Contents::of(&world.cluster).await?.must_be(&expected)?;
+    must_be_sound(&mut world.cluster).await
 }
 
 /// Guards: relations are known by where they are, not by name or oid; a new file is copied whole, one that is gone is

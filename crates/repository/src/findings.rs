@@ -226,6 +226,15 @@ impl Repository {
         self.covered_at(replica).await.ok().map(|(covered, _)| covered)
     }
 
+    /// Whether a location gave up all of these files of a workload's log on purpose: their groups and names, without the ids.
+    pub async fn gave_up_files(&self, location: &str, workload: &str, files: &[(String, String)]) -> bool {
+        let Some(covered) = self.given_up_at(location).await else { return false };
+        let id = "0".repeat(32);
+        let has =
+            |(group, name): &(String, String)| covered.has(&format!("{}/{name}-{id}", prefix_of(workload, group)));
+        !files.is_empty() && files.iter().all(has)
+    }
+
     /// Whether a location gave up the end of this log on purpose.
     pub async fn gave_up(&self, location: &str, end: &LogEnd) -> bool {
         self.given_up_at(location).await.is_some_and(|covered| end.is_covered(&covered))

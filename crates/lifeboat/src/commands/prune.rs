@@ -8,6 +8,7 @@ mod rewrite;
 mod tell;
 
 use super::load_config;
+use super::verify::log;
 use crate::cli::{Global, PruneArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
@@ -65,6 +66,7 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
         }
         let (_, absent) = removable::attached(&config, &rooms::all_locations(&config));
         if !arguments.dry_run && absent.is_empty() && left_alone.is_empty() {
+            log::note_given_up(&repository).await?;
             repository.forget_gone().await?;
         }
         tell::tell(&config, &outcomes, &repacked, arguments.dry_run, output)?;

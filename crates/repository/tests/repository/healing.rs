@@ -156,6 +156,13 @@ async fn the_end_of_a_log_that_was_given_up_is_not_missed() {
         let mark = repository.marks().await.unwrap().into_iter().find(|mark| mark.name == name).unwrap();
         repository.sweep(&mark, &Going { logs, ..Going::default() }).await.unwrap();
         assert_eq!(repository.gave_up("north", &end).await, is_given_up, "{last}");
+        let files = names.map(|name| ("7/1/0".to_owned(), name.to_owned()));
+        assert_eq!(repository.gave_up_files("north", WORKLOAD, &files).await, is_given_up, "{last}: all of them");
+        assert!(repository.gave_up_files("north", WORKLOAD, &files[..1]).await, "{last}: the first");
+        assert!(
+            !repository.gave_up_files("north", WORKLOAD, &[]).await
+                && !repository.gave_up_files("north", "mill", &files).await
+        );
     }
     assert_eq!(places[0].keys("wal/"), Vec::<String>::new());
     // The record that it was given up is kept only for as long as another location may bring it back.

@@ -3,14 +3,15 @@
 //! A repository doesn't know which log a point needs; recovery does. Each location is judged by itself. What one lacks and
 //! the locations together have makes it behind, not bad: it rested while segments were pushed, and `copy` brings them. A hole that no
 //! location fills is bad when it is found. From then on, once a point stands behind it, it is a fact that `points` shows, and
-//! nothing that could be mended.
+//! nothing that could be mended. A hole that `prune` made is known from the beginning: the policy keeps a point, and not the log behind
+//! it.
 
 use crate::failure::Failure;
 use jiff::Timestamp;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
-use lifeboat_postgres::{Lsn, TimelineId};
+use lifeboat_postgres::{Lsn, SystemId, TimelineId};
 use lifeboat_recovery::{Run, Target, Unusable, WalCoverage, observe, spoken, unusable};
-use lifeboat_repository::{Damage, LogEnd, LogGap, MarkedPoint, Repository, Silent};
+use lifeboat_repository::{Damage, Findings, LogEnd, LogGap, MarkedPoint, Repository, Silent};
 use lifeboat_workload::postgres::wal::segment_group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,7 +58,12 @@ pub async fn missing(
         for gap in seen.gaps.into_iter().filter(is_judged) {
             let is_everywhere = together.gaps.iter().any(|other| gap.is_in(other));
             let (is_closed, hole) = (gap.is_closed, gap.hole());
-            let is_known = hole.as_ref().is_some_and(|hole| before.is_some_and(|before| before.gaps.contains(hole)));
+            let is_given_up = repository.gave_up_files(&replica.name, &gap.workload, &gap.files).await;
+            if is_given_up && !is_everywhere {
+                continue;
+            }
+            let was_seen = hole.as_ref().is_some_and(|hole| before.is_some_and(|before| before.gaps.contains(hole)));
+            let is_known = was_seen || is_given_up;
             missing.gaps.entry(replica.name.clone()).or_default().extend(hole.filter(|_| is_everywhere));
             let list = match (is_everywhere, is_known && is_closed) {
                 (true, true) => &mut missing.known,
@@ -116,7 +122,12 @@ struct Gap {
     what: What,
     /// Whether a point begins behind it.
     is_closed: bool,
+    /// What a hole lacks: groups and names. Empty when it is too long to be named.
+    files: Vec<(String, String)>,
 }
+
+/// A hole of more files than this, 16 TiB, isn't named file by file.
+const FILES_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
@@ -139,16 +150,56 @@ async fn look(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Se
             };
             let holes = holes(&log.runs).into_iter();
             let holes = holes.map(|(timeline, from, to)| (What::Hole(timeline, from, to), begins_behind(timeline, to)));
-            let gap = |(what, is_closed)| Gap { workload: name.clone(), what, is_closed };
-            seen.gaps.extend(points.chain(holes).map(gap));
             let mut details = observed.points.values().map(|(_, details)| details);
             let details = details.find(|details| details.system_id == log.system_id);
             let size = details.and_then(|details| SegmentSize::new(details.wal_segment_bytes).ok());
+            let gap = |(what, is_closed)| {
+                let files = size.map(|size| files_of(&what, log.system_id, size)).unwrap_or_default();
+                Gap { workload: name.clone(), what, is_closed, files }
+            };
+            seen.gaps.extend(points.chain(holes).map(gap));
             seen.ends.extend(size.into_iter().flat_map(|size| ends(&name, log, size)));
         }
         seen.workloads.insert(name);
     }
     Ok(seen)
+}
+
+/// The files that a hole lacks.
+fn files_of(what: &What, system_id: SystemId, size: SegmentSize) -> Vec<(String, String)> {
+    let What::Hole(timeline, from, to) = *what else { return Vec::new() };
+    let mut files = Vec::new();
+    let mut end = to;
+    while end > from && (files.len() as u64) < FILES_MAX {
+        let segment = Segment::ending_at(timeline, end, size);
+        let name = segment.name(size);
+        files.push((segment_group(system_id, name), name.to_string()));
+        end = segment.start(size);
+    }
+    if end > from { Vec::new() } else { files }
+}
+
+/// Writes down as known what `prune` left out of logs: the record of what was given up is about to be forgotten.
+pub async fn note_given_up(repository: &Arc<Repository>) -> Result<(), Failure> {
+    let known = repository.findings().await;
+    for replica in repository.replicas() {
+        let alone = Arc::new(repository.only(&replica.name)?);
+        let before = known.get(&replica.name).map(|known| known.gaps.as_slice()).unwrap_or_default();
+        let mut gaps = Vec::new();
+        for gap in look(&alone, None).await?.gaps {
+            if let Some(hole) = gap.hole().filter(|hole| !before.contains(hole))
+                && repository.gave_up_files(&replica.name, &gap.workload, &gap.files).await
+            {
+                gaps.push(hole);
+            }
+        }
+        if !gaps.is_empty() {
+            // A look at nothing else: it carries on all that was known.
+            let findings = Findings { gaps, ..Findings::of(&replica.name, "structure", false, &[], Timestamp::now()) };
+            repository.put_findings(findings).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The end of each timeline.
@@ -244,11 +295,25 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_is_named_file_by_file() {
+        let size = SegmentSize::new(16 << 20).unwrap();
+        let hole = |from: u64, to: u64| What::Hole(TimelineId(1), Lsn(from << 24), Lsn(to << 24));
+        let names = |what: &What| -> Vec<String> {
+            files_of(what, SystemId(7), size).into_iter().map(|(group, name)| format!("{group}/{name}")).collect()
+        };
+        let of = |number: u64| format!("7/00000001/00000000/0000000100000000{number:08X}");
+        assert_eq!(names(&hole(0x19, 0x1a)), [of(0x19)]);
+        assert_eq!(names(&hole(0x19, 0x1c)), [of(0x1b), of(0x1a), of(0x19)]);
+        assert_eq!(names(&hole(0, 1 << 22)), Vec::<String>::new(), "too many to be named");
+    }
+
+    #[test]
     fn a_hole_that_the_others_fill_is_none_of_all() {
         let hole = |workload: &str, timeline, from, to| Gap {
             workload: workload.into(),
             what: What::Hole(TimelineId(timeline), Lsn(from), Lsn(to)),
             is_closed: false,
+            files: Vec::new(),
         };
         let one = hole("shop", 1, 20, 30);
         assert!(one.is_in(&hole("shop", 1, 29, 31)) && one.is_in(&one));

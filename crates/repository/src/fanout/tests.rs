@@ -26,7 +26,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// waits for what was handed over before, not for what comes after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settling_while_others_hand_over_ends_and_drops_nobody() {
-    let (fanout, locations) = two_lanes(Limits { budget_bytes: 200, ..limits() });
+    // Long enough for a busy machine, and shorter than what is handed over takes all together.
+    let patience = Duration::from_millis(1500);
+    let (fanout, locations) = two_lanes(Limits { budget_bytes: 200, patience, ..limits() });
     locations[1].always(Operation::Put, "", Fault::Slow(Duration::from_millis(100)));
     let stop = Arc::new(AtomicBool::new(false));
     let (busy, until) = (fanout.clone(), stop.clone());

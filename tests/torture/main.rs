@@ -40,6 +40,9 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// What the short run chooses by: a backup of each type, faults, kills.
+const SHORT_SEED: u64 = 1_795_286_968;
+
 /// The seed that is given, or one that nobody had before.
 fn first_seed() -> u64 {
     let clock = || SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());
@@ -92,7 +95,9 @@ fn keep(run: &Run, root: &std::path::Path) {
 async fn torture_in_short() -> Result<()> {
     let steps = variable("LIFEBOAT_TORTURE_STEPS");
     let deadline = if steps.is_some() { Duration::from_secs(24 * 3600) } else { Duration::from_secs(25) };
-    let tally = world(first_seed(), steps.unwrap_or(STEPS), Instant::now() + deadline).await?;
+    // The same choices each time, unless told otherwise: looking for new ones is for the long one.
+    let seed = variable("LIFEBOAT_TORTURE_SEED").unwrap_or(SHORT_SEED);
+    let tally = world(seed, steps.unwrap_or(STEPS), Instant::now() + deadline).await?;
     eprintln!("{tally}");
     Ok(())
 }

@@ -40,7 +40,7 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// What the short run chooses by: a backup of each type, faults, kills.
+/// What the short run chooses by.
 const SHORT_SEED: u64 = 1_795_286_968;
 
 /// The seed that is given, or one that nobody had before.

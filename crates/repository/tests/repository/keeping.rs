@@ -154,15 +154,20 @@ async fn rewrite(repository: &Arc<Repository>, going: &[&Point]) -> Result<Repac
     repository.repack(&plan, None, &|_| {}).await
 }
 
-/// Rewrites, marks, waits, sweeps, in each location.
-async fn give_up(places: &[Arc<Place>], repository: &Arc<Repository>, points: &[&Point]) -> RepackReport {
-    let report = rewrite(repository, points).await.unwrap();
+/// Marks what goes after a rewriting, in each location.
+async fn mark_each(repository: &Arc<Repository>, points: &[&Point], report: &RepackReport) {
     for name in ["north", "south"] {
         let alone = Arc::new(repository.only(name).unwrap());
         let points = points.iter().map(|point| marked(point)).collect();
         let removal = alone.plan_removal_after(points, Vec::new(), GRACE, &report.rewritten).await.unwrap();
         alone.mark(removal).await.unwrap();
     }
+}
+
+/// Rewrites, marks, waits, sweeps, in each location.
+async fn give_up(places: &[Arc<Place>], repository: &Arc<Repository>, points: &[&Point]) -> RepackReport {
+    let report = rewrite(repository, points).await.unwrap();
+    mark_each(repository, points, &report).await;
     let_pass(places, GRACE);
     for name in ["north", "south"] {
         let alone = Arc::new(repository.only(name).unwrap());
@@ -255,12 +260,7 @@ async fn what_is_marked_stays_when_what_stands_in_for_it_is_found_damaged() {
     let (places, repository, first, (second, some)) = mostly_dead().await;
     let before = places[0].keys("packs/");
     let report = rewrite(&repository, &[&first]).await.unwrap();
-    for name in ["north", "south"] {
-        let alone = Arc::new(repository.only(name).unwrap());
-        let removal =
-            alone.plan_removal_after(vec![marked(&first)], Vec::new(), GRACE, &report.rewritten).await.unwrap();
-        alone.mark(removal).await.unwrap();
-    }
+    mark_each(&repository, &[&first], &report).await;
     let written: Vec<String> = places[0].keys("packs/").into_iter().filter(|key| !before.contains(key)).collect();
     assert!(!written.is_empty());
     for (place, key) in places.iter().flat_map(|place| written.iter().map(move |key| (place, key))) {
@@ -290,12 +290,7 @@ async fn a_session_under_way_while_packs_are_rewritten_commits_on_the_new_ones()
     let (places, repository, first, (_, some)) = mostly_dead().await;
     let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
     let report = rewrite(&repository, &[&first]).await.unwrap();
-    for name in ["north", "south"] {
-        let alone = Arc::new(repository.only(name).unwrap());
-        let removal =
-            alone.plan_removal_after(vec![marked(&first)], Vec::new(), GRACE, &report.rewritten).await.unwrap();
-        alone.mark(removal).await.unwrap();
-    }
+    mark_each(&repository, &[&first], &report).await;
     let files = some.clone();
     let committed = tokio::task::spawn_blocking(move || {
         let (tree, bytes_new) = write_files(&session, &files)?;

@@ -239,7 +239,9 @@ fn judge_verify(ran: &Ran, code: i32, from: Option<&str>, around: &Circumstances
     }
     ensure!(code == 4 || bad.is_empty(), "something is bad, and yet exit code {code}: {document}");
     let boot = &document["boot"];
-    ensure!(!boot.is_object() || boot["passed"] == true, "a rehearsal failed: {document}");
+    // From a place that stops answering in the middle of it nothing can be rehearsed.
+    let may_fail = from.is_some_and(|from| around.broken.contains(&from));
+    ensure!(!boot.is_object() || boot["passed"] == true || may_fail, "a rehearsal failed: {document}");
     Ok(())
 }
 

@@ -98,7 +98,7 @@ impl Repository {
     pub async fn plan_copy(&self, from: &str, to: &str) -> Result<CopyPlan> {
         let (source, target) = (self.replica(from)?, self.replica(to)?);
         let (there, here) = (listing(source).await?, listing(target).await?);
-        let leaves = Covered::by_begun(&self.only(from)?.marks().await?);
+        let leaves = self.leaving(source).await?;
         let lacks = self.lacks_on_purpose(target, &here, &[&there]).await?;
         let objects = difference(&there, &here, &lacks, &leaves);
         Ok(CopyPlan { from: from.into(), to: to.into(), objects })
@@ -248,10 +248,7 @@ pub(crate) async fn heal(repository: &Repository) -> Result<Healed> {
     }
     let mut leaves = Vec::new();
     for (replica, _) in &listings {
-        leaves.push(match repository.only(&replica.name)?.marks().await {
-            Ok(marks) => Covered::by_begun(&marks),
-            Err(_) => Covered::default(),
-        });
+        leaves.push(repository.leaving(replica).await.unwrap_or_default());
     }
     repository.heal_receipts(&mut listings).await?;
     for to in 0..listings.len() {

@@ -140,19 +140,16 @@ pub(crate) struct Covered {
     keys: HashSet<String>,
     prefixes: HashSet<String>,
     logs: Vec<LogRange>,
-    /// Fragments are being rewritten: until that is done everywhere, a location may lack one that another still has.
-    fragments: bool,
 }
 
 impl Covered {
     pub(crate) fn by(marks: &[Mark]) -> Self {
-        let fragments = marks.iter().any(|mark| mark.has_begun);
-        let mut covered = Self { fragments, ..Self::default() };
+        let mut covered = Self::default();
         marks.iter().for_each(|mark| covered.add(&mark.removal));
         covered
     }
 
-    /// Only what is being deleted at this moment.
+    /// Only what is being deleted at this moment. The fragments of the index that list it are [`Repository::leaving`]'s to find.
     pub(crate) fn by_begun(marks: &[Mark]) -> Self {
         let begun: Vec<Mark> = marks.iter().filter(|mark| mark.has_begun).cloned().collect();
         Self::by(&begun)
@@ -175,8 +172,7 @@ impl Covered {
             self.logs.iter().any(|range| range.covers(workload, &entry)).then_some(())
         };
         let in_prefix = || key.rfind('/').is_some_and(|end| self.prefixes.contains(&key[..=end]));
-        let in_index = self.fragments && key.starts_with("index/");
-        in_index || self.keys.contains(key) || in_prefix() || in_log().is_some()
+        self.keys.contains(key) || in_prefix() || in_log().is_some()
     }
 }
 

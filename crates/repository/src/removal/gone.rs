@@ -10,7 +10,7 @@
 //! A pack that was given up comes back when a point needs it that the location is still to get: a point never comes to a place
 //! without its packs.
 
-use super::{Covered, Mark, MarkedPoint, PREFIX, Removal, reach};
+use super::{Covered, Mark, MarkedPoint, PREFIX, Removal, SweepReport, reach};
 use crate::container::ContainerKind;
 use crate::error::{Error, Result};
 use crate::key::random;
@@ -147,6 +147,18 @@ impl Repository {
         Ok(())
     }
 
+    /// What is being deleted in one location at this moment, and so isn't copied from there: with the fragments of the index that list
+    /// a pack which goes. Who has one of those without the pack would miss it for ever.
+    pub(crate) async fn leaving(&self, replica: &Replica) -> Result<Covered> {
+        let marks = self.only(&replica.name)?.marks().await?;
+        let mut leaving = Covered::by_begun(&marks);
+        let begun = marks.iter().filter(|mark| mark.has_begun);
+        let going: HashSet<[u8; 32]> = begun.flat_map(|mark| mark.removal.pack_ids()).collect();
+        let listing = answer_within(replica, self.limits.listing(), self.fragments_with(replica, &going)).await?;
+        leaving.keys.extend(listing.into_iter().map(|(entry, _)| entry.key));
+        Ok(leaving)
+    }
+
     /// Everything that one location lacks on purpose, or will.
     pub(crate) async fn covered_at(&self, replica: &Replica) -> Result<(Covered, Vec<Mark>)> {
         let marks = self.only(&replica.name)?.marks().await?;
@@ -243,14 +255,23 @@ impl Repository {
             let keys = entries.into_iter().map(|entry| entry.key).filter(|key| !key.starts_with(PREFIX));
             listings.push((replica, keys.collect::<HashSet<String>>()));
         }
-        for (replica, _) in &listings {
+        for (replica, here) in &listings {
             let others = listings.iter().filter(|(other, _)| other.name != replica.name);
             let elsewhere: HashSet<String> = others.flat_map(|(_, keys)| keys.iter().cloned()).collect();
-            let (gone, old) = self.gone_records(replica).await?;
+            let gone = self.gone_at(replica).await?;
             let left = gone.clone().limited_to(&elsewhere);
-            if left != gone {
+            if left == gone {
+                continue;
+            }
+            // A copy that was under way may have brought a fragment after the sweep: once this is forgotten, its packs would be missed.
+            let forgotten = gone.removal.pack_ids().filter(|id| !left.removal.packs.contains(&hex::encode(id)));
+            let absent = forgotten.filter(|id| !here.contains(&crate::index::pack_key(id))).collect();
+            let mut report = SweepReport::default();
+            self.only(&replica.name)?.rewrite_fragments(&absent, &mut report).await?;
+            if report.failures.is_empty() {
                 self.forget_log_ends(&replica.name).await?;
-                self.replace_gone(replica, left, old).await?;
+                let (gone, old) = self.gone_records(replica).await?;
+                self.replace_gone(replica, gone.limited_to(&elsewhere), old).await?;
             }
         }
         Ok(())

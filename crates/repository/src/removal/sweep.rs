@@ -3,13 +3,14 @@
 use super::{Gone, LogRange, Mark, MarkedPoint, Removal, begun_key, clock_of, mark_key, reach};
 use crate::container::{Builder, ContainerKind};
 use crate::error::Result;
-use crate::index::{encode_fragment, fragments_of};
+use crate::index::{PackEntry, encode_fragment, fragments_of};
 use crate::log::LogEntry;
 use crate::open::{Replica, Repository, describe};
 use crate::reader::{ChunkReader, pack_id};
 use crate::{point, receipt};
 use bytes::Bytes;
 use futures::StreamExt;
+use lifeboat_location::Entry;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -167,6 +168,26 @@ impl Repository {
         Ok(())
     }
 
+    /// The fragments of one location that list some of these packs, and all packs that each lists.
+    pub(crate) async fn fragments_with(
+        &self,
+        replica: &Replica,
+        wanted: &HashSet<[u8; 32]>,
+    ) -> Result<Vec<(Entry, Vec<PackEntry>)>> {
+        let mut found = Vec::new();
+        if wanted.is_empty() {
+            return Ok(found);
+        }
+        for entry in replica.location.list("index/").await? {
+            // One that can't be read was taken by another sweep, or is damaged, which is for `verify` to tell.
+            let packs = crate::reader::load_fragment(self, replica, &entry).await.unwrap_or_default();
+            if packs.iter().any(|pack| wanted.contains(&pack.id)) {
+                found.push((entry, packs));
+            }
+        }
+        Ok(found)
+    }
+
     /// Fragments that list packs that go make room for one that doesn't.
     pub(crate) async fn rewrite_fragments(&self, doomed: &HashSet<[u8; 32]>, report: &mut SweepReport) -> Result<()> {
         if doomed.is_empty() {
@@ -174,16 +195,9 @@ impl Repository {
         }
         for replica in &self.replicas {
             let (mut survivors, mut old) = (Vec::new(), Vec::new());
-            for entry in replica.location.list("index/").await? {
-                let packs = match crate::reader::load_fragment(self, replica, &entry).await {
-                    Ok(packs) => packs,
-                    // Another sweep was here, or it is damaged, which is for `verify` to tell.
-                    Err(_) => continue,
-                };
-                if packs.iter().any(|pack| doomed.contains(&pack.id)) {
-                    survivors.extend(packs.into_iter().filter(|pack| !doomed.contains(&pack.id)));
-                    old.push((entry.key, entry.size));
-                }
+            for (entry, packs) in self.fragments_with(replica, doomed).await? {
+                survivors.extend(packs.into_iter().filter(|pack| !doomed.contains(&pack.id)));
+                old.push((entry.key, entry.size));
             }
             if old.is_empty() {
                 continue;

@@ -15,3 +15,4 @@ mod repair;
 mod round_trip;
 mod sessions;
 mod stranger;
+mod unfinished;

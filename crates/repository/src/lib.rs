@@ -56,7 +56,7 @@ pub use part::PartPut;
 pub use patience::Limits;
 pub use point::{LocationState, Point, PointHeader, PointId};
 pub use progress::{Progress, Silent};
-pub use reader::{ChunkReader, Located};
+pub use reader::{ChunkReader, Held, Located};
 pub use removal::{Going, LogRange, Mark, MarkedPoint, Removal, RepackPlan, RepackReport, SweepReport};
 pub use repair::{RepairPlan, Replacement, Rescued};
 pub use session::{ChunkWriter, SessionReport, WriteSession};

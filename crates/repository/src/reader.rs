@@ -5,6 +5,9 @@
 //! happened is noted.
 
 mod elsewhere;
+mod held;
+
+pub use held::Held;
 
 use crate::chunk::ChunkId;
 use crate::container::{Container, ContainerKind, Desk, FOOTER_BYTES, Frame, FrameOpener, parse_footer, parse_header};
@@ -16,6 +19,7 @@ use crate::patience::{answer_within, ask_all, within};
 use futures::StreamExt;
 use lifeboat_location::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Frames closer than this are read together with the hole between them.
@@ -339,19 +343,35 @@ impl ChunkReader {
         read: &Located,
         sink: &mut (dyn FnMut(ChunkId, &[u8]) -> Result<()> + Send),
     ) -> Result<()> {
+        let bytes = replica.location.get_range(&self.index.pack(read.pack).key(), self.range_of(read)).await?;
+        self.open_frames(replica, read, &read.frames, &bytes, sink)
+    }
+
+    /// Where a read lies in its pack.
+    fn range_of(&self, read: &Located) -> Range<u64> {
+        let rows = &self.index.pack(read.pack).frames;
+        let row = |number: Option<&u32>| number.map(|number| rows[*number as usize]);
+        let start = row(read.frames.first()).map_or(0, |first| u64::from(first.offset));
+        let end = row(read.frames.last()).map_or(0, |last| u64::from(last.offset) + u64::from(last.stored_bytes));
+        start..end
+    }
+
+    /// Opens some frames of a read, whose bytes came from `replica`.
+    fn open_frames(
+        &self,
+        replica: &Replica,
+        read: &Located,
+        frames: &[u32],
+        bytes: &[u8],
+        sink: &mut (dyn FnMut(ChunkId, &[u8]) -> Result<()> + Send),
+    ) -> Result<()> {
         let pack = self.index.pack(read.pack);
         let object = format!("{}/{}", replica.location.address(), pack.key());
-        let row = |number: &u32| pack.frames[*number as usize];
-        let (Some(first), Some(last)) = (read.frames.first().map(row), read.frames.last().map(row)) else {
-            return Ok(());
-        };
-        let start = u64::from(first.offset);
-        let end = u64::from(last.offset) + u64::from(last.stored_bytes);
-        let bytes = replica.location.get_range(&pack.key(), start..end).await?;
+        let start = self.range_of(read).start;
         let spare = self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let desk = spare.map_or_else(Desk::new, Ok)?;
         let mut opener = FrameOpener::at(desk, &self.repository.keys, ContainerKind::Pack, &pack.salt)?;
-        for &number in &read.frames {
+        for &number in frames {
             let frame: Frame = pack.frames[number as usize];
             let from = (u64::from(frame.offset) - start) as usize;
             let sealed = bytes

@@ -5,6 +5,7 @@
 //!
 //! Not here: which point, and the settings for recovery.
 
+mod assemble;
 mod durable;
 mod existing;
 mod plan;

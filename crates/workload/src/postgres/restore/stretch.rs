@@ -1,18 +1,11 @@
-//! Long files that are in many pieces, a stretch at a time, each put together in memory and written in one go.
+//! Long files that are in many pieces, cut into stretches, and those into parts.
 //!
 //! After many incremental backups the pages of a file lie in many packs, and a chunk holds pages that changed together, not pages that
 //! lie together. Written as they come, they would be small writes all over the file, through the page cache. So whoever restores takes
-//! a stretch of a file, fetches what its parts need, from whichever packs, and writes each part when it is whole. A chunk that a later
-//! part of the stretch needs too is kept until then.
+//! a stretch of a file and puts it together part by part: see [`super::assemble`].
 
-use super::sink::{Aligned, FileTable, WRITE_BYTES_MAX, room_of};
 use crate::postgres::BackupError;
-use futures::{StreamExt, TryStreamExt};
-use lifeboat_repository::{
-    ChunkId, ChunkReader, Content, Error, Extent, LEAF_SPAN_BYTES, Leaf, Progress, Source, TreeEntry,
-};
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use lifeboat_repository::{ChunkReader, Content, Error, Extent, LEAF_SPAN_BYTES, Leaf, Source, TreeEntry};
 use tokio::runtime::Handle;
 
 /// Shorter files share chunks with their neighbours, and go in the order of the packs.
@@ -20,16 +13,9 @@ pub const LONG_BYTES_MIN: u64 = 1024 * 1024;
 /// Pieces that are shorter than this, on average, are put together.
 const PIECE_BYTES_MIN: u64 = 64 * 1024;
 /// What is put together in memory by one thread.
-const PART_BYTES: u64 = 4 * 1024 * 1024;
+pub const PART_BYTES: u64 = 4 * 1024 * 1024;
 /// What one thread does after the other, so that few chunks are needed twice.
 const STRETCH_BYTES: u64 = 64 * 1024 * 1024;
-/// Chunks that later parts need, of all threads together. What doesn't fit is fetched again.
-const KEPT_BYTES_MAX: usize = 48 * 1024 * 1024;
-/// Reads of one part that are under way at once.
-const READS_AT_ONCE: usize = 8;
-/// No more threads put stretches together: each needs memory, and a few keep any disk busy.
-pub const THREADS_MAX: usize = 8;
-
 /// A piece of a long file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
@@ -91,7 +77,12 @@ impl Stretch {
     }
 
     /// What is to be written, from the file's map unless it is known.
-    fn extents(&self, reader: &ChunkReader, handle: &Handle, entry: &TreeEntry) -> Result<Vec<Extent>, BackupError> {
+    pub fn extents(
+        &self,
+        reader: &ChunkReader,
+        handle: &Handle,
+        entry: &TreeEntry,
+    ) -> Result<Vec<Extent>, BackupError> {
         if let Some(extents) = &self.extents {
             return Ok(extents.clone());
         }
@@ -121,7 +112,8 @@ impl Stretch {
 /// Leaves are not cut by the ends of stretches.
 const _: () = assert!(STRETCH_BYTES.is_multiple_of(LEAF_SPAN_BYTES) && STRETCH_BYTES.is_multiple_of(PART_BYTES));
 
-fn part_of(extent: &Extent) -> u64 {
+/// The number of the part, in the file, that it lies in.
+pub fn part_of(extent: &Extent) -> u64 {
     extent.offset / PART_BYTES
 }
 
@@ -134,168 +126,10 @@ fn at_parts(extent: Extent) -> impl Iterator<Item = Extent> {
     })
 }
 
-/// Where a piece of a chunk goes, in a part.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    to: usize,
-    from: usize,
-    length: usize,
-}
-
-impl Place {
-    fn fill(&self, room: &mut [u8], chunk: &[u8]) {
-        room[self.to..][..self.length].copy_from_slice(&chunk[self.from..][..self.length]);
-    }
-}
-
-/// Puts stretches together, one after the other, in memory that is used again and again.
-pub struct Assembler<'a> {
-    reader: &'a ChunkReader,
-    handle: &'a Handle,
-    table: &'a FileTable,
-    room: Vec<Aligned>,
-    kept: Kept,
-}
-
-/// Chunks whose memory is held for others.
-const SPARES_MAX: usize = 8;
-
-/// Chunks of the stretch that are needed again.
-#[derive(Default)]
-struct Kept {
-    /// The last part that needs each chunk.
-    needed_until: HashMap<ChunkId, u64>,
-    chunks: HashMap<ChunkId, Vec<u8>>,
-    bytes: usize,
-    bytes_max: usize,
-    /// Memory of chunks that nobody needs any more. New memory costs about as much as decompressing.
-    spare: Vec<Vec<u8>>,
-}
-
-impl Kept {
-    fn offer(&mut self, part: u64, id: ChunkId, chunk: &[u8]) {
-        let is_needed = self.needed_until.get(&id).is_some_and(|last| *last > part);
-        if is_needed && self.bytes + chunk.len() <= self.bytes_max && !self.chunks.contains_key(&id) {
-            self.bytes += chunk.len();
-            let mut kept = self.spare.pop().unwrap_or_default();
-            kept.extend_from_slice(chunk);
-            self.chunks.insert(id, kept);
-        }
-    }
-
-    /// Forgets what no later part needs.
-    fn is_past(&mut self, part: u64) {
-        let Self { needed_until, chunks, bytes, spare, .. } = self;
-        chunks.retain(|id, chunk| {
-            let stays = needed_until.get(id).is_some_and(|last| *last > part);
-            if !stays {
-                *bytes -= chunk.len();
-                chunk.clear();
-                if spare.len() < SPARES_MAX {
-                    spare.push(std::mem::take(chunk));
-                }
-            }
-            stays
-        });
-    }
-}
-
-impl<'a> Assembler<'a> {
-    /// One of so many `threads`.
-    pub fn new(reader: &'a ChunkReader, handle: &'a Handle, table: &'a FileTable, threads: usize) -> Self {
-        let kept = Kept { bytes_max: KEPT_BYTES_MAX / threads.clamp(1, THREADS_MAX), ..Kept::default() };
-        Self { reader, handle, table, room: Vec::new(), kept }
-    }
-
-    /// Writes a stretch of the file that `entry` tells of. Returns the number of bytes.
-    pub fn write(&mut self, stretch: &Stretch, entry: &TreeEntry, progress: &dyn Progress) -> Result<u64, BackupError> {
-        if self.room.is_empty() {
-            self.room = room_of(PART_BYTES as usize);
-        }
-        self.kept.is_past(u64::MAX);
-        self.kept.needed_until.clear();
-        let extents = stretch.extents(self.reader, self.handle, entry)?;
-        for extent in &extents {
-            if let Source::Chunk { id, .. } = extent.source {
-                self.kept.needed_until.insert(id, part_of(extent));
-            }
-        }
-        for part in extents.chunk_by(|one, other| part_of(one) == part_of(other)) {
-            self.fetch(part)?;
-            self.write_part(stretch.file, part, progress)?;
-        }
-        Ok(stretch.bytes())
-    }
-
-    /// Brings all of a part into memory.
-    fn fetch(&mut self, part: &[Extent]) -> Result<(), BackupError> {
-        let Some(number) = part.first().map(part_of) else { return Ok(()) };
-        let mut places: HashMap<ChunkId, Vec<Place>> = HashMap::new();
-        for extent in part {
-            if let Source::Chunk { id, offset } = extent.source {
-                let to = (extent.offset - number * PART_BYTES) as usize;
-                let place = Place { to, from: offset as usize, length: extent.length as usize };
-                places.entry(id).or_default().push(place);
-            }
-        }
-        let Self { reader, handle, room, kept, .. } = self;
-        let reader = *reader;
-        let room: &mut [u8] = bytemuck::cast_slice_mut(room);
-        places.retain(|id, places| match kept.chunks.get(id) {
-            Some(chunk) => {
-                places.iter().for_each(|place| place.fill(room, chunk));
-                false
-            }
-            None => true,
-        });
-        let reads = reader.locate(places.keys().copied())?;
-        // What was delivered is no longer here: at the end nothing may be.
-        let waiting = Mutex::new((places, room, &mut *kept));
-        let take = |id: ChunkId, chunk: &[u8]| {
-            let (places, room, kept) = &mut *waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(places) = places.remove(&id) {
-                places.iter().for_each(|place| place.fill(room, chunk));
-                kept.offer(number, id, chunk);
-            }
-            Ok(())
-        };
-        let take = &take;
-        let fetches = futures::stream::iter(&reads).map(|read| async move {
-            let mut sink = |id: ChunkId, chunk: &[u8]| take(id, chunk);
-            reader.fetch(read, &mut sink).await
-        });
-        handle.block_on(fetches.buffer_unordered(READS_AT_ONCE).try_collect::<()>())?;
-        let (places, ..) = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = places.keys().next() {
-            return Err(Error::corrupt(format!("chunk {id}"), "was not delivered").into());
-        }
-        kept.is_past(number);
-        Ok(())
-    }
-
-    /// Writes what is together in the file, in as few writes as may be.
-    fn write_part(&self, file: u32, part: &[Extent], progress: &dyn Progress) -> Result<(), BackupError> {
-        let room: &[u8] = bytemuck::cast_slice(&self.room);
-        let end_of = |extent: &Extent| extent.offset + u64::from(extent.length);
-        for run in part.chunk_by(|one, next| end_of(one) == next.offset) {
-            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let (mut at, end) = (first.offset, end_of(last));
-            while at < end {
-                let next = end.min(at + WRITE_BYTES_MAX as u64);
-                let start = (at % PART_BYTES) as usize;
-                let bytes = &room[start..][..(next - at) as usize];
-                self.table.write(file, at, bytes).map_err(BackupError::write)?;
-                progress.advance(next - at);
-                at = next;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lifeboat_repository::ChunkId;
 
     fn extent(offset: u64, length: u32, chunk: Option<u8>) -> Extent {
         let source = chunk.map_or(Source::Zero, |id| Source::Chunk { id: ChunkId([id; 32]), offset: 0 });
@@ -324,20 +158,5 @@ mod tests {
         let stretches: Vec<Stretch> = cuts.into_iter().map(|cut| cut.into_stretch(7, true)).collect();
         assert_eq!(stretches.iter().map(Stretch::bytes).sum::<u64>(), 5 * u64::from(page));
         assert_eq!(stretches.iter().map(|stretch| stretch.start).collect::<Vec<_>>(), [0, STRETCH_BYTES]);
-    }
-
-    #[test]
-    fn chunks_are_kept_while_a_later_part_needs_them() {
-        let [now, later] = [ChunkId([1; 32]), ChunkId([2; 32])];
-        let needed_until = HashMap::from([(now, 0), (later, 1)]);
-        let mut kept = Kept { needed_until, bytes_max: 100, ..Kept::default() };
-        kept.offer(0, now, &[1; 10]);
-        kept.offer(0, later, &[2; 10]);
-        kept.offer(0, later, &[2; 10]);
-        assert_eq!((kept.chunks.len(), kept.bytes), (1, 10));
-        kept.is_past(0);
-        assert_eq!(kept.bytes, 10);
-        kept.is_past(1);
-        assert_eq!((kept.chunks.len(), kept.bytes), (0, 0));
     }
 }

@@ -1,8 +1,8 @@
 //! Carrying out the plan with several threads: what has to be put together, then all else in the order of the packs.
 
+use super::assemble::{Assembler, THREADS_MAX};
 use super::plan::{Targets, Work};
 use super::sink::{FileTable, FileWriter};
-use super::stretch::{Assembler, THREADS_MAX};
 use crate::postgres::BackupError;
 use lifeboat_repository::{ChunkId, ChunkReader, Error, Located, Progress, TreeEntry};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -5,10 +5,13 @@
 //! there before what it needs.
 
 use crate::error::{Error, Result};
+use crate::index::{PackEntry, encode_fragment, fragments_of};
 use crate::open::{Replica, Repository, describe};
 use crate::part;
 use crate::patience::{ask_all, within};
-use crate::removal::Covered;
+use crate::reader::{open_fragment, pack_id};
+use crate::removal::{Covered, Gone};
+use bytes::Bytes;
 use futures::StreamExt;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -63,13 +66,16 @@ async fn listing(replica: &Replica) -> Result<Listing> {
 
 /// What `to` lacks, less what it lacks on purpose, and what is being deleted where it would come from.
 fn difference(from: &Listing, to: &Listing, lacks: &Covered, leaves: &Covered) -> Vec<(String, u64)> {
+    let is_due = |key: &str| !to.contains_key(key) && !lacks.has(key) && !leaves.has(key);
+    let mut packs = from.range("packs/".to_owned()..).take_while(|(key, _)| key.starts_with("packs/"));
+    let brings_packs = packs.any(|(key, _)| is_due(key));
     let missing = |prefix: &&str| {
         let of_prefix = from.range(prefix.to_string()..).take_while(|(key, _)| key.starts_with(*prefix));
         of_prefix
             .filter(|(key, _)| {
-                !to.contains_key(*key)
-                    && !lacks.has(key)
-                    && !leaves.has(key)
+                // With packs comes what lists them, also where it made room once.
+                let lists_them = brings_packs && key.starts_with("index/") && !to.contains_key(*key);
+                (is_due(key) || lists_them)
                     && !part::is_needless(key, |start| beginning(from, start))
                     && !part::is_needless(key, |start| beginning(to, start))
             })
@@ -132,10 +138,15 @@ impl Repository {
         let is_new = |key: &&String| key.starts_with("points/") && !here.contains_key(*key) && !covered.has(key);
         let points: BTreeSet<&str> =
             others.iter().flat_map(|there| there.keys()).filter(is_new).map(String::as_str).collect();
-        if !points.is_empty() && covered.has_packs() {
-            let points: Vec<&str> = points.into_iter().collect();
-            covered.except(&self.packs_of_points(&points).await?);
+        if points.is_empty() || !covered.has_packs() {
+            return Ok(covered);
         }
+        let points: Vec<String> = points.into_iter().map(str::to_owned).collect();
+        let each = self.packs_of_each(&points).await.unwrap_or_else(|_| vec![None; points.len()]);
+        covered.except(&each.iter().flatten().flatten().cloned().collect());
+        // What such a point needs can't be told: it waits, lest it come without its packs.
+        let waiting = points.iter().zip(&each).filter(|(_, packs)| packs.is_none());
+        covered.add_points(waiting.map(|(point, _)| point.as_str()));
         Ok(covered)
     }
 }
@@ -159,10 +170,28 @@ async fn copy_objects(
     let mut report = CopyReport { to: to.name.clone(), ..CopyReport::default() };
     let mut target_failed = false;
     for prefix in PREFIXES {
+        // Before and after the points: a sweep may be under way, and may have looked before they came.
+        if ["points/", "receipts/"].contains(&prefix)
+            && let Err(failure) = bring_what_points_need(repository, from, to, objects).await
+        {
+            let (Failure::Source(error) | Failure::Target(error)) = &failure;
+            report.failure = Some(describe(error));
+            target_failed = matches!(failure, Failure::Target(_));
+            break;
+        }
         let of_prefix: Vec<(String, u64)> =
             objects.iter().filter(|(key, _)| key.starts_with(prefix)).cloned().collect();
-        let copies =
-            of_prefix.into_iter().map(|(key, size)| async move { copy_one(repository, from, to, &key, size).await });
+        let holds = match prefix == "index/" && !of_prefix.is_empty() {
+            true => Some(packs_of(to).await),
+            false => None,
+        };
+        let holds = &holds.transpose().unwrap_or_default();
+        let copies = of_prefix.into_iter().map(|(key, size)| async move {
+            match holds {
+                Some(holds) => copy_fragment(repository, from, to, (&key, size), holds).await,
+                None => copy_one(repository, from, to, &key, size).await,
+            }
+        });
         let mut results = futures::stream::iter(copies).buffer_unordered(COPIES_AT_ONCE);
         while let Some(result) = results.next().await {
             match result {
@@ -197,6 +226,34 @@ async fn copy_objects(
     (report, target_failed)
 }
 
+/// Packs that were there when it was looked what is missing, and that a sweep has taken since: what the points that come with this copy
+/// need of them is brought again.
+async fn bring_what_points_need(
+    repository: &Repository,
+    from: &Replica,
+    to: &Replica,
+    objects: &[(String, u64)],
+) -> std::result::Result<(), Failure> {
+    let points: Vec<&str> =
+        objects.iter().map(|(key, _)| key.as_str()).filter(|key| key.starts_with("points/")).collect();
+    // What can't be told covers nothing, or everything.
+    let may_lack = repository.covered_at(to).await.map_or(true, |(covered, _)| covered.has_packs());
+    if points.is_empty() || !may_lack {
+        return Ok(());
+    }
+    let there = repository.among(vec![from.clone()]);
+    let needed = there.packs_of_points(&points).await.map_err(Failure::Source)?;
+    let (limit, mut back) = (repository.limits.listing(), HashSet::new());
+    let here = within(to, limit, to.location.list("packs/")).await.map_err(Failure::Target)?;
+    let here: HashSet<String> = here.into_iter().map(|entry| entry.key).collect();
+    let there = within(from, limit, from.location.list("packs/")).await.map_err(Failure::Source)?;
+    for pack in there.into_iter().filter(|pack| needed.contains(&pack.key) && !here.contains(&pack.key)) {
+        copy_one(repository, from, to, &pack.key, pack.size).await?;
+        back.insert(pack.key);
+    }
+    repository.is_back(to, &back).await.map_err(Failure::Target)
+}
+
 async fn copy_one(
     repository: &Repository,
     from: &Replica,
@@ -204,18 +261,63 @@ async fn copy_one(
     key: &str,
     size: u64,
 ) -> std::result::Result<u64, Failure> {
+    let Some(bytes) = checked(repository, from, key, size).await.map_err(Failure::Source)? else { return Ok(0) };
+    put(repository, to, key, bytes).await
+}
+
+/// An object, checked. None: a receiver removes a part when something whole takes its place; a copy of it is worth nothing then.
+async fn checked(repository: &Repository, from: &Replica, key: &str, size: u64) -> Result<Option<Bytes>> {
     let limit = repository.limits.time_for(size * COPIES_AT_ONCE as u64);
     let bytes = match within(from, limit, from.location.get(key)).await {
         Ok(bytes) => bytes,
-        // A receiver removes a part when something whole takes its place; a copy of it is worth nothing then.
-        Err(error) if part::is_gone(key, &error) => return Ok(0),
-        Err(error) => return Err(Failure::Source(error)),
+        Err(error) if part::is_gone(key, &error) => return Ok(None),
+        Err(error) => return Err(error),
     };
     let object = format!("{}/{key}", from.location.address());
     crate::verify::check_copy(repository, key, &bytes)
-        .map_err(|error| Failure::Source(Error::corrupt(object, format!("so it is not copied: {error}"))))?;
+        .map_err(|error| Error::corrupt(object, format!("so it is not copied: {error}")))?;
+    Ok(Some(bytes))
+}
+
+async fn put(repository: &Repository, to: &Replica, key: &str, bytes: Bytes) -> std::result::Result<u64, Failure> {
     let length = bytes.len() as u64;
+    let limit = repository.limits.time_for(length * COPIES_AT_ONCE as u64);
     within(to, limit, to.location.put_new(key, bytes)).await.map_err(Failure::Target)?;
+    Ok(length)
+}
+
+/// The packs that a location has.
+async fn packs_of(replica: &Replica) -> Result<HashSet<[u8; 32]>> {
+    Ok(replica.location.list("packs/").await?.iter().filter_map(|entry| pack_id(&entry.key)).collect())
+}
+
+/// Copies a fragment of the index. When it lists packs that the other location doesn't have (they were given up, or are being deleted),
+/// one takes its place that lists the rest: whoever has a fragment without its packs would miss them for ever.
+async fn copy_fragment(
+    repository: &Repository,
+    from: &Replica,
+    to: &Replica,
+    (key, size): (&str, u64),
+    holds: &HashSet<[u8; 32]>,
+) -> std::result::Result<u64, Failure> {
+    let Some(bytes) = checked(repository, from, key, size).await.map_err(Failure::Source)? else { return Ok(0) };
+    // One that can't be opened lists nothing, and is for `verify` to tell of.
+    let packs = open_fragment(&repository.keys, key, &bytes).unwrap_or_default();
+    let mut there: Vec<PackEntry> = packs.iter().filter(|pack| holds.contains(&pack.id)).cloned().collect();
+    if there.len() == packs.len() {
+        return put(repository, to, key, bytes).await;
+    }
+    let wanted: HashSet<[u8; 32]> = there.iter().map(|pack| pack.id).collect();
+    let listing = repository.fragments_with(to, &wanted).await.map_err(Failure::Target)?;
+    let listed: HashSet<[u8; 32]> = listing.iter().flat_map(|(_, packs)| packs).map(|pack| pack.id).collect();
+    there.retain(|pack| !listed.contains(&pack.id));
+    let mut length = 0;
+    for part in fragments_of(&there).into_iter().filter(|part| !part.is_empty()) {
+        let (name, bytes) = repository.fragment_once(&encode_fragment(part)).map_err(Failure::Source)?;
+        length += put(repository, to, &format!("index/{name}"), bytes).await?;
+    }
+    let gone = Gone { index: vec![key.to_owned()], ..Gone::default() };
+    repository.note_gone(to, gone).await.map_err(Failure::Target)?;
     Ok(length)
 }
 

@@ -13,6 +13,7 @@ use crate::chunk::ChunkId;
 use crate::container::{Container, ContainerKind, Desk, FOOTER_BYTES, Frame, FrameOpener, parse_footer, parse_header};
 use crate::error::{Error, Result};
 use crate::index::{FRAGMENT_BYTES_MAX, Index, PackEntry, Placement, parse_fragment};
+use crate::key::Keys;
 use crate::open::{Replica, Repository, describe};
 use crate::pack::{Fingerprints, parse_fingerprints};
 use crate::patience::{answer_within, ask_all, within};
@@ -135,7 +136,7 @@ impl ChunkReader {
                     listed.extend(packs);
                     loaded.push(key);
                 }
-                Err(error) => self.note(describe(&error)),
+                Err(error) => self.could_not(&error, replica),
             }
         }
         (loaded, listed)
@@ -160,9 +161,22 @@ impl ChunkReader {
                     self.adopted.insert(pack.id);
                     self.index.add(pack);
                 }
-                Err(error) => self.note(describe(&error)),
+                Err(error) => self.could_not(&error, replica),
             }
         }
+    }
+
+    /// Notes what could not be read; a location that did not answer is asked last from now on.
+    fn could_not(&self, error: &Error, replica: &Replica) {
+        self.note(describe(error));
+        if !error.is_loss() {
+            self.pass_over(replica);
+        }
+    }
+
+    /// Whether every location answered, up to now: else what seems lost may be there.
+    pub(crate) fn all_answered(&self) -> bool {
+        self.repository.unavailable.is_empty() && self.silent.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// From now on a chunk that several packs hold is looked for in one that isn't among these; but rather there than in one that is
@@ -315,10 +329,7 @@ impl ChunkReader {
             match result {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_loss() || matches!(error, Error::Location(_)) => {
-                    self.note(describe(&error));
-                    if !error.is_loss() {
-                        self.pass_over(replica);
-                    }
+                    self.could_not(&error, replica);
                     // Loss outweighs "could not ask": it is what the person must know.
                     if failure.as_ref().is_none_or(|known: &Error| !known.is_loss()) {
                         failure = Some(error);
@@ -481,8 +492,13 @@ pub(crate) async fn load_fragment(repository: &Repository, replica: &Replica, en
         1 => get.await?,
         _ => within(replica, limits.time_for(entry.size * REQUESTS_AT_ONCE as u64), get).await?,
     };
-    let fragment = Container::open(keys, &object, ContainerKind::Index, &bytes)?;
-    parse_fragment(&object, &fragment.contents(keys, &object, &bytes, FRAGMENT_BYTES_MAX)?)
+    open_fragment(keys, &object, &bytes)
+}
+
+/// The packs that a fragment lists, from its sealed bytes.
+pub(crate) fn open_fragment(keys: &Keys, object: &str, bytes: &[u8]) -> Result<Vec<PackEntry>> {
+    let fragment = Container::open(keys, object, ContainerKind::Index, bytes)?;
+    parse_fragment(object, &fragment.contents(keys, object, bytes, FRAGMENT_BYTES_MAX)?)
 }
 
 /// The id in the key of a pack.

@@ -149,7 +149,7 @@ impl Covered {
         covered
     }
 
-    /// Only what is being deleted at this moment. The fragments of the index that list it are [`Repository::leaving`]'s to find.
+    /// Only what is being deleted at this moment.
     pub(crate) fn by_begun(marks: &[Mark]) -> Self {
         let begun: Vec<Mark> = marks.iter().filter(|mark| mark.has_begun).cloned().collect();
         Self::by(&begun)

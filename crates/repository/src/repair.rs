@@ -5,7 +5,8 @@
 //! missing where it was damaged, and the next copy brings it.
 //!
 //! What no location has whole is lost, and stays as it is until somebody gives it up: then a damaged point goes with its receipt, a
-//! damaged file of a log becomes a hole that everybody sees. Of a damaged pack most can still be read: see `repair/rescue.rs`.
+//! damaged file of a log becomes a hole that everybody sees. Of a damaged pack most can still be read: see `repair/rescue.rs`. A point
+//! that is whole itself, and leads to what no location has, is lost too.
 
 mod rescue;
 
@@ -21,11 +22,13 @@ use crate::reader::pack_id;
 use crate::receipt;
 use crate::removal::{Gone, MarkedPoint, PREFIX as REMOVALS};
 use crate::root::{ROOT_KEY, root_in_keys};
+use crate::session::WriteSession;
 use crate::verify::{Damage, check_wholly};
 use bytes::Bytes;
 use lifeboat_location::ErrorKind;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// An object that can be put back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -88,7 +91,13 @@ impl Repository {
         let mut seen = BTreeSet::new();
         for damage in bad.iter().filter(|damage| is_object(&damage.object)) {
             let Some(replica) = self.replicas.iter().find(|replica| replica.name == damage.location) else { continue };
-            if !seen.insert((&damage.location, &damage.object)) || self.is_whole(replica, &damage.object).await? {
+            if !seen.insert((&damage.location, &damage.object)) {
+                continue;
+            }
+            if self.is_whole(replica, &damage.object).await? {
+                if self.leads_nowhere(&damage.object).await? {
+                    plan.lost.push(damage.clone());
+                }
                 continue;
             }
             match self.whole_elsewhere(replica, &damage.object).await? {
@@ -123,13 +132,26 @@ impl Repository {
         let limit = self.limits.time_for(bytes.len() as u64);
         self.forget(to, key).await?;
         within(to, limit, to.location.put_new(key, bytes)).await?;
+        if is_pack(key) {
+            // It may have been given up, and a point needs it after all.
+            self.is_back(to, &HashSet::from([key.clone()])).await?;
+        }
         match self.is_whole(to, key).await? {
             true => Ok(true),
             false => Err(Error::corrupt(format!("{}/{key}", to.location.address()), "also after it was put back")),
         }
     }
 
-    /// Gives up what no location has whole: deletes it where it is damaged, with what only speaks of it. Not packs, which are for
+    /// Brings every location up to date with the others, and lists in the index the packs that no fragment lists.
+    ///
+    /// # Errors
+    /// When no location takes anything.
+    pub async fn complete_index(self: &Arc<Self>) -> Result<()> {
+        let session = WriteSession::begin(self.clone(), &mut Vec::new()).await?;
+        tokio::task::spawn_blocking(move || session.settle().map(|_| ())).await?
+    }
+
+    /// Gives up what no location has whole, or what leads to what no location has: deletes it where it is damaged, with what only speaks of it. Not packs, which are for
     /// [`Self::rescue`], and not what makes the place a repository. Returns the locations and keys of what is gone.
     ///
     /// # Errors
@@ -141,7 +163,8 @@ impl Repository {
         for damage in lost.iter().filter(|damage| can_go(&damage.object)) {
             let key = &damage.object;
             let Some(replica) = self.replicas.iter().find(|replica| replica.name == damage.location) else { continue };
-            if self.is_whole(replica, key).await? || self.whole_elsewhere(replica, key).await?.is_some() {
+            let is_whole = self.is_whole(replica, key).await? || self.whole_elsewhere(replica, key).await?.is_some();
+            if is_whole && !self.leads_nowhere(key).await? {
                 continue;
             }
             // Without a key nothing opens: a damaged record goes only beside a whole one.
@@ -159,6 +182,12 @@ impl Repository {
             gone.push(damage.clone());
         }
         Ok(gone)
+    }
+
+    /// Whether it is a point of which some part is in no location, and in no other pack.
+    async fn leads_nowhere(&self, key: &str) -> Result<bool> {
+        // Where one is away, it may have that part: then nothing is said to be lost.
+        Ok(key.starts_with("points/") && self.unavailable.is_empty() && !self.can_be_followed(key).await?)
     }
 
     async fn has_whole_key(&self, replica: &Replica) -> Result<bool> {

@@ -5,6 +5,7 @@
 //! locations are compared with each other, and receipts with points, to find what is gone without a trace.
 
 mod absent;
+mod follow;
 mod only;
 
 pub(crate) use absent::workload_of;
@@ -18,11 +19,10 @@ use crate::open::{DOCUMENT_BYTES_MAX, Replica, Repository, describe};
 use crate::pack::PACK_BYTES_MAX;
 use crate::patience::ask_all;
 use crate::progress::Progress;
-use crate::reader::{ChunkReader, pack_id};
+use crate::reader::pack_id;
 use crate::removal::{self, Covered};
 use crate::root::{ROOT_KEY, check_root};
-use crate::tree::{Content, TreeReader};
-use crate::{ChunkId, point, receipt};
+use crate::{point, receipt};
 use futures::StreamExt;
 use lifeboat_location::Entry;
 use only::Scope;
@@ -158,7 +158,7 @@ impl Repository {
             if data {
                 verify_bytes(&alone, replica, &sound, &mut report, progress).await;
             }
-            match verify_points_at_rest(&alone, replica, workload, &scope, &mut report, progress).await {
+            match verify_points_at_rest(self, replica, workload, &scope, &mut report, progress).await {
                 Ok(()) => report.looked_at.push(replica.name.clone()),
                 Err(error) => report.add(replica, "location", &error),
             }
@@ -282,7 +282,7 @@ async fn verify_points_at_rest(
         let before = listed(replica).await?;
         let mut found = VerifyReport::default();
         let (covered, _) = repository.covered_at(replica).await?;
-        verify_points(repository, replica, (workload, scope), &covered, &mut found, progress).await?;
+        follow::verify_points(repository, replica, (workload, scope), &covered, &mut found, progress).await?;
         if found.bad.is_empty() || look == LOOKS_MAX || listed(replica).await? == before {
             report.objects += found.objects;
             report.points += found.points;
@@ -391,94 +391,6 @@ pub(crate) fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) ->
 fn verify_name(key: &str, bytes: &[u8]) -> Result<()> {
     let same = pack_id(key) == Some(*blake3::hash(bytes).as_bytes());
     same.then_some(()).ok_or_else(|| Error::corrupt(key, "its name is not the hash of its bytes"))
-}
-
-/// Follows every point of one location to the packs it needs.
-async fn verify_points(
-    repository: &Arc<Repository>,
-    replica: &Replica,
-    (workload, scope): (Option<&str>, &Scope<'_>),
-    covered: &Covered,
-    report: &mut VerifyReport,
-    progress: &dyn Progress,
-) -> Result<()> {
-    // First: what is listed here has all that it needs, also when more is written meanwhile.
-    let headers = repository.list_points(workload).await?;
-    let reader = ChunkReader::open(repository.clone()).await?;
-    for note in reader.take_notes() {
-        report.bad.push(Damage::new(&replica.name, "index", note));
-    }
-    let mut needed = HashSet::new();
-    progress.phase(&format!("follow the points of {}", replica.name), None);
-    for header in headers.into_iter().filter(|header| scope.has_point(&header.key())) {
-        report.objects += 1;
-        let mut notes = Vec::new();
-        let point = match repository.read_point(&header.workload, &header.id, &mut notes).await {
-            Ok(point) => point,
-            Err(error) => {
-                report.add(replica, header.key(), &error);
-                continue;
-            }
-        };
-        match follow(&reader, &point.tree, &mut needed).await {
-            Ok(unlisted) => {
-                report.points += 1;
-                let what = "no fragment of the index lists this pack: one is lost; the next backup writes it again";
-                let damage = |object: String| Damage::new(&replica.name, object, what);
-                report.bad.extend(unlisted.into_iter().map(damage));
-            }
-            Err(error) => report.add(replica, header.key(), &error),
-        }
-    }
-    let is_missed = |pack: &str| needed.contains(pack) || scope.is_everything() && !covered.has(pack);
-    verify_pack_sizes(replica, &reader, scope, &is_missed, report).await
-}
-
-/// `is_missed`: whether a pack that isn't there is a loss.
-async fn verify_pack_sizes(
-    replica: &Replica,
-    reader: &ChunkReader,
-    scope: &Scope<'_>,
-    is_missed: &(dyn Fn(&str) -> bool + Sync),
-    report: &mut VerifyReport,
-) -> Result<()> {
-    let listed: std::collections::HashMap<String, u64> =
-        replica.location.list("packs/").await?.into_iter().map(|entry| (entry.key, entry.size)).collect();
-    for pack in reader.index().packs() {
-        let what = match listed.get(&pack.key()) {
-            None if !is_missed(&pack.key()) => continue,
-            None => "is missing".to_string(),
-            Some(_) if !scope.has(&pack.key()) => continue,
-            Some(size) if *size != pack.bytes => format!("is {size} bytes long, not {}", pack.bytes),
-            Some(_) => continue,
-        };
-        report.bad.push(Damage::new(&replica.name, pack.key(), what));
-    }
-    Ok(())
-}
-
-/// Every chunk that a tree leads to is in the index. Returns the packs among them that no fragment lists; the packs that are
-/// needed are added to `needed`.
-async fn follow(reader: &ChunkReader, tree: &[ChunkId], needed: &mut HashSet<String>) -> Result<BTreeSet<String>> {
-    let index = reader.index();
-    let mut numbers: HashSet<u32> = HashSet::new();
-    let mut need = |id: &ChunkId| numbers.extend(index.find(id).map(|found| found.pack));
-    tree.iter().for_each(&mut need);
-    let mut unlisted: BTreeSet<String> = tree.iter().filter_map(|id| reader.adopted_pack_of(id)).collect();
-    for entry in TreeReader::read(reader, tree).await? {
-        if let Some(Content::Leaves(ids)) = &entry.content {
-            unlisted.extend(ids.iter().filter_map(|id| reader.adopted_pack_of(id)));
-            ids.iter().for_each(&mut need);
-        }
-        for extent in reader.extents(&entry).await? {
-            if let crate::Source::Chunk { id, .. } = extent.source {
-                unlisted.extend(reader.adopted_pack_of(&id));
-                need(&id);
-            }
-        }
-    }
-    needed.extend(numbers.into_iter().map(|number| index.pack(number).key()));
-    Ok(unlisted)
 }
 
 /// Bounds what is read of a document.

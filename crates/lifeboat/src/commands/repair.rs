@@ -23,6 +23,8 @@ struct Outcome {
     given_up: Vec<Damage>,
     /// What became of packs that no location has whole.
     rescued: Rescued,
+    /// What is bad after all that, and not because something is lost.
+    still_bad: Vec<Damage>,
     /// Locations that were not looked at, and why.
     left_out: Vec<(String, String)>,
 }
@@ -76,12 +78,36 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
         }
     }
     report.bad.retain(|damage| !outcome.is_mended(damage));
-    if outcome.failures.is_empty() && outcome.still_lost().next().is_none() {
-        // The rest was damaged only in what it needs.
-        report.bad.clear();
+    if outcome.failures.is_empty() && (!report.bad.is_empty() || !outcome.put_back.is_empty()) {
+        look_again(&repository, &mut report, &mut outcome, output).await?;
     }
     outcome.gaps = keep(&repository, &mut report, output).await?;
     Ok(outcome)
+}
+
+/// What was damaged only in what it needs is whole by now, and what came back gets its index: so everything but the bytes is looked at
+/// once more, and nothing is taken for granted.
+async fn look_again(
+    repository: &Arc<Repository>,
+    report: &mut VerifyReport,
+    outcome: &mut Outcome,
+    output: &Output,
+) -> Result<(), Failure> {
+    if let Err(error) = repository.complete_index().await {
+        outcome.failures.push(format!("the index: {error}"));
+    }
+    let progress = progress::for_rooms(output, "look again");
+    let again = repository.verify(None, false, &*progress).await;
+    progress.finish();
+    let is_same = |one: &Damage, other: &Damage| one.location == other.location && one.object == other.object;
+    report.bad.retain(|damage| outcome.still_lost().any(|lost| is_same(lost, damage)));
+    for damage in again?.bad {
+        if !report.bad.iter().any(|known| is_same(known, &damage)) {
+            outcome.still_bad.push(damage.clone());
+            report.bad.push(damage);
+        }
+    }
+    Ok(())
 }
 
 /// Writes down what is still damaged: the next backup builds on none of it, and stores anew what the cluster still has.
@@ -132,6 +158,7 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             "gaps": outcome.gaps,
             "lost": outcome.plan.lost,
             "given_up": outcome.given_up,
+            "still_bad": outcome.still_bad,
             "rescued": {
                 "chunks": outcome.rescued.chunks,
                 "bytes": outcome.rescued.bytes,
@@ -159,6 +186,10 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             lost.what
         ))?;
     }
+    for bad in &outcome.still_bad {
+        let word = output.paint("still bad", Tone::Bad);
+        output.text(&format!("{word}  {} {}: {}", bad.location, bad.object, bad.what))?;
+    }
     tell_rescued(&outcome.rescued, output)?;
     for gap in &outcome.gaps {
         let word = output.paint("gap", Tone::Warning);
@@ -169,7 +200,8 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
         output.text(&format!("{word}  {}: {}", gone.location, gone.object))?;
     }
     let (can, lost) = (outcome.plan.replace.len(), outcome.still_lost().count());
-    if can + outcome.plan.lost.len() == 0 && outcome.gaps.is_empty() && outcome.left_out.is_empty() {
+    let left = outcome.plan.lost.len() + outcome.still_bad.len();
+    if can + left == 0 && outcome.gaps.is_empty() && outcome.left_out.is_empty() {
         return output.text("every byte that was read is what was written: nothing to repair");
     }
     if arguments.dry_run {
@@ -215,6 +247,12 @@ fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure
     if let Some(hint) = hint {
         let message = format!("no location has {} whole", human::count(left.len(), "object"));
         return Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document());
+    }
+    if !outcome.still_bad.is_empty() && outcome.left_out.is_empty() {
+        let bad = human::count(outcome.still_bad.len(), "object");
+        return Err(Failure::new(FailureKind::CheckFailed, format!("{bad} still bad"))
+            .with_hint(format!("run it again when nothing else writes or prunes; {again}"))
+            .after_its_document());
     }
     let Some((name, reason)) = outcome.left_out.first() else { return Ok(()) };
     let hint = match reason.contains("lifeboat.json") {

@@ -38,11 +38,7 @@ impl ChunkReader {
             };
             match answer {
                 Ok(bytes) => return Some(Held { read, replica: (*replica).clone(), bytes }),
-                Err(error) if error.is_loss() => self.note(describe(&error)),
-                Err(error) => {
-                    self.note(describe(&error));
-                    self.pass_over(replica);
-                }
+                Err(error) => self.could_not(&error, replica),
             }
         }
         None

@@ -90,6 +90,11 @@ impl Covered {
         self.keys.extend(gone.index.iter().chain(&gone.keys).cloned());
     }
 
+    /// These points are covered, too, by their keys.
+    pub(crate) fn add_points<'a>(&mut self, keys: impl Iterator<Item = &'a str>) {
+        self.add(&Removal { points: keys.filter_map(marked_of).collect(), ..Removal::default() });
+    }
+
     /// These packs count as missing again, and with them the fragments of the index that may list them.
     pub(crate) fn except(&mut self, packs: &HashSet<String>) {
         let before = self.keys.len();
@@ -147,16 +152,20 @@ impl Repository {
         Ok(())
     }
 
-    /// What is being deleted in one location at this moment, and so isn't copied from there: with the fragments of the index that list
-    /// a pack which goes. Who has one of those without the pack would miss it for ever.
+    /// What is being deleted in one location at this moment, and so isn't copied from there.
     pub(crate) async fn leaving(&self, replica: &Replica) -> Result<Covered> {
-        let marks = self.only(&replica.name)?.marks().await?;
-        let mut leaving = Covered::by_begun(&marks);
-        let begun = marks.iter().filter(|mark| mark.has_begun);
-        let going: HashSet<[u8; 32]> = begun.flat_map(|mark| mark.removal.pack_ids()).collect();
-        let listing = answer_within(replica, self.limits.listing(), self.fragments_with(replica, &going)).await?;
-        leaving.keys.extend(listing.into_iter().map(|(entry, _)| entry.key));
-        Ok(leaving)
+        let mut marks = self.only(&replica.name)?.marks().await?;
+        marks.retain(|mark| mark.has_begun);
+        if marks.is_empty() {
+            return Ok(Covered::default());
+        }
+        // What the sweep spared stays. What goes was written down before.
+        let gone = self.gone_at(replica).await?.removal;
+        for mark in &mut marks {
+            mark.removal.points.retain(|point| gone.points.contains(point));
+            mark.removal.packs.retain(|pack| gone.packs.contains(pack));
+        }
+        Ok(Covered::by(&marks))
     }
 
     /// Everything that one location lacks on purpose, or will.
@@ -190,6 +199,22 @@ impl Repository {
             each.push(needed.map(|packs| packs.iter().map(crate::index::pack_key).collect()));
         }
         Ok(each)
+    }
+
+    /// Whether everything that a point leads to can be had, from whichever location. False only when every location answered.
+    ///
+    /// # Errors
+    /// When that can't be told.
+    pub(crate) async fn can_be_followed(&self, point: &str) -> Result<bool> {
+        let Some(point) = marked_of(point) else { return Ok(true) };
+        self.all_must_answer()?;
+        let everything = Arc::new(self.among(self.replicas.clone()));
+        let reader = ChunkReader::open(everything.clone()).await?;
+        match reach::packs_of(&everything, &reader, [&point].into_iter()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_loss() && reader.all_answered() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes the records of removed keys away from locations that were away when they were removed. One that doesn't answer is left

@@ -3,7 +3,7 @@
 use super::{Gone, LogRange, Mark, MarkedPoint, Removal, begun_key, clock_of, mark_key, reach};
 use crate::container::{Builder, ContainerKind};
 use crate::error::Result;
-use crate::index::{PackEntry, encode_fragment, fragments_of};
+use crate::index::{PackEntry, encode_fragment, fragments_of, pack_key};
 use crate::log::LogEntry;
 use crate::open::{Replica, Repository, describe};
 use crate::reader::{ChunkReader, pack_id};
@@ -70,6 +70,7 @@ impl Repository {
         let mut report = SweepReport::default();
         let (gone, spared) = mark.removal.points.iter().cloned().partition(|marked| going.points.contains(marked));
         (report.points, report.spared) = (gone, spared);
+        let before = self.point_keys().await?;
         let mut reader = ChunkReader::open(self.clone()).await?;
         // What was written again counts where it is now, not where it was.
         reader.prefer_others(&mark.removal.pack_ids().collect());
@@ -86,9 +87,12 @@ impl Repository {
             logs: common(&mark.removal.logs, &going.logs),
             packs: doomed.iter().map(hex::encode).collect(),
         };
+        let spared = mark.removal.pack_ids().filter(|id| !doomed.contains(id)).map(|id| pack_key(&id)).collect();
         for replica in &self.replicas {
             // Before anything is deleted: else the next copy from elsewhere would bring it back.
             self.note_gone(replica, Gone { removal: removal.clone(), ..Gone::default() }).await?;
+            // A sweep that was interrupted may have written down what a point needs by now.
+            self.is_back(replica, &spared).await?;
         }
         for replica in &self.replicas {
             self.delete_points_and_logs(replica, &points, &logs, &mut report).await?;
@@ -100,6 +104,13 @@ impl Repository {
                 self.delete_packs(replica, &needed, &doomed, &mut report).await?;
             }
         }
+        // A point that came meanwhile may need what is gone: the next copy brings it back, then.
+        if !self.point_keys().await?.is_subset(&before) {
+            let gone = doomed.iter().map(pack_key).collect();
+            for replica in &self.replicas {
+                self.is_back(replica, &gone).await?;
+            }
+        }
         if report.failures.is_empty() {
             for key in [mark_key(&mark.name), begun_key(&mark.name)] {
                 for replica in &self.replicas {
@@ -108,6 +119,15 @@ impl Repository {
             }
         }
         Ok(report)
+    }
+
+    /// The keys of the points, in whichever location.
+    async fn point_keys(&self) -> Result<HashSet<String>> {
+        let mut keys = HashSet::new();
+        for replica in &self.replicas {
+            keys.extend(replica.location.list("points/").await?.into_iter().map(|entry| entry.key));
+        }
+        Ok(keys)
     }
 
     async fn delete_points_and_logs(
@@ -179,8 +199,12 @@ impl Repository {
             return Ok(found);
         }
         for entry in replica.location.list("index/").await? {
-            // One that can't be read was taken by another sweep, or is damaged, which is for `verify` to tell.
-            let packs = crate::reader::load_fragment(self, replica, &entry).await.unwrap_or_default();
+            // One that is lost was taken by another sweep, or is damaged, which is for `verify` to tell.
+            let packs = match crate::reader::load_fragment(self, replica, &entry).await {
+                Ok(packs) => packs,
+                Err(error) if error.is_loss() => continue,
+                Err(error) => return Err(error),
+            };
             if packs.iter().any(|pack| wanted.contains(&pack.id)) {
                 found.push((entry, packs));
             }
@@ -221,7 +245,7 @@ impl Repository {
 impl Repository {
     /// The sealed object of a fragment. The same text gives another object each time (its salt is random): so it is made once, for all
     /// locations that are pruned one after the other.
-    fn fragment_once(&self, text: &[u8]) -> Result<(String, Bytes)> {
+    pub(crate) fn fragment_once(&self, text: &[u8]) -> Result<(String, Bytes)> {
         let id = *blake3::hash(text).as_bytes();
         let known = self.fragments_made.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         if let Some(made) = known {

@@ -1,5 +1,6 @@
 //! A repository as its users see it: in memory, in directories, in places that fail, hang, fill up and rot.
 
+mod apart;
 mod bench;
 mod damage;
 mod flip;
@@ -8,8 +9,10 @@ mod healing;
 mod keeping;
 mod keys;
 mod logs;
+mod nowhere;
 mod place;
 mod properties;
+mod random_steps;
 mod removal;
 mod repair;
 mod round_trip;

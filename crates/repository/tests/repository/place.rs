@@ -27,6 +27,8 @@ struct Inner {
     deletes: Option<usize>,
     /// After so many more reads and listings the place holds this.
     then: Option<(usize, BTreeMap<String, Bytes>)>,
+    /// After so many more reads and listings the place gets this, too.
+    arriving: Option<(usize, BTreeMap<String, Bytes>)>,
     forgets_condition: bool,
     /// The store's own clock, in seconds, and when each object was written by it.
     clock_seconds: u64,
@@ -116,6 +118,16 @@ impl Place {
         self.lock().then = Some((reads, objects));
     }
 
+    /// The same, but what it holds stays.
+    pub fn gets(&self, reads: usize, objects: BTreeMap<String, Bytes>) {
+        self.lock().arriving = Some((reads, objects));
+    }
+
+    /// Whether that has happened.
+    pub fn has_got(&self) -> bool {
+        self.lock().arriving.is_none()
+    }
+
     /// Whether that has happened.
     pub fn has_become(&self) -> bool {
         self.lock().then.is_none()
@@ -136,6 +148,11 @@ impl Place {
             match inner.then.take() {
                 Some((0, objects)) => inner.objects = objects,
                 Some((reads, objects)) => inner.then = Some((reads - 1, objects)),
+                None => {}
+            }
+            match inner.arriving.take() {
+                Some((0, objects)) => inner.objects.extend(objects),
+                Some((reads, objects)) => inner.arriving = Some((reads - 1, objects)),
                 None => {}
             }
             inner.reads.clone()

@@ -6,11 +6,11 @@
 //! where to look, not a verdict: what was mended meanwhile is read as if nothing had been.
 
 use crate::error::Result;
+use crate::given_up::GivenUp;
 use crate::index::pack_key;
 use crate::log::prefix_of;
 use crate::open::{Repository, describe};
 use crate::reader::pack_id;
-use crate::removal::Covered;
 use crate::verification::strength;
 use crate::verify::{Damage, verify_object as check_object, workload_of};
 use serde::{Deserialize, Serialize};
@@ -57,14 +57,20 @@ pub struct LogGap {
     pub workload: String,
     /// Which log, from where to where, in words.
     pub what: String,
+    /// The same for whoever reckons with it. Records of earlier versions have the words only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stretch: Option<LogStretch>,
 }
 
-impl LogEnd {
-    fn is_covered(&self, covered: &Covered) -> bool {
-        let Self { workload, group, name, .. } = self;
-        // What is given up is told by names; the content doesn't matter.
-        covered.has(&format!("{}/{name}-{}", prefix_of(workload, group), "0".repeat(32)))
-    }
+/// A part of a log. What a position means, the kind of workload says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogStretch {
+    /// Which log, as in [`LogEnd::log`].
+    pub log: String,
+    /// Where it begins.
+    pub from: u64,
+    /// Where it ends; this is no part of it.
+    pub to: u64,
 }
 
 /// What a look at one location found.
@@ -186,12 +192,12 @@ impl Repository {
             }
         }
         let before = self.findings().await.remove(&findings.location);
-        let covered = self.given_up_at(&findings.location).await;
+        let given_up = self.given_up(&findings.location).await;
         // Also where a clock ran ahead once: what is known now comes after it.
         let known_at =
             before.as_ref().and_then(|before| before.found_at.checked_add(jiff::SignedDuration::from_millis(1)).ok());
         findings.found_at = known_at.map_or(findings.found_at, |known_at| known_at.max(findings.found_at));
-        let findings = &findings.after(before, &|end| covered.as_ref().is_some_and(|covered| end.is_covered(covered)));
+        let findings = &findings.after(before, &|end| given_up.end(end) == GivenUp::Deleted);
         let (key, sealed) = self.seal_location_record(PREFIX, &findings.location, findings.found_at, findings)?;
         self.put_where_taken(&key, &sealed).await?;
         self.forget_older(PREFIX, &findings.location).await;
@@ -212,32 +218,12 @@ impl Repository {
     /// miss them then.
     pub(crate) async fn forget_log_ends(&self, location: &str) -> Result<()> {
         let known = self.findings().await.remove(location);
-        let Some(covered) = self.given_up_at(location).await else { return Ok(()) };
-        if !known.is_some_and(|known| known.log_ends.iter().any(|end| end.is_covered(&covered))) {
+        let given_up = self.given_up(location).await;
+        if !known.is_some_and(|known| known.log_ends.iter().any(|end| given_up.end(end) == GivenUp::Deleted)) {
             return Ok(());
         }
         // A look at nothing: it carries on all else that was known.
         self.put_findings(Findings::of(location, "structure", false, &[], jiff::Timestamp::now())).await
-    }
-
-    /// What a location gave up on purpose; `None` when that can't be told.
-    async fn given_up_at(&self, location: &str) -> Option<Covered> {
-        let replica = self.replicas.iter().find(|replica| replica.name == location)?;
-        self.covered_at(replica).await.ok().map(|(covered, _)| covered)
-    }
-
-    /// Whether a location gave up all of these files of a workload's log on purpose: their groups and names, without the ids.
-    pub async fn gave_up_files(&self, location: &str, workload: &str, files: &[(String, String)]) -> bool {
-        let Some(covered) = self.given_up_at(location).await else { return false };
-        let id = "0".repeat(32);
-        let has =
-            |(group, name): &(String, String)| covered.has(&format!("{}/{name}-{id}", prefix_of(workload, group)));
-        !files.is_empty() && files.iter().all(has)
-    }
-
-    /// Whether a location gave up the end of this log on purpose.
-    pub async fn gave_up(&self, location: &str, end: &LogEnd) -> bool {
-        self.given_up_at(location).await.is_some_and(|covered| end.is_covered(&covered))
     }
 
     /// The newest findings about each location, from whichever locations answer.

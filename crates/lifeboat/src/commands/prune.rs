@@ -130,7 +130,7 @@ async fn prune(
         swept.bytes += report.bytes;
     }
     let going = look::going(repository, &judged).await?;
-    let fresh = look::not_marked_yet(repository, going, &standing).await?;
+    let fresh = look::not_marked_yet(repository, going, &standing, &swept.points).await?;
     let removal =
         repository.plan_removal_after(fresh.points, fresh.logs, config.prune_after, &repacked.report.rewritten).await?;
     if !dry_run && !removal.is_empty() {

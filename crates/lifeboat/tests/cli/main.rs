@@ -2,6 +2,7 @@
 
 mod arguments;
 mod configuration;
+mod gaps;
 mod keys;
 mod metrics;
 mod program;

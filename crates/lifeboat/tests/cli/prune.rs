@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
 const SEGMENT: u64 = 16 << 20;
+const GROUP: &str = "7/00000001/00000000";
 
 pub struct World {
     directory: tempfile::TempDir,
@@ -66,15 +67,20 @@ impl World {
         std::fs::write(self.path("lifeboat.toml"), text).unwrap();
     }
 
+    /// The segment of the log of that day. Returns its name.
+    pub async fn segment(&self, days_ago: u64) -> String {
+        let number = 100 - days_ago;
+        let name = format!("0000000100000000000000{number:02X}");
+        self.repository.put_log("shop", GROUP, &name, &empty_log(number), &[]).await.unwrap();
+        name
+    }
+
     /// A point that was made so many days ago, with a file of its own, and the segment of the log that it needs.
     pub async fn point(&self, days_ago: u64, bad_pages: usize) -> Point {
         let number = 100 - days_ago;
-        let name = format!("0000000100000000000000{number:02X}");
-        let group = "7/00000001/00000000";
-        for (name, text) in [(name.clone(), "log"), (format!("{name}.00000028.backup"), "label")] {
-            let content = format!("{text} {number}").into_bytes();
-            self.repository.put_log("shop", group, &name, &content, &[]).await.unwrap();
-        }
+        let name = self.segment(days_ago).await;
+        let label = format!("label {number}").into_bytes();
+        self.repository.put_log("shop", GROUP, &format!("{name}.00000028.backup"), &label, &[]).await.unwrap();
         let session = WriteSession::begin(self.repository.clone(), &mut Vec::new()).await.unwrap();
         let point = tokio::task::spawn_blocking(move || {
             let mut writer = session.writer().unwrap();
@@ -105,7 +111,7 @@ impl World {
     }
 
     /// As if the file or everything in the directory had been written so long ago.
-    fn age(&self, key: &str, by: Duration) {
+    pub fn age(&self, key: &str, by: Duration) {
         for replica in self.repository.replicas() {
             let address = replica.location.address();
             let path = Path::new(address.strip_prefix("file://").unwrap()).join(key);
@@ -125,7 +131,7 @@ impl World {
         (done.code, format!("{}{}", done.stdout, done.stderr))
     }
 
-    fn document(&self, options: &[&str]) -> Value {
+    pub fn document(&self, options: &[&str]) -> Value {
         let (code, text) = self.prune(&[options, &["--json", "--quiet"]].concat());
         assert_eq!(code, 0, "{text}");
         let document: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
@@ -162,6 +168,16 @@ fn age(path: &Path, time: SystemTime) {
     } else {
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     }
+}
+
+/// What a segment of PostgreSQL 17 begins with, and no record.
+fn empty_log(number: u64) -> Vec<u8> {
+    let (magic, is_long, timeline) = (0xD116_u16.to_le_bytes(), 2_u16.to_le_bytes(), 1_u32.to_le_bytes());
+    let (address, nothing_continues) = ((number * SEGMENT).to_le_bytes(), 0_u64.to_le_bytes());
+    let (system_id, sizes) = (7_u64.to_le_bytes(), [(SEGMENT as u32).to_le_bytes(), 8192_u32.to_le_bytes()]);
+    let header: [&[u8]; 8] =
+        [&magic, &is_long, &timeline, &address, &nothing_continues, &system_id, &sizes[0], &sizes[1]];
+    header.concat()
 }
 
 fn made_up(tree: Vec<lifeboat_repository::ChunkId>, days_ago: u64, start: Lsn, bad_pages: usize) -> Point {

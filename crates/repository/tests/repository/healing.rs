@@ -142,7 +142,7 @@ async fn the_end_of_a_log_that_was_given_up_is_not_missed() {
     };
     assert_eq!(note(vec![end.clone()]).await, vec![end.clone()]);
     assert_eq!(note(vec![LogEnd { end: 1, ..end.clone() }]).await, vec![end.clone()]);
-    assert!(!repository.gave_up("north", &end).await);
+    assert_eq!(repository.given_up("north").await.end(&end), GivenUp::No);
     let range = |last: &str| LogRange {
         workload: WORKLOAD.into(),
         group: "7/1/0".into(),
@@ -155,19 +155,16 @@ async fn the_end_of_a_log_that_was_given_up_is_not_missed() {
         let name = repository.mark(removal).await.unwrap();
         let mark = repository.marks().await.unwrap().into_iter().find(|mark| mark.name == name).unwrap();
         repository.sweep(&mark, &Going { logs, ..Going::default() }).await.unwrap();
-        assert_eq!(repository.gave_up("north", &end).await, is_given_up, "{last}");
-        let files = names.map(|name| ("7/1/0".to_owned(), name.to_owned()));
-        assert_eq!(repository.gave_up_files("north", WORKLOAD, &files).await, is_given_up, "{last}: all of them");
-        assert!(repository.gave_up_files("north", WORKLOAD, &files[..1]).await, "{last}: the first");
-        assert!(
-            !repository.gave_up_files("north", WORKLOAD, &[]).await
-                && !repository.gave_up_files("north", "mill", &files).await
-        );
+        let given_up = repository.given_up("north").await;
+        assert_eq!(given_up.end(&end) == GivenUp::Deleted, is_given_up, "{last}");
+        assert_eq!(given_up.file(WORKLOAD, "7/1/0", names[1]) == GivenUp::Deleted, is_given_up, "{last}: the second");
+        assert_eq!(given_up.file(WORKLOAD, "7/1/0", names[0]), GivenUp::Deleted, "{last}: the first");
+        assert_eq!(given_up.file("mill", "7/1/0", names[0]), GivenUp::No);
     }
     assert_eq!(places[0].keys("wal/"), Vec::<String>::new());
     // The record that it was given up is kept only for as long as another location may bring it back.
     repository.forget_gone().await.unwrap();
-    assert!(!repository.gave_up("north", &end).await);
+    assert_eq!(repository.given_up("north").await.end(&end), GivenUp::No);
     assert_eq!(repository.findings().await["north"].log_ends, []);
     assert_eq!(note(vec![end.clone()]).await, [], "whoever looked before doesn't bring it up again");
 }

@@ -3,6 +3,7 @@
 use crate::bench::*;
 use crate::place::Place;
 use crate::removal::*;
+use jiff::Timestamp;
 use lifeboat_repository::*;
 use std::sync::Arc;
 
@@ -103,4 +104,55 @@ async fn a_fragment_that_comes_too_late_is_forgotten_with_its_packs() {
     for name in ["north", "south"] {
         assert_reads_back(&Arc::new(repository.only(name).unwrap()), &second.id, &new).await;
     }
+}
+
+/// Guards: a mark that has not begun is no excuse. What is gone while it stands was lost, and stays so when it is taken back.
+#[tokio::test]
+async fn what_is_only_marked_is_not_given_up_yet() {
+    const GROUP: &str = "7/1/0";
+    let (places, repository) = create(1).await;
+    let names = ["000000010000000000000001", "000000010000000000000002"];
+    for name in names {
+        repository.put_log(WORKLOAD, GROUP, name, name.as_bytes(), b"").await.unwrap();
+    }
+    let what_of =
+        async |name: &str| repository.given_up(&repository.replicas()[0].name).await.file(WORKLOAD, GROUP, name);
+    let range =
+        LogRange { workload: WORKLOAD.into(), group: GROUP.into(), first: names[0].into(), last: names[1].into() };
+    let going = Going { logs: vec![range.clone()], ..Going::default() };
+    let mark = async || {
+        let removal = repository.plan_removal(Vec::new(), vec![range.clone()], GRACE).await.unwrap();
+        repository.mark(removal).await.unwrap();
+        repository.marks().await.unwrap().remove(0)
+    };
+    assert_eq!(what_of(names[1]).await, GivenUp::No);
+    let note = async |log_ends: Vec<LogEnd>| {
+        let findings = Findings { log_ends, ..Findings::of("north", "structure", true, &[], Timestamp::now()) };
+        repository.put_findings(findings).await.unwrap();
+        repository.findings().await["north"].log_ends.len()
+    };
+    let (workload, group, name) = (WORKLOAD.to_owned(), GROUP.to_owned(), names[1].to_owned());
+    let end = LogEnd { workload, group, name, log: "7 1".into(), end: 2, seen_at: Timestamp::now() };
+    assert_eq!(note(vec![end.clone()]).await, 1);
+
+    let standing = mark().await;
+    assert_eq!((what_of(names[0]).await, what_of(names[1]).await), (GivenUp::Marked, GivenUp::Marked));
+    let (key, bytes) = places[0].objects().into_iter().find(|(key, _)| key.contains(names[1])).unwrap();
+    places[0].remove(&key);
+    assert_eq!(note(Vec::new()).await, 1, "the end of the log was lost, and is missed");
+    repository.cancel_removal(&standing).await.unwrap();
+    assert_eq!(what_of(names[1]).await, GivenUp::No);
+    places[0].set(&key, bytes);
+
+    let standing = mark().await;
+    places[0].break_deletes(0);
+    assert_ne!(repository.sweep(&standing, &going).await.unwrap().failures, Vec::<String>::new());
+    places[0].repair();
+    let standing = repository.marks().await.unwrap().remove(0);
+    assert!(standing.has_begun);
+    assert_eq!((what_of(names[0]).await, what_of(names[1]).await), (GivenUp::Deleted, GivenUp::Deleted));
+    assert_eq!(repository.sweep(&standing, &going).await.unwrap().logs, 2);
+    assert_eq!(repository.marks().await.unwrap(), vec![]);
+    assert_eq!((what_of(names[0]).await, what_of(names[1]).await), (GivenUp::Deleted, GivenUp::Deleted));
+    assert_eq!(note(Vec::new()).await, 0, "it was given up");
 }

@@ -137,10 +137,20 @@ pub async fn going(repository: &Repository, judged: &[Judged]) -> Result<Going, 
     Ok(going)
 }
 
-/// What of it no mark names yet.
-pub async fn not_marked_yet(repository: &Repository, going: Going, standing: &[Mark]) -> Result<Fresh, Failure> {
+/// The points among those that go which are neither marked nor deleted yet. They were judged before the sweep.
+fn points_to_mark(going: BTreeSet<MarkedPoint>, standing: &[Mark], swept: &[MarkedPoint]) -> Vec<MarkedPoint> {
     let is_marked = |point: &MarkedPoint| standing.iter().any(|mark| mark.removal.points.contains(point));
-    let points = going.points.into_iter().filter(|point| !is_marked(point)).collect();
+    going.into_iter().filter(|point| !is_marked(point) && !swept.contains(point)).collect()
+}
+
+/// What of it no mark names yet, after `swept` was deleted.
+pub async fn not_marked_yet(
+    repository: &Repository,
+    going: Going,
+    standing: &[Mark],
+    swept: &[MarkedPoint],
+) -> Result<Fresh, Failure> {
+    let points = points_to_mark(going.points, standing, swept);
     let marked: Vec<&LogRange> = standing.iter().flat_map(|mark| &mark.removal.logs).collect();
     let mut logs = Vec::new();
     for range in going.logs {
@@ -178,4 +188,24 @@ pub async fn size_of(repository: &Repository, removal: &Removal) -> Result<(u64,
 /// When what was marked at `made_at` may be deleted.
 pub fn due_at(made_at: Timestamp, after: std::time::Duration) -> Timestamp {
     SignedDuration::try_from(after).ok().and_then(|after| made_at.checked_add(after).ok()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_repository::PointId;
+
+    #[test]
+    fn what_is_marked_or_was_just_deleted_is_not_marked_again() {
+        let point = |id: &str| MarkedPoint { workload: "shop".into(), point: PointId(id.into()) };
+        let standing = Mark {
+            name: "one".into(),
+            made_at: Timestamp::UNIX_EPOCH,
+            removal: Removal { points: vec![point("marked")], ..Removal::default() },
+            has_begun: false,
+        };
+        let going = ["deleted", "fresh", "marked"].map(point).into();
+        let fresh = points_to_mark(going, &[standing], &[point("deleted")]);
+        assert_eq!(fresh, [point("fresh")]);
+    }
 }

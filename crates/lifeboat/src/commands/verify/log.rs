@@ -6,12 +6,16 @@
 //! nothing that could be mended. A hole that `prune` made is known from the beginning: the policy keeps a point, and not the log behind
 //! it.
 
+mod known;
+
 use crate::failure::Failure;
 use jiff::Timestamp;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
 use lifeboat_recovery::{Run, Target, Unusable, WalCoverage, observe, spoken, unusable};
-use lifeboat_repository::{Damage, Findings, LogEnd, LogGap, MarkedPoint, Repository, Silent};
+use lifeboat_repository::{
+    Damage, Findings, GivenUp, GivenUpThere, LogEnd, LogGap, LogStretch, MarkedPoint, Repository, Silent,
+};
 use lifeboat_workload::postgres::wal::segment_group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,15 +59,15 @@ pub async fn missing(
         let alone = Arc::new(repository.only(&replica.name)?);
         let seen = look(&alone, workload).await?;
         let before = known.get(&replica.name);
+        let noted = before.map(|before| before.gaps.as_slice()).unwrap_or_default();
+        let given_up = repository.given_up(&replica.name).await;
         for gap in seen.gaps.into_iter().filter(is_judged) {
             let is_everywhere = together.gaps.iter().any(|other| gap.is_in(other));
             let (is_closed, hole) = (gap.is_closed, gap.hole());
-            let is_given_up = repository.gave_up_files(&replica.name, &gap.workload, &gap.files).await;
-            if is_given_up && !is_everywhere {
+            if gap.is_to_be_without(&given_up) && !is_everywhere {
                 continue;
             }
-            let was_seen = hole.as_ref().is_some_and(|hole| before.is_some_and(|before| before.gaps.contains(hole)));
-            let is_known = was_seen || is_given_up;
+            let is_known = hole.as_ref().is_some_and(|hole| known::is_known(hole, &gap.deleted(&given_up), noted));
             missing.gaps.entry(replica.name.clone()).or_default().extend(hole.filter(|_| is_everywhere));
             let list = match (is_everywhere, is_known && is_closed) {
                 (true, true) => &mut missing.known,
@@ -75,8 +79,10 @@ pub async fn missing(
         let known = before.filter(|_| point.is_none());
         for before in known.into_iter().flat_map(|known| &known.log_ends) {
             let is_cut = seen.workloads.contains(&before.workload) && !goes_as_far(&seen.ends, before);
-            if is_cut && !repository.gave_up(&replica.name, before).await {
-                let is_everywhere = !goes_as_far(&together.ends, before);
+            let is_everywhere = !goes_as_far(&together.ends, before);
+            // What others have isn't missed where it is to go anyway.
+            let excuse = if is_everywhere { GivenUp::Deleted } else { GivenUp::Marked };
+            if is_cut && given_up.end(before) < excuse {
                 let list = if is_everywhere { &mut missing.bad } else { &mut missing.behind };
                 list.push(cut(&replica.name, before, &seen.ends));
             }
@@ -120,10 +126,22 @@ struct Seen {
 struct Gap {
     workload: String,
     what: What,
+    /// Of the cluster whose log it is.
+    system_id: SystemId,
     /// Whether a point begins behind it.
     is_closed: bool,
-    /// What a hole lacks: groups and names. Empty when it is too long to be named.
-    files: Vec<(String, String)>,
+    /// What a hole lacks. Empty when it is too long to be named.
+    files: Vec<LogFile>,
+}
+
+/// A file of a log that should be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LogFile {
+    group: String,
+    name: String,
+    /// What it covers.
+    from: Lsn,
+    to: Lsn,
 }
 
 /// A hole of more files than this, 16 TiB, isn't named file by file.
@@ -155,7 +173,7 @@ async fn look(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Se
             let size = details.and_then(|details| SegmentSize::new(details.wal_segment_bytes).ok());
             let gap = |(what, is_closed)| {
                 let files = size.map(|size| files_of(&what, log.system_id, size)).unwrap_or_default();
-                Gap { workload: name.clone(), what, is_closed, files }
+                Gap { workload: name.clone(), what, system_id: log.system_id, is_closed, files }
             };
             seen.gaps.extend(points.chain(holes).map(gap));
             seen.ends.extend(size.into_iter().flat_map(|size| ends(&name, log, size)));
@@ -166,15 +184,16 @@ async fn look(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Se
 }
 
 /// The files that a hole lacks.
-fn files_of(what: &What, system_id: SystemId, size: SegmentSize) -> Vec<(String, String)> {
+fn files_of(what: &What, system_id: SystemId, size: SegmentSize) -> Vec<LogFile> {
     let What::Hole(timeline, from, to) = *what else { return Vec::new() };
     let mut files = Vec::new();
     let mut end = to;
     while end > from && (files.len() as u64) < FILES_MAX {
         let segment = Segment::ending_at(timeline, end, size);
         let name = segment.name(size);
-        files.push((segment_group(system_id, name), name.to_string()));
-        end = segment.start(size);
+        let (group, start) = (segment_group(system_id, name), segment.start(size));
+        files.push(LogFile { group, name: name.to_string(), from: start, to: segment.end(size) });
+        end = start;
     }
     if end > from { Vec::new() } else { files }
 }
@@ -185,14 +204,12 @@ pub async fn note_given_up(repository: &Arc<Repository>) -> Result<(), Failure> 
     for replica in repository.replicas() {
         let alone = Arc::new(repository.only(&replica.name)?);
         let before = known.get(&replica.name).map(|known| known.gaps.as_slice()).unwrap_or_default();
-        let mut gaps = Vec::new();
-        for gap in look(&alone, None).await?.gaps {
-            if let Some(hole) = gap.hole().filter(|hole| !before.contains(hole))
-                && repository.gave_up_files(&replica.name, &gap.workload, &gap.files).await
-            {
-                gaps.push(hole);
-            }
-        }
+        let seen = look(&alone, None).await?;
+        let given_up = repository.given_up(&replica.name).await;
+        let is_news =
+            |gap: &Gap, hole: &LogGap| !before.contains(hole) && known::is_known(hole, &gap.deleted(&given_up), before);
+        let holes = seen.gaps.iter().filter_map(|gap| gap.hole().filter(|hole| is_news(gap, hole)));
+        let gaps: Vec<LogGap> = holes.collect();
         if !gaps.is_empty() {
             // A look at nothing else: it carries on all that was known.
             let findings = Findings { gaps, ..Findings::of(&replica.name, "structure", false, &[], Timestamp::now()) };
@@ -200,6 +217,11 @@ pub async fn note_given_up(repository: &Arc<Repository>) -> Result<(), Failure> 
         }
     }
     Ok(())
+}
+
+/// As records call it.
+fn log_name(system_id: SystemId, timeline: TimelineId) -> String {
+    format!("{system_id} {timeline}")
 }
 
 /// The end of each timeline.
@@ -216,7 +238,7 @@ fn ends(workload: &str, log: &WalCoverage, size: SegmentSize) -> Vec<LogEnd> {
             workload: workload.to_owned(),
             group: segment_group(log.system_id, name),
             name: name.to_string(),
-            log: format!("{} {timeline}", log.system_id),
+            log: log_name(log.system_id, timeline),
             end: to.0,
             seen_at,
         }
@@ -240,7 +262,21 @@ impl Gap {
     /// As it is kept; none for a point.
     fn hole(&self) -> Option<LogGap> {
         let What::Hole(timeline, from, to) = &self.what else { return None };
-        Some(LogGap { workload: self.workload.clone(), what: format!("timeline {timeline}, {from} to {to}") })
+        let stretch = LogStretch { log: log_name(self.system_id, *timeline), from: from.0, to: to.0 };
+        let what = format!("timeline {timeline}, {from} to {to}");
+        Some(LogGap { workload: self.workload.clone(), what, stretch: Some(stretch) })
+    }
+
+    /// What the location deleted of it on purpose.
+    fn deleted(&self, given_up: &GivenUpThere) -> Vec<(u64, u64)> {
+        let is_deleted = |file: &&LogFile| given_up.file(&self.workload, &file.group, &file.name) == GivenUp::Deleted;
+        self.files.iter().filter(is_deleted).map(|file| (file.from.0, file.to.0)).collect()
+    }
+
+    /// Whether the location gave up all of it, or is about to: nobody brings it there.
+    fn is_to_be_without(&self, given_up: &GivenUpThere) -> bool {
+        let is_given_up = |file: &LogFile| given_up.file(&self.workload, &file.group, &file.name) >= GivenUp::Marked;
+        !self.files.is_empty() && self.files.iter().all(is_given_up)
     }
 
     fn damage(self, location: &str) -> Damage {
@@ -299,7 +335,7 @@ mod tests {
         let size = SegmentSize::new(16 << 20).unwrap();
         let hole = |from: u64, to: u64| What::Hole(TimelineId(1), Lsn(from << 24), Lsn(to << 24));
         let names = |what: &What| -> Vec<String> {
-            files_of(what, SystemId(7), size).into_iter().map(|(group, name)| format!("{group}/{name}")).collect()
+            files_of(what, SystemId(7), size).iter().map(|file| format!("{}/{}", file.group, file.name)).collect()
         };
         let of = |number: u64| format!("7/00000001/00000000/0000000100000000{number:08X}");
         assert_eq!(names(&hole(0x19, 0x1a)), [of(0x19)]);
@@ -312,6 +348,7 @@ mod tests {
         let hole = |workload: &str, timeline, from, to| Gap {
             workload: workload.into(),
             what: What::Hole(TimelineId(timeline), Lsn(from), Lsn(to)),
+            system_id: SystemId(7),
             is_closed: false,
             files: Vec::new(),
         };

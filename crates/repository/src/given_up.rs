@@ -51,8 +51,9 @@ impl Repository {
     pub async fn given_up(&self, location: &str) -> GivenUpThere {
         let there = async {
             let replica = self.replicas.iter().find(|replica| replica.name == location)?;
-            let (marked, marks) = self.covered_at(replica).await.ok()?;
-            let mut deleted = Covered::by_begun(&marks);
+            let (marked, _) = self.covered_at(replica).await.ok()?;
+            // A sweep writes down what goes before it goes; what it spared isn't there.
+            let mut deleted = Covered::default();
             deleted.add_gone(&self.gone_at(replica).await.ok()?);
             Some(GivenUpThere { marked, deleted })
         };

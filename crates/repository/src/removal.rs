@@ -149,12 +149,6 @@ impl Covered {
         covered
     }
 
-    /// Only what is being deleted at this moment.
-    pub(crate) fn by_begun(marks: &[Mark]) -> Self {
-        let begun: Vec<Mark> = marks.iter().filter(|mark| mark.has_begun).cloned().collect();
-        Self::by(&begun)
-    }
-
     fn add(&mut self, removal: &Removal) {
         for marked in &removal.points {
             let key = key_of(&marked.workload, &marked.point);

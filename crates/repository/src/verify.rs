@@ -122,11 +122,11 @@ impl Repository {
         report.bad.extend(self.roots_lost(&listings, data));
         let (mut covered, mut leaving) = (Vec::new(), Vec::new());
         for (replica, _) in &listings {
-            let (lacks, marks) = self.covered_at(replica).await.unwrap_or_else(|error| {
+            let (lacks, _) = self.covered_at(replica).await.unwrap_or_else(|error| {
                 report.add(replica, "removals", &error);
                 Default::default()
             });
-            leaving.push(Covered::by_begun(&marks));
+            leaving.push(self.leaving(replica).await.unwrap_or_default());
             covered.push(lacks);
         }
         let sets: Vec<(&str, BTreeSet<&str>)> = listings

@@ -20,7 +20,7 @@ use crate::pack::PACK_BYTES_MAX;
 use crate::patience::ask_all;
 use crate::progress::Progress;
 use crate::reader::pack_id;
-use crate::removal::{self, Covered};
+use crate::removal;
 use crate::root::{ROOT_KEY, check_root};
 use crate::{point, receipt};
 use futures::StreamExt;

@@ -204,8 +204,8 @@ async fn random_run(seed: u64) -> std::result::Result<(), String> {
         let way = if after == (vec![], vec![]) { "repair mends it" } else { "DEAD END" };
         problem = problem.map(|text| format!("{way}: {text}"));
     }
-    for at in 0..3 {
-        let alone = Arc::new(repository.only(NAMES[at]).unwrap());
+    for (at, name) in NAMES.into_iter().enumerate() {
+        let alone = Arc::new(repository.only(name).unwrap());
         for (number, (point, files)) in points.iter().enumerate() {
             if alone.read_point(WORKLOAD, &point.id, &mut Vec::new()).await.is_err() {
                 continue;

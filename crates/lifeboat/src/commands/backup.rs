@@ -65,10 +65,14 @@ pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Res
     lacking.dedup();
     if !lacking.is_empty() {
         let message = format!("the backup was stored, but not in {}", lacking.join(", "));
+        let whole = config.locations.keys().find(|name| !lacking.contains(name));
+        let from = whole.map_or("LOCATION", String::as_str);
+        let copies: Vec<String> = lacking.iter().map(|to| format!("`lifeboat copy --from {from} --to {to}`")).collect();
+        let copies = copies.join(", ");
         return Err(Failure::new(FailureKind::Unavailable, message)
-            .with_hint(
-                "the reason is above; the next backup brings it up to date, or when it answers: `lifeboat copy --from LOCATION --to LOCATION`",
-            )
+            .with_hint(format!(
+                "the reason is above; the next backup brings it up to date, or when it answers: {copies}"
+            ))
             .after_its_document());
     }
     Ok(())

@@ -46,7 +46,10 @@ fn add(global: &Global, arguments: &KeyAddArguments, output: &Output) -> Result<
     }
     output.text(&format!("key {id} opens the repositories now"))?;
     match &arguments.machine {
-        Some(path) => output.text(&format!("use it on this machine: passphrase = {{ file = \"{}\" }}", path.display())),
+        Some(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            output.text(&format!("use it on this machine: passphrase = {{ file = \"{}\" }}", path.display()))
+        }
         None => Ok(()),
     }
 }

@@ -94,7 +94,7 @@ fn nobody_left_alone(left_alone: &[(String, String)]) -> Result<(), Failure> {
         true => {
             "`lifeboat repair` brings a lost point back from another location; with --give-up it is given up where none has it"
         }
-        false => "what answers was pruned; bring it back and run this again, or take it out of the configuration",
+        false => "bring it back and run this again, or take it out of the configuration; whatever answers is pruned",
     };
     Err(Failure::new(FailureKind::Unavailable, each.join("; ")).with_hint(hint).after_its_document())
 }

@@ -20,6 +20,8 @@ struct Outcome {
     failures: Vec<String>,
     /// What is gone of logs: no location has it.
     gaps: Vec<Damage>,
+    /// How many of these nobody had heard of, or no point stands behind.
+    gaps_open: usize,
     given_up: Vec<Damage>,
     /// What became of packs that no location has whole.
     rescued: Rescued,
@@ -58,6 +60,7 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
     let mut report = look(&repository, output).await?;
     outcome.plan = repository.plan_repair(&report.bad).await?;
     if arguments.dry_run {
+        outcome.add_gaps(log::missing(&repository, None, None).await?);
         return Ok(outcome);
     }
     for replacement in &outcome.plan.replace {
@@ -81,7 +84,7 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
     if outcome.failures.is_empty() && (!report.bad.is_empty() || !outcome.put_back.is_empty()) {
         look_again(&repository, &mut report, &mut outcome, output).await?;
     }
-    outcome.gaps = keep(&repository, &mut report, output).await?;
+    outcome.add_gaps(keep(&repository, &mut report, output).await?);
     Ok(outcome)
 }
 
@@ -117,15 +120,20 @@ async fn keep(
     repository: &Arc<Repository>,
     report: &mut VerifyReport,
     output: &Output,
-) -> Result<Vec<Damage>, Failure> {
+) -> Result<log::Missing, Failure> {
     let missing = log::missing(repository, None, None).await?;
     report.bad.extend(missing.bad.iter().cloned());
     let looked = Looked { level: "data", is_whole: true, workload: None, log: &missing };
     note(repository, report, looked, output).await;
-    Ok(missing.bad.into_iter().chain(missing.known).collect())
+    Ok(missing)
 }
 
 impl Outcome {
+    fn add_gaps(&mut self, missing: log::Missing) {
+        self.gaps_open = missing.bad.len();
+        self.gaps = missing.bad.into_iter().chain(missing.known).collect();
+    }
+
     fn is_mended(&self, damage: &Damage) -> bool {
         let is_back = |one: &Replacement| one.location == damage.location && one.object == damage.object;
         self.put_back.iter().any(is_back) || self.is_gone(damage)
@@ -156,6 +164,7 @@ fn tell(outcome: &Outcome, arguments: &RepairArguments, output: &Output) -> Resu
             "put_back": outcome.put_back.len(),
             "failures": outcome.failures,
             "gaps": outcome.gaps,
+            "gaps_open": outcome.gaps_open,
             "lost": outcome.plan.lost,
             "given_up": outcome.given_up,
             "still_bad": outcome.still_bad,
@@ -246,6 +255,12 @@ fn verdict(outcome: &Outcome, arguments: &RepairArguments) -> Result<(), Failure
     };
     if let Some(hint) = hint {
         let message = format!("no location has {} whole", human::count(left.len(), "object"));
+        return Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document());
+    }
+    if outcome.gaps_open > 0 && outcome.left_out.is_empty() {
+        let message = format!("{} in the log that no location can fill", human::count(outcome.gaps_open, "gap"));
+        let hint = "`lifeboat backup` makes a point behind it, from which every moment can be reached again; `lifeboat points` shows \
+                    what can be reached before it";
         return Err(Failure::new(FailureKind::CheckFailed, message).with_hint(hint).after_its_document());
     }
     if !outcome.still_bad.is_empty() && outcome.left_out.is_empty() {

@@ -1,5 +1,6 @@
 //! `[workload.NAME]`: a thing that is protected.
 
+use super::UnknownKeys;
 use super::freshness::{self, VerifyWithin};
 use super::secret::SecretSource;
 use super::section::{Findings, Section};
@@ -117,12 +118,13 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         findings.problem(&section.span_of("unchanged_files"), message);
     }
     section.finish(findings);
-    if findings.problems.len() > before {
+    // Where a mistake must stop nothing, all that could be read counts.
+    if findings.problems.len() > before && findings.unknown_keys == UnknownKeys::Refuse {
         return None;
     }
     Some(WorkloadConfig {
         data_dir,
-        connection: connection?,
+        connection: connection.unwrap_or_default(),
         password,
         locations: chosen.unwrap_or_else(|| locations.to_vec()),
         region,

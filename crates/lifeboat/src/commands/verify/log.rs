@@ -57,7 +57,16 @@ pub async fn missing(
     let known = repository.findings().await;
     for replica in repository.replicas() {
         let alone = Arc::new(repository.only(&replica.name)?);
-        let seen = look(&alone, workload).await?;
+        let seen = match look(&alone, workload).await {
+            Ok(seen) => seen,
+            Err(failure) => {
+                missing.bad.push(Damage::new(&replica.name, "location", failure.message));
+                continue;
+            }
+        };
+        let unclear = seen.unclear.into_iter().filter(|_| point.is_none());
+        let unclear = unclear.map(|(workload, why)| Damage::new(&replica.name, format!("log of {workload}"), why));
+        missing.bad.extend(unclear);
         let before = known.get(&replica.name);
         let noted = before.map(|before| before.gaps.as_slice()).unwrap_or_default();
         let given_up = repository.given_up(&replica.name).await;
@@ -117,6 +126,8 @@ fn cut(location: &str, before: &LogEnd, ends: &[LogEnd]) -> Damage {
 struct Seen {
     /// Whose could be read.
     workloads: BTreeSet<String>,
+    /// Whose could not, and why.
+    unclear: Vec<(String, String)>,
     gaps: Vec<Gap>,
     ends: Vec<LogEnd>,
 }
@@ -159,7 +170,13 @@ async fn look(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Se
         repository.list_points(workload).await?.into_iter().map(|header| header.workload).collect();
     for name in workloads {
         // Points that can't be read are told of by the repository's own check.
-        let Ok(observed) = observe(repository, &name, &Target::Latest, &Silent).await else { continue };
+        let observed = match observe(repository, &name, &Target::Latest, &Silent).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                seen.unclear.push((name, error.to_string()));
+                continue;
+            }
+        };
         for log in &observed.known.logs {
             let points = unusable(&observed.known.points, log).into_iter().map(|point| (What::Point(point), false));
             let begins_behind = |timeline: TimelineId, to: Lsn| {
@@ -204,7 +221,8 @@ pub async fn note_given_up(repository: &Arc<Repository>) -> Result<(), Failure> 
     for replica in repository.replicas() {
         let alone = Arc::new(repository.only(&replica.name)?);
         let before = known.get(&replica.name).map(|known| known.gaps.as_slice()).unwrap_or_default();
-        let seen = look(&alone, None).await?;
+        // What doesn't answer now is looked at by the next one.
+        let Ok(seen) = look(&alone, None).await else { continue };
         let given_up = repository.given_up(&replica.name).await;
         let is_news =
             |gap: &Gap, hole: &LogGap| !before.contains(hole) && known::is_known(hole, &gap.deleted(&given_up), before);

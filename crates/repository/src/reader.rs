@@ -17,8 +17,9 @@ use crate::key::Keys;
 use crate::open::{Replica, Repository, describe};
 use crate::pack::{Fingerprints, parse_fingerprints};
 use crate::patience::{answer_within, ask_all, within};
+use bytes::Bytes;
 use futures::StreamExt;
-use lifeboat_location::Entry;
+use lifeboat_location::{Entry, ErrorKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -354,8 +355,20 @@ impl ChunkReader {
         read: &Located,
         sink: &mut (dyn FnMut(ChunkId, &[u8]) -> Result<()> + Send),
     ) -> Result<()> {
-        let bytes = replica.location.get_range(&self.index.pack(read.pack).key(), self.range_of(read)).await?;
+        let bytes = self.sealed(replica, read).await?;
         self.open_frames(replica, read, &read.frames, &bytes, sink)
+    }
+
+    /// The bytes of a read, as they are stored.
+    async fn sealed(&self, replica: &Replica, read: &Located) -> Result<Bytes> {
+        let key = self.index.pack(read.pack).key();
+        replica.location.get_range(&key, self.range_of(read)).await.map_err(|error| match error.kind() {
+            // Its end lies before what is asked for.
+            ErrorKind::Invalid => {
+                Error::corrupt(format!("{}/{key}", replica.location.address()), "shorter than the index says")
+            }
+            _ => error.into(),
+        })
     }
 
     /// Where a read lies in its pack.

@@ -5,7 +5,7 @@ use super::{ChunkReader, Located, REQUESTS_AT_ONCE};
 use crate::chunk::ChunkId;
 use crate::error::Result;
 use crate::open::{Replica, describe};
-use crate::patience::within;
+use crate::patience::answer_within;
 use bytes::Bytes;
 use std::collections::HashSet;
 
@@ -26,15 +26,14 @@ impl ChunkReader {
     /// Fetches the bytes of a read and holds them. None when no location gives them: [`Self::fetch`] says why.
     pub async fn hold(&self, read: Located) -> Option<Held> {
         let replicas = self.in_order();
-        let (key, range) = (self.index.pack(read.pack).key(), self.range_of(&read));
         for (number, replica) in replicas.iter().enumerate() {
-            let get = replica.location.get_range(&key, range.clone());
+            let get = self.sealed(replica, &read);
             let answer = match number + 1 < replicas.len() {
                 true => {
                     let limit = self.repository.limits.time_for(read.stored_bytes * REQUESTS_AT_ONCE as u64);
-                    within(replica, limit, get).await
+                    answer_within(replica, limit, get).await
                 }
-                false => get.await.map_err(Into::into),
+                false => get.await,
             };
             match answer {
                 Ok(bytes) => return Some(Held { read, replica: (*replica).clone(), bytes }),

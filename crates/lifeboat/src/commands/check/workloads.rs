@@ -155,6 +155,9 @@ async fn log_arrives(
     name: &str,
 ) -> Finding {
     let subject = format!("{subject} log");
+    if let Some(failure) = receiver_is_away(workload, facts, name) {
+        return Finding::new(subject, Err(failure));
+    }
     if facts.in_recovery || !facts.role.may_switch_wal || !facts.role.may_create_restore_point {
         return Finding::warning(
             subject,
@@ -188,6 +191,17 @@ async fn log_arrives(
         )))
     };
     Finding::new(subject, attempt.await)
+}
+
+/// Where the server sends its files and archives nothing, only a receiver brings its log. `None` when it is connected.
+fn receiver_is_away(workload: &WorkloadConfig, facts: &ServerFacts, name: &str) -> Option<Failure> {
+    let slot = slot_of(name, workload);
+    let is_connected = facts.slots.iter().any(|known| known.name == slot && known.is_active);
+    let is_needed = workload.data_dir.is_none() && facts.archive_mode == "off" && !facts.in_recovery;
+    let is_away = is_needed && !is_connected && !facts.hands_on_log();
+    let message = format!("not tried: `lifeboat wal receive {name}` isn't running, nobody streams on slot {slot}");
+    let hint = format!("start `lifeboat wal receive {name}` and keep it running, on any machine");
+    is_away.then(|| Failure::new(FailureKind::Unavailable, message).with_hint(hint))
 }
 
 /// Whether what is stored under this name is of this cluster. After a new initdb or an upgrade it isn't: then every backup is

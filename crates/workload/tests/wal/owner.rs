@@ -7,7 +7,8 @@ use lifeboat_postgres::wal_file::SegmentName;
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_workload::postgres::wal::needed::{NeededWal, ensure};
 use lifeboat_workload::postgres::wal::{
-    ClusterIdentity, FetchOptions, FetchOutcome, PushOptions, Spool, WalArchive, WalErrorKind, already_pushed, fetch, push,
+    ClusterIdentity, FetchOptions, FetchOutcome, PushOptions, Spool, WalArchive, WalErrorKind, already_pushed, fetch,
+    push,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -22,7 +22,8 @@ pub async fn missing(repository: &Arc<Repository>, workload: Option<&str>) -> Re
         for replica in repository.replicas() {
             let alone = repository.only(&replica.name)?;
             if WalArchive::is_unclaimed(&alone, &name).await? {
-                let what = format!("nothing records which cluster the log is of; `lifeboat backup {name}` writes it again");
+                let what =
+                    format!("nothing records which cluster the log is of; `lifeboat backup {name}` writes it again");
                 missing.push(Damage::new(&replica.name, format!("wal/{name}/{RECORD}"), what));
             }
         }

@@ -65,7 +65,9 @@ fn bring(config: &Config, workload: &str, request: &Request<'_>, output: &Output
         return Ok(false);
     }
     let spool = rooms::spool(config, workload)?;
-    if request.prefetches && take_prefetched(request.name, request.path, &spool, cluster_in_recovery().map(|it| it.system_id))? {
+    if request.prefetches
+        && take_prefetched(request.name, request.path, &spool, cluster_in_recovery().map(|it| it.system_id))?
+    {
         return Ok(true);
     }
     rooms::runtime()?.block_on(fetch_one(config, workload, request, output))

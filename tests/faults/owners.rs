@@ -27,6 +27,8 @@ fn a_lost_record_is_told_and_written_again_and_stops_no_restore() {
     let told = world.run(&["verify"]);
     assert_eq!(told.code, 4, "{}", told.screen());
     assert!(told.screen().contains("nothing records"), "{}", told.screen());
+    let warned = world.run(&["check"]);
+    assert!(warned.screen().contains("nothing records"), "{}", warned.screen());
     assert_eq!(content_of_restored(&world, "without", &[]), expected);
     // Outside of a data directory, only the log says whose it is.
     let segment = world.sql("select last_archived_wal from pg_stat_archiver").expect("a segment");

@@ -55,6 +55,7 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
                 findings.push(finding);
                 return findings;
             }
+            findings.extend(unrecorded(&subject, &repository, name).await);
             findings.push(log_arrives(&subject, workload, &facts, &repository, name).await);
             findings.push(reachable(&subject, &repository, name).await);
         }
@@ -228,6 +229,14 @@ async fn whose(subject: &str, facts: &ServerFacts, repository: &Arc<Repository>,
     let message = format!("{name} holds what cluster {other} stored, but this server is cluster {}", facts.system_id);
     let hint = "give the new cluster a workload name of its own; the old points stay restorable";
     Some(Finding::new(subject, Err(Failure::new(FailureKind::Usage, message).with_hint(hint))))
+}
+
+/// Log of which nothing records whose it is any more.
+async fn unrecorded(subject: &str, repository: &Repository, name: &str) -> Option<Finding> {
+    let is_unclaimed = WalArchive::is_unclaimed(repository, name).await.unwrap_or_default();
+    let what = "nothing records any more which cluster the stored log is of";
+    let hint = format!("`lifeboat backup {name}` writes it again");
+    is_unclaimed.then(|| Finding::warning(format!("{subject} record"), what, hint))
 }
 
 /// What could be brought back now.

@@ -162,8 +162,8 @@ impl WalArchive {
 
     /// Whether a workload has log, and nothing records whose it is.
     pub async fn is_unclaimed(repository: &Repository, workload: &str) -> Result<bool> {
-        let has_log = !owner::clusters(repository, workload).await?.is_empty();
-        Ok(has_log && recorded_entries(repository, workload).await?.is_empty())
+        let is_recorded = !recorded_entries(repository, workload).await?.is_empty();
+        Ok(!is_recorded && !owner::clusters(repository, workload).await?.is_empty())
     }
 
     /// Makes sure that this is the cluster's archive, recording it with the first file, or again when the record is gone.

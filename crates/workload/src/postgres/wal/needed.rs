@@ -116,8 +116,14 @@ async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) 
 }
 
 fn missing(needed: &NeededWal, covered: Lsn) -> BackupError {
+    let received = format!(
+        "`lifeboat wal receive {}` has to run where nothing archives; `lifeboat check` tries it",
+        needed.workload
+    );
     let hint = if needed.on_standby {
         "a standby can't close its newest segment: name its primary with primary = \"host=..\", run `select pg_switch_wal()` on it, or run `lifeboat wal receive`"
+    } else if needed.data_dir.is_none() {
+        &received
     } else {
         "look for archive command failures in the server's log; `lifeboat check` tries the archive"
     };

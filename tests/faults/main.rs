@@ -7,6 +7,7 @@ mod damage;
 mod disks;
 mod kills;
 mod outages;
+mod owners;
 mod proofs;
 mod refusals;
 mod screens;

@@ -4,6 +4,7 @@ mod boot;
 mod concern;
 pub mod log;
 mod one;
+mod owner;
 mod tell;
 
 use super::{find_named, load_config, wal};
@@ -42,7 +43,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         "left_out": left_out,
     });
     let mut booted = Vec::new();
-    if arguments.boot && report.bad.iter().all(log::is_about_log) {
+    if arguments.boot && report.bad.iter().all(|damage| log::is_about_log(damage) || owner::is_about_owner(damage)) {
         booted = runtime.block_on(boot::run_all(&config, &config_path, arguments, &ending, output))?;
         let documents: Vec<Value> = booted.iter().map(boot::Booted::document).collect();
         document["boot"] = if let [only] = &documents[..] { only.clone() } else { Value::Array(documents) };
@@ -63,6 +64,9 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         all_looked_at(&left_out)?;
         something_proven(&report, arguments)?;
         return nobody_behind(&report);
+    }
+    if report.bad.iter().all(owner::is_about_owner) {
+        return Err(owner::failure());
     }
     if report.bad.iter().all(log::is_about_log) {
         let message = "what is there is whole, but a part of the log is gone: no moment in it can be reached";
@@ -156,6 +160,10 @@ async fn check_stored(
     if let Err(failure) = record(&repository, arguments, &report, level).await {
         // Looking at a copy with the right to read only is a good habit.
         output.warn(&format!("the result can't be kept with the points: {}", failure.message));
+    }
+    // Behind the notes: no point is worse for it.
+    if arguments.point.is_none() {
+        report.bad.append(&mut owner::missing(&repository, workload).await?);
     }
     Ok((report, repository.unavailable().to_vec()))
 }

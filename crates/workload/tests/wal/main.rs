@@ -3,6 +3,7 @@
 mod fetch;
 mod inventory;
 mod needed;
+mod owner;
 mod push;
 mod receive;
 mod synchronous;

@@ -55,6 +55,7 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
                 findings.push(finding);
                 return findings;
             }
+            findings.extend(unrecorded(&subject, &repository, name).await);
             findings.push(log_arrives(&subject, workload, &facts, &repository, name).await);
             findings.push(reachable(&subject, &repository, name).await);
         }
@@ -155,6 +156,9 @@ async fn log_arrives(
     name: &str,
 ) -> Finding {
     let subject = format!("{subject} log");
+    if let Some(failure) = receiver_is_away(workload, facts, name) {
+        return Finding::new(subject, Err(failure));
+    }
     if facts.in_recovery || !facts.role.may_switch_wal || !facts.role.may_create_restore_point {
         return Finding::warning(
             subject,
@@ -190,6 +194,17 @@ async fn log_arrives(
     Finding::new(subject, attempt.await)
 }
 
+/// Where the server sends its files and archives nothing, only a receiver brings its log. `None` when it is connected.
+fn receiver_is_away(workload: &WorkloadConfig, facts: &ServerFacts, name: &str) -> Option<Failure> {
+    let slot = slot_of(name, workload);
+    let is_connected = facts.slots.iter().any(|known| known.name == slot && known.is_active);
+    let is_needed = workload.data_dir.is_none() && facts.archive_mode == "off" && !facts.in_recovery;
+    let is_away = is_needed && !is_connected && !facts.hands_on_log();
+    let message = format!("not tried: `lifeboat wal receive {name}` isn't running, nobody streams on slot {slot}");
+    let hint = format!("start `lifeboat wal receive {name}` and keep it running, on any machine");
+    is_away.then(|| Failure::new(FailureKind::Unavailable, message).with_hint(hint))
+}
+
 /// Whether what is stored under this name is of this cluster. After a new initdb or an upgrade it isn't: then every backup is
 /// refused, and the server's log piles up.
 async fn whose(subject: &str, facts: &ServerFacts, repository: &Arc<Repository>, name: &str) -> Option<Finding> {
@@ -214,6 +229,14 @@ async fn whose(subject: &str, facts: &ServerFacts, repository: &Arc<Repository>,
     let message = format!("{name} holds what cluster {other} stored, but this server is cluster {}", facts.system_id);
     let hint = "give the new cluster a workload name of its own; the old points stay restorable";
     Some(Finding::new(subject, Err(Failure::new(FailureKind::Usage, message).with_hint(hint))))
+}
+
+/// Log of which nothing records whose it is any more.
+async fn unrecorded(subject: &str, repository: &Repository, name: &str) -> Option<Finding> {
+    let is_unclaimed = WalArchive::is_unclaimed(repository, name).await.unwrap_or_default();
+    let what = "nothing records any more which cluster the stored log is of";
+    let hint = format!("`lifeboat backup {name}` writes it again");
+    is_unclaimed.then(|| Finding::warning(format!("{subject} record"), what, hint))
 }
 
 /// What could be brought back now.

@@ -7,9 +7,9 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
 use lifeboat_postgres::wal_file::SegmentName;
-use lifeboat_postgres::{Lsn, SystemId, TimelineId, control};
+use lifeboat_postgres::{Lsn, TimelineId, control};
 use lifeboat_workload::postgres::wal::{
-    FetchOptions, FetchOutcome, PrefetchSeat, Spool, WalArchive, fetch, take_prefetched,
+    ClusterIdentity, FetchOptions, FetchOutcome, PrefetchSeat, Spool, WalArchive, fetch, take_prefetched,
 };
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -65,22 +65,25 @@ fn bring(config: &Config, workload: &str, request: &Request<'_>, output: &Output
         return Ok(false);
     }
     let spool = rooms::spool(config, workload)?;
-    if request.prefetches && take_prefetched(request.name, request.path, &spool, cluster_in_recovery())? {
+    if request.prefetches
+        && take_prefetched(request.name, request.path, &spool, cluster_in_recovery().map(|it| it.system_id))?
+    {
         return Ok(true);
     }
     rooms::runtime()?.block_on(fetch_one(config, workload, request, output))
 }
 
 /// PostgreSQL calls from the data directory: its control file says which cluster is in recovery.
-fn cluster_in_recovery() -> Option<SystemId> {
-    control::read(Path::new(".")).ok().map(|control| control.system_id)
+fn cluster_in_recovery() -> Option<ClusterIdentity> {
+    let control = control::read(Path::new(".")).ok()?;
+    Some(ClusterIdentity { system_id: control.system_id, segment_size: control.wal_segment_size })
 }
 
 async fn fetch_one(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
     let names = locations(config, workload, request.from);
     let repository = rooms::open_attached(config, &names, output).await?;
     let silent: Vec<String> = repository.unavailable().iter().map(|(name, _)| name.clone()).collect();
-    let Some(archive) = WalArchive::of_workload(repository, workload).await? else {
+    let Some(archive) = WalArchive::of_workload_or(repository, workload, cluster_in_recovery()).await? else {
         return if silent.is_empty() { Ok(false) } else { Err(could_not_ask(&silent)) };
     };
     let options =

@@ -6,9 +6,11 @@
 //! one offset up to another: what a receiver has flushed while the segment was not full yet.
 //!
 //! An archive belongs to one cluster. The first file that comes records whose it is, in `cluster/identity`; because
-//! that name cannot be stored with two contents, two clusters can't share an archive by mistake.
+//! that name cannot be stored with two contents, two clusters can't share an archive by mistake. When that record is gone,
+//! the log itself says whose it is (`owner.rs`), and the next backup writes it again.
 
 use super::error::{Result, WalError};
+use super::owner;
 use lifeboat_postgres::wal_file::{Segment, SegmentName, SegmentSize, WalFileError, WalFileName};
 use lifeboat_postgres::{Lsn, SystemId};
 use lifeboat_repository::{Error as RepositoryError, LogEntry, Repository};
@@ -138,15 +140,45 @@ impl WalArchive {
     }
 
     /// The archive that the workload has; `None` when nothing was ever stored in a reachable location.
+    ///
+    /// # Errors
+    /// When the record of whose it is can't be read, or is gone and the log doesn't tell either.
     pub async fn of_workload(repository: Arc<Repository>, workload: &str) -> Result<Option<Self>> {
-        let recorded = recorded_identity(&repository, workload).await?;
-        Ok(recorded.map(|cluster| Self::new(repository, workload, cluster)))
+        Self::of_workload_or(repository, workload, None).await
     }
 
-    /// Makes sure that this is the cluster's archive, recording it with the first file. Another cluster is refused.
+    /// The same for a cluster in recovery, which knows itself: when nothing is recorded, it is taken at its word.
+    pub async fn of_workload_or(
+        repository: Arc<Repository>,
+        workload: &str,
+        recovering: Option<ClusterIdentity>,
+    ) -> Result<Option<Self>> {
+        let cluster = match recorded_identity(&repository, workload).await?.or(recovering) {
+            Some(cluster) => Some(cluster),
+            None => owner::told_by_log(&repository, workload).await?,
+        };
+        Ok(cluster.map(|cluster| Self::new(repository, workload, cluster)))
+    }
+
+    /// Whether a workload has log, and nothing records whose it is.
+    pub async fn is_unclaimed(repository: &Repository, workload: &str) -> Result<bool> {
+        let is_recorded = !recorded_entries(repository, workload).await?.is_empty();
+        Ok(!is_recorded && !owner::clusters(repository, workload).await?.is_empty())
+    }
+
+    /// Makes sure that this is the cluster's archive, recording it with the first file, or again when the record is gone.
+    /// Another cluster is refused.
     pub async fn claim(&self) -> Result<()> {
         if let Some(recorded) = recorded_identity(&self.repository, &self.workload).await? {
             return self.same_cluster(recorded);
+        }
+        // A location that doesn't answer holds up nobody here.
+        let clusters = owner::clusters(&self.repository, &self.workload).await.unwrap_or_default();
+        if !clusters.is_empty()
+            && !clusters.contains(&self.system_id)
+            && let Some(found) = owner::told_by_log(&self.repository, &self.workload).await?
+        {
+            return self.same_cluster(found);
         }
         let document = IdentityDocument { system_id: self.system_id, segment_bytes: self.segment_size.bytes() };
         let json = serde_json::to_vec(&document).map_err(|error| WalError::Internal(error.to_string()))?;
@@ -198,13 +230,14 @@ impl WalArchive {
     }
 }
 
+async fn recorded_entries(repository: &Repository, workload: &str) -> Result<Vec<LogEntry>> {
+    let mut entries = repository.list_logs(workload, &format!("{IDENTITY_GROUP}/{IDENTITY_NAME}-")).await?;
+    entries.retain(|entry| entry.group == IDENTITY_GROUP && entry.name == IDENTITY_NAME);
+    Ok(entries)
+}
+
 async fn recorded_identity(repository: &Repository, workload: &str) -> Result<Option<ClusterIdentity>> {
-    let entries: Vec<LogEntry> = repository
-        .list_logs(workload, &format!("{IDENTITY_GROUP}/{IDENTITY_NAME}-"))
-        .await?
-        .into_iter()
-        .filter(|entry| entry.group == IDENTITY_GROUP && entry.name == IDENTITY_NAME)
-        .collect();
+    let entries = recorded_entries(repository, workload).await?;
     let name = || format!("{IDENTITY_GROUP}/{IDENTITY_NAME} of workload {workload}");
     let entry = match entries.as_slice() {
         [] => return Ok(None),

@@ -88,6 +88,14 @@ pub enum WalError {
         /// That one's segment size in bytes.
         found_bytes: u64,
     },
+    /// The record of whose log it is is gone, and the log doesn't tell.
+    #[error("nothing says which cluster the log of workload {workload} is of: {what}")]
+    UnclearCluster {
+        /// The workload.
+        workload: String,
+        /// Why the log doesn't tell.
+        what: String,
+    },
     /// No segment lies beside the file, so nothing says whose it is.
     #[error("nothing beside {name} says which cluster wrote it")]
     UnknownCluster {
@@ -217,6 +225,7 @@ impl WalError {
             }
             Self::Repository(repository::Error::Conflict { .. })
             | Self::ForeignCluster { .. }
+            | Self::UnclearCluster { .. }
             | Self::TwoContents { .. }
             | Self::SlotInUse { .. }
             | Self::JournalInUse { .. }
@@ -242,6 +251,9 @@ impl WalError {
             Self::ForeignCluster { .. } => {
                 Some("give each cluster a workload of its own; after pg_upgrade or initdb choose a new name")
             }
+            Self::UnclearCluster { .. } => Some(
+                "`lifeboat backup WORKLOAD` records it again; `wal fetch` knows by itself when it runs in the data directory",
+            ),
             Self::TwoContents { .. } => {
                 Some("two servers wrote the same part of the log (split brain): decide which one counts")
             }

@@ -17,6 +17,7 @@ mod inventory;
 mod journal;
 mod listing;
 pub mod needed;
+mod owner;
 mod prefetch;
 mod push;
 mod push_ahead;

@@ -1,5 +1,6 @@
 //! The WAL that a backup can't do without: everything from its start to its stop, stored before the point is written.
 
+use super::push::claim_anew;
 use super::{ClusterIdentity, PushOptions, Span, Spool, WalArchive, observe_span, push};
 use crate::postgres::BackupError;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize, WalFileName};
@@ -66,12 +67,17 @@ pub async fn ensure(repository: &Arc<Repository>, needed: &NeededWal, time_limit
     let archive = WalArchive::new(repository.clone(), needed.workload.clone(), cluster);
     let span = Span { from: needed.from, to: needed.to };
     let begun = Instant::now();
-    let mut failure = None;
+    let (mut failure, mut is_claimed) = (None, false);
     let mut pause = POLL_INTERVAL_MIN;
     loop {
+        if !is_claimed {
+            // Asked at each backup: when the record of whose log it is was lost, it is written again.
+            failure = claim_anew(&archive, &needed.spool).await.map_err(BackupError::wal).err();
+            is_claimed = failure.is_none();
+        }
         let inventory = observe_span(&archive, needed.timeline, span).await.map_err(BackupError::wal)?;
         let covered = inventory.covered(needed.timeline, needed.from);
-        if covered >= needed.to {
+        if covered >= needed.to && is_claimed {
             if !needed.on_standby {
                 // Nobody needs it to recover; but who verifies now would find it in one location and not yet in another.
                 let _ = take_from_server(&archive, needed, &needed.history_name()).await;
@@ -110,8 +116,14 @@ async fn take_from_server(archive: &WalArchive, needed: &NeededWal, name: &str) 
 }
 
 fn missing(needed: &NeededWal, covered: Lsn) -> BackupError {
+    let received = format!(
+        "`lifeboat wal receive {}` has to run where nothing archives; `lifeboat check` tries it",
+        needed.workload
+    );
     let hint = if needed.on_standby {
         "a standby can't close its newest segment: name its primary with primary = \"host=..\", run `select pg_switch_wal()` on it, or run `lifeboat wal receive`"
+    } else if needed.data_dir.is_none() {
+        &received
     } else {
         "look for archive command failures in the server's log; `lifeboat check` tries the archive"
     };

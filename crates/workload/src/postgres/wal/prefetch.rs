@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 pub const PREFETCH_SEGMENTS: usize = 16;
 /// How long a loader waits for recovery to ask for more before it ends.
 pub const PREFETCH_PATIENCE: Duration = Duration::from_secs(10);
-const ROOM: &str = "fetch";
+pub(crate) const ROOM: &str = "fetch";
 const SEAT: &str = "prefetch.lock";
 const LOADING: &str = ".loading";
 /// What nobody came for by then was loaded for another recovery.

@@ -221,20 +221,43 @@ struct KnownCluster {
     system_id: SystemId,
     segment_bytes: u64,
     destination: String,
+    /// Another repository may have been made at the same places since. What was noted without it counts for nothing.
+    repository: String,
+}
+
+impl KnownCluster {
+    fn of(archive: &WalArchive, spool: &Spool) -> Self {
+        Self {
+            system_id: archive.system_id,
+            segment_bytes: archive.segment_size.bytes(),
+            destination: spool.destination().to_owned(),
+            repository: archive.repository.id().to_string(),
+        }
+    }
 }
 
 /// Claims the archive, asking the locations only when the spool doesn't know the answer.
 pub(crate) async fn claim(archive: &WalArchive, spool: &Spool) -> Result<()> {
+    let known = read_document::<KnownCluster>(&spool.path(IDENTITY_FILE));
+    match known.is_some_and(|known| known == KnownCluster::of(archive, spool)) {
+        true => Ok(()),
+        false => claim_anew(archive, spool).await,
+    }
+}
+
+/// Claims the archive, asking the locations whatever the spool knows: the record may have been lost since.
+pub(crate) async fn claim_anew(archive: &WalArchive, spool: &Spool) -> Result<()> {
     let path = spool.path(IDENTITY_FILE);
-    let ours = KnownCluster {
-        system_id: archive.system_id,
-        segment_bytes: archive.segment_size.bytes(),
-        destination: spool.destination().to_owned(),
-    };
-    if read_document::<KnownCluster>(&path).is_some_and(|known| known == ours) {
+    let ours = KnownCluster::of(archive, spool);
+    archive.claim().await?;
+    let known = read_document::<KnownCluster>(&path);
+    if known.as_ref() == Some(&ours) {
         return Ok(());
     }
-    archive.claim().await?;
+    // Marks and segments of another repository. The locations say themselves what this one has.
+    for room in [ROOM, super::prefetch::ROOM] {
+        let _ = std::fs::remove_dir_all(spool.path(room));
+    }
     let noted = spool.room("").and_then(|_| write_document(&path, &ours));
     if let Err(error) = noted {
         tracing::warn!(error = describe(&error), "the spool can't be written; every call asks the locations");

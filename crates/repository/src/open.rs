@@ -80,6 +80,8 @@ pub struct Repository {
     pub(crate) keys: Arc<Keys>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) unavailable: Vec<(String, String)>,
+    /// Those of them that answered, and hold what can't be used.
+    pub(crate) spoiled: Vec<String>,
     pub(crate) rootless: Vec<(String, String)>,
     pub(crate) level: i32,
     pub(crate) limits: Limits,
@@ -190,7 +192,7 @@ impl Repository {
         let roots = ask_all(&replicas, limits.patience, async |replica: Replica| find_root(&replica).await).await;
         let mut opened: Option<(Root, Keys, Replica)> = None;
         let (mut usable, mut unavailable, mut first_error) = (Vec::new(), Vec::new(), None);
-        let mut rootless = Vec::new();
+        let (mut rootless, mut spoiled) = (Vec::new(), Vec::new());
         for (replica, root) in replicas.into_iter().zip(roots) {
             let attempt = async {
                 let (root, damage) = root?;
@@ -209,6 +211,8 @@ impl Repository {
                 }
                 Err(error @ (Error::OtherRepository { .. } | Error::WrongPassphrase { .. })) => return Err(error),
                 Err(error) => {
+                    let is_damage = matches!(error, Error::Corrupt { .. } | Error::RootLost { .. });
+                    spoiled.extend(is_damage.then(|| replica.name.clone()));
                     unavailable.push((replica.name.clone(), describe(&error)));
                     first_error.get_or_insert(error);
                 }
@@ -218,7 +222,7 @@ impl Repository {
             Some((root, keys, _)) => {
                 let (id, keys) = (root.repository, Arc::new(keys));
                 let fragments_made = FragmentsMade::default();
-                Ok(Self { id, keys, replicas: usable, unavailable, rootless, level, limits, fragments_made })
+                Ok(Self { id, keys, replicas: usable, unavailable, spoiled, rootless, level, limits, fragments_made })
             }
             None => Err(first_error.unwrap_or(Error::NotFound { what: "a location".into() })),
         }
@@ -276,7 +280,8 @@ impl Repository {
         let fragments_made = self.fragments_made.clone();
         let is_here = |(name, _): &&(String, String)| replicas.iter().any(|replica| replica.name == *name);
         let (unavailable, rootless) = (Vec::new(), self.rootless.iter().filter(is_here).cloned().collect());
-        Self { id, keys, replicas, unavailable, rootless, level: self.level, limits: self.limits, fragments_made }
+        let (spoiled, level, limits) = (Vec::new(), self.level, self.limits);
+        Self { id, keys, replicas, unavailable, spoiled, rootless, level, limits, fragments_made }
     }
 
     /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
@@ -289,7 +294,7 @@ impl Repository {
         let reason = "left alone after a failure";
         let mut unavailable = self.unavailable.clone();
         unavailable.extend(alone.map(|replica| (replica.name.clone(), reason.to_owned())));
-        Self { unavailable, ..self.among(replicas) }
+        Self { unavailable, spoiled: self.spoiled.clone(), ..self.among(replicas) }
     }
 
     /// Seals a JSON document.

@@ -56,6 +56,10 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
         ));
     }
     let mut report = look(&repository, output).await?;
+    if let Some((name, reason)) = report.away.iter().find(|away| !outcome.left_out.contains(away)) {
+        let message = format!("location {name} went away while it was looked at: {reason}");
+        return Err(Failure::new(FailureKind::Unavailable, message).with_hint("run it again when it answers"));
+    }
     outcome.plan = repository.plan_repair(&report.bad).await?;
     if arguments.dry_run {
         return Ok(outcome);

@@ -82,6 +82,9 @@ fn a_location_that_is_away_takes_nothing_from_a_point() {
     assert!(is_proven(), "after one that may not be read");
     fs::rename(world.path("second"), world.path("away")).expect("lose a location");
     away("gone");
+    let checked = world.run(&["check"]).stdout;
+    assert!(checked.contains("shop 3-2-1: 1 of 3 copies"), "what isn't there is counted: {checked}");
+    assert!(checked.contains("second doesn't count, it can't be used now"), "{checked}");
     packs(&world, "first").iter().for_each(flip);
     let ran = world.run(&["verify", "--data"]);
     assert_eq!(ran.code, 4, "what is bad weighs more: {}", ran.screen());

@@ -53,6 +53,49 @@ fn a_backup_builds_on_nothing_that_was_found_damaged() {
     }
 }
 
+/// A location that can't be reached isn't damaged, and no point is the worse for it: not in what is noted, not for `prune`.
+#[test]
+fn a_location_that_is_away_takes_nothing_from_a_point() {
+    let world = World::with_cluster(|builder| builder);
+    make_table(&world);
+    world.run(&["backup"]).ok();
+    let keeping = world.configuration().replace("kind = ", "keep = { last = 1 }\nkind = ");
+    world.write("lifeboat.toml", keeping);
+    world.run(&["verify", "--boot"]).ok();
+    let is_proven = || {
+        let kept = world.run(&["prune", "--dry-run", "--json"]).ok().stdout;
+        let points = world.run(&["points", "--json"]).ok().json();
+        kept.contains("newest that passed a test restore") && points["points"][0]["verification"]["passed"] == true
+    };
+    assert!(is_proven());
+    let away = |how: &str| {
+        let ran = world.run(&["verify"]);
+        assert_eq!(ran.code, 5, "{how}: {}", ran.screen());
+        assert!(ran.stderr.contains("nothing bad was found, but second could not be looked at: "), "{}", ran.screen());
+        assert!(!ran.stderr.contains("repair"), "{how}: {}", ran.screen());
+        assert_eq!(world.run(&["verify", "--data", "--json"]).code, 5, "{how}");
+    };
+    let lock = |mode| fs::set_permissions(world.path("second"), fs::Permissions::from_mode(mode)).expect("chmod");
+    lock(0o000);
+    away("may not be read");
+    lock(0o700);
+    assert!(is_proven(), "after one that may not be read");
+    fs::rename(world.path("second"), world.path("away")).expect("lose a location");
+    away("gone");
+    let checked = world.run(&["check"]).stdout;
+    assert!(checked.contains("shop 3-2-1: 1 of 3 copies"), "what isn't there is counted: {checked}");
+    assert!(checked.contains("second doesn't count, it can't be used now"), "{checked}");
+    packs(&world, "first").iter().for_each(flip);
+    let ran = world.run(&["verify", "--data"]);
+    assert_eq!(ran.code, 4, "what is bad weighs more: {}", ran.screen());
+    assert!(ran.stderr.contains("not as written") && ran.stderr.contains("and second could not"), "{}", ran.screen());
+    packs(&world, "first").iter().for_each(flip);
+    fs::rename(world.path("away"), world.path("second")).expect("bring it back");
+    world.run(&["copy", "--from", "first", "--to", "second"]).ok();
+    world.run(&["verify", "--data"]).ok();
+    assert!(is_proven(), "what was damaged is whole again");
+}
+
 /// Nobody has verified. A backup that meets damage of what it compares with reads everything; at worst it asks for another try.
 #[test]
 fn an_incremental_backup_survives_a_parent_that_is_damaged() {

@@ -97,6 +97,10 @@ pub async fn open_attached(config: &Config, names: &[String], output: &Output) -
     for (name, reason) in repository.rootless() {
         output.warn(&format!("location {name} is used all the same: {reason}; `lifeboat repair` writes it again"));
     }
+    for (name, reason) in repository.keyless() {
+        let mended = "`lifeboat repair` and `lifeboat copy` bring the key record back";
+        output.warn(&format!("location {name} is used all the same, with another one's key: {reason}; {mended}"));
+    }
     Ok(Arc::new(repository))
 }
 

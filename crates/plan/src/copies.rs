@@ -50,6 +50,8 @@ pub struct Place {
     pub is_immutable: bool,
     /// It lies on the device that production's data lies on: lost together, they are one copy.
     pub shares_device: bool,
+    /// It can be used now, or is a disk that is meant to be away.
+    pub is_there: bool,
     /// It holds a copy, as far as is known. False for a disk that was never brought up to date, or too long ago.
     pub is_current: bool,
 }
@@ -148,6 +150,7 @@ impl Judgement {
 pub fn judge(home: Option<&str>, places: &[Place]) -> Judgement {
     let why_not = |place: &Place| match place {
         place if place.shares_device => Some("on the same device as the database"),
+        place if !place.is_there => Some("it can't be used now"),
         place if !place.is_current => Some("not up to date"),
         _ => None,
     };
@@ -181,7 +184,7 @@ pub fn judge(home: Option<&str>, places: &[Place]) -> Judgement {
 mod tests {
     use super::*;
 
-    /// `name medium region flags`: flags are `i` immutable, `s` same device, `o` out of date; `-` is no region.
+    /// `name medium region flags`: flags are `i` immutable, `s` same device, `o` out of date, `g` gone; `-` is no region.
     fn place(text: &str) -> Place {
         let words: Vec<&str> = text.split(' ').collect();
         let flags = words.get(3).copied().unwrap_or_default();
@@ -197,6 +200,7 @@ mod tests {
             medium,
             is_immutable: flags.contains('i'),
             shares_device: flags.contains('s'),
+            is_there: !flags.contains('g'),
             is_current: !flags.contains('o'),
         }
     }
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         use Lack::*;
-        let table: [(Option<&str>, &[&str], &[Lack]); 13] = [
+        let table: [(Option<&str>, &[&str], &[Lack]); 15] = [
             (Some("va"), &[], &[Copies, Media, Region, Guarded]),
             (Some("va"), &["near disk va"], &[Copies, Media, Region, Guarded]),
             (Some("va"), &["near disk va", "far object ohio i"], &[]),
@@ -222,6 +226,8 @@ mod tests {
             (None, &["near disk -", "far object - i"], &[Region]),
             (Some("va"), &["near disk va s", "far object ohio i"], &[Copies]),
             (Some("va"), &["near disk va", "far object va", "a removable vault o"], &[Region, Guarded]),
+            (Some("va"), &["near disk va", "far object ohio ig"], &[Copies, Media, Region, Guarded]),
+            (Some("va"), &["near disk va g", "far object ohio i"], &[Copies]),
         ];
         for (home, places, lacks) in table {
             let judgement = judged(home, places);

@@ -156,6 +156,9 @@ impl Error {
             Self::Corrupt { object, .. } if object.ends_with("lifeboat.json") => Some(
                 "`lifeboat repair` writes it again, where another location opens or its keys know what stood there",
             ),
+            Self::Corrupt { object, .. } if is_about_keys(object) => Some(
+                "no key here can be read: another location of the repository opens it, or a copy of the key record under its name",
+            ),
             Self::Corrupt { .. } => Some("`lifeboat verify --data` lists everything that is damaged"),
             Self::KeyNeeded { .. } => Some("`lifeboat key add` makes another one first; `lifeboat key list` shows all"),
             Self::KeyKnown { .. } => {
@@ -171,4 +174,11 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Whether it is a key record, or the folder of them, by its key or its address.
+fn is_about_keys(object: &str) -> bool {
+    let mut parts = object.rsplit('/');
+    let (last, before) = (parts.next(), parts.next());
+    last == Some("keys") || before == Some("keys")
 }

@@ -27,8 +27,13 @@ pub struct Verified {
 
 impl Repository {
     /// The newest results of a workload by level, whatever their points. Names tell where to look, so that of thousands a
-    /// few are read. An error when no location can be listed.
-    pub async fn verifications_by_level(&self, workload: &str) -> Result<BTreeMap<String, Verified>> {
+    /// few are read. What claims to be later than `until` was made by a wrong clock, and says nothing. An error when no location
+    /// can be listed.
+    pub async fn verifications_by_level(
+        &self,
+        workload: &str,
+        until: jiff::Timestamp,
+    ) -> Result<BTreeMap<String, Verified>> {
         let prefix = format!("verifications/{workload}/");
         let (mut found, mut failure, mut is_listed) = (BTreeMap::new(), None, false);
         for replica in &self.replicas {
@@ -43,11 +48,12 @@ impl Repository {
             entries.retain(|entry| entry.size <= RESULT_BYTES_MAX);
             entries.sort_by(|one, other| name_of(other).cmp(name_of(one)));
             for level in LEVELS {
-                for entry in entries.iter().filter(|entry| may_be_of(entry, level)).take(READS_MAX) {
+                let of_level = entries.iter().filter(|entry| may_be_of(entry, level) && may_be_until(entry, until));
+                for entry in of_level.take(READS_MAX) {
                     let Ok(bytes) = replica.location.get(&entry.key).await else { continue };
                     let Ok(json) = self.unseal(ContainerKind::Document, &entry.key, &bytes) else { continue };
                     let Ok(result) = serde_json::from_slice::<Verification>(&json) else { continue };
-                    let is_it = result.level == level && result.workload == workload;
+                    let is_it = result.level == level && result.workload == workload && result.verified_at <= until;
                     if is_it && take_in(&mut found, result) {
                         break;
                     }
@@ -69,6 +75,11 @@ fn name_of(entry: &Entry) -> &str {
 /// Results of the first versions don't name their level.
 fn may_be_of(entry: &Entry, level: &str) -> bool {
     name_of(entry).splitn(3, '-').nth(2).is_none_or(|named| named == level)
+}
+
+/// Whether its name says that it isn't later. One that doesn't say is read.
+fn may_be_until(entry: &Entry, until: jiff::Timestamp) -> bool {
+    name_of(entry).get(..16).is_none_or(|time| *time <= *until.strftime("%Y%m%dT%H%M%SZ").to_string())
 }
 
 /// Whether it passed: what is older needn't be read.

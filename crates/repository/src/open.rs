@@ -1,7 +1,8 @@
 //! Creating and opening a repository in one or more locations.
 //!
 //! All locations of one repository share its id and its key, so that every object is the same everywhere: bytes are
-//! sealed once and fan out. Opening needs one reachable location; the others are noted as unavailable, with the reason.
+//! sealed once and fan out. Opening needs one reachable location; the others are noted as unavailable, with the reason. One whose key
+//! records are damaged or lost is used with the key that another one gave.
 
 use crate::container::{Builder, Container, ContainerKind};
 use crate::error::{Error, Result};
@@ -80,7 +81,10 @@ pub struct Repository {
     pub(crate) keys: Arc<Keys>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) unavailable: Vec<(String, String)>,
+    /// Those of them that answered, and hold what can't be used.
+    pub(crate) spoiled: Vec<String>,
     pub(crate) rootless: Vec<(String, String)>,
+    pub(crate) keyless: Vec<(String, String)>,
     pub(crate) level: i32,
     pub(crate) limits: Limits,
     /// Fragments of the index that this process rewrote, by the hash of their text.
@@ -190,14 +194,21 @@ impl Repository {
         let roots = ask_all(&replicas, limits.patience, async |replica: Replica| find_root(&replica).await).await;
         let mut opened: Option<(Root, Keys, Replica)> = None;
         let (mut usable, mut unavailable, mut first_error) = (Vec::new(), Vec::new(), None);
-        let mut rootless = Vec::new();
+        let (mut rootless, mut spoiled, mut keyless) = (Vec::new(), Vec::new(), Vec::new());
         for (replica, root) in replicas.into_iter().zip(roots) {
+            let mut without_key = None;
             let attempt = async {
                 let (root, damage) = root?;
                 rootless.extend(damage.map(|damage| (replica.name.clone(), describe(&damage))));
                 match &opened {
                     Some((first, _, other)) => same_repository(&replica, &root, other, first).map(|()| None),
-                    None => read_keys(&replica, &root, passphrase).await.map(|keys| Some((root, keys))),
+                    None => match read_keys(&replica, &root, passphrase).await {
+                        Err(error @ Error::Corrupt { .. }) => {
+                            without_key = Some(root);
+                            Err(error)
+                        }
+                        keys => keys.map(|keys| Some((root, keys))),
+                    },
                 }
             };
             match attempt.await {
@@ -208,17 +219,30 @@ impl Repository {
                     usable.push(replica);
                 }
                 Err(error @ (Error::OtherRepository { .. } | Error::WrongPassphrase { .. })) => return Err(error),
+                Err(error) if without_key.is_some() => {
+                    keyless.extend(without_key.map(|root| (usable.len(), root, describe(&error))));
+                    usable.push(replica);
+                    first_error.get_or_insert(error);
+                }
                 Err(error) => {
+                    let is_damage = matches!(error, Error::Corrupt { .. } | Error::RootLost { .. });
+                    spoiled.extend(is_damage.then(|| replica.name.clone()));
                     unavailable.push((replica.name.clone(), describe(&error)));
                     first_error.get_or_insert(error);
                 }
             }
         }
         match opened {
-            Some((root, keys, _)) => {
-                let (id, keys) = (root.repository, Arc::new(keys));
+            Some((root, keys, other)) => {
+                let mut noted = Vec::new();
+                for (number, its_root, why) in keyless {
+                    same_repository(&usable[number], &its_root, &other, &root)?;
+                    noted.push((usable[number].name.clone(), why));
+                }
+                let (id, keys, keyless) = (root.repository, Arc::new(keys), noted);
                 let fragments_made = FragmentsMade::default();
-                Ok(Self { id, keys, replicas: usable, unavailable, rootless, level, limits, fragments_made })
+                let replicas = usable;
+                Ok(Self { id, keys, replicas, unavailable, spoiled, rootless, keyless, level, limits, fragments_made })
             }
             None => Err(first_error.unwrap_or(Error::NotFound { what: "a location".into() })),
         }
@@ -243,6 +267,12 @@ impl Repository {
     /// used. [`Self::put_back`] writes it again.
     pub fn rootless(&self) -> &[(String, String)] {
         &self.rootless
+    }
+
+    /// Locations whose key records are damaged or lost, with what is wrong: another location opened, and it is the same repository.
+    /// [`Self::put_back`] writes a damaged one again, a copy brings a lost one.
+    pub fn keyless(&self) -> &[(String, String)] {
+        &self.keyless
     }
 
     /// The number by which people recognise the key.
@@ -276,7 +306,9 @@ impl Repository {
         let fragments_made = self.fragments_made.clone();
         let is_here = |(name, _): &&(String, String)| replicas.iter().any(|replica| replica.name == *name);
         let (unavailable, rootless) = (Vec::new(), self.rootless.iter().filter(is_here).cloned().collect());
-        Self { id, keys, replicas, unavailable, rootless, level: self.level, limits: self.limits, fragments_made }
+        let keyless = self.keyless.iter().filter(is_here).cloned().collect();
+        let (spoiled, level, limits) = (Vec::new(), self.level, self.limits);
+        Self { id, keys, replicas, unavailable, spoiled, rootless, keyless, level, limits, fragments_made }
     }
 
     /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
@@ -289,7 +321,7 @@ impl Repository {
         let reason = "left alone after a failure";
         let mut unavailable = self.unavailable.clone();
         unavailable.extend(alone.map(|replica| (replica.name.clone(), reason.to_owned())));
-        Self { unavailable, ..self.among(replicas) }
+        Self { unavailable, spoiled: self.spoiled.clone(), ..self.among(replicas) }
     }
 
     /// Seals a JSON document.

@@ -51,6 +51,10 @@ pub struct Standing {
     /// The strongest pass since the last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed: Option<Proof>,
+    /// The last test restore that passed, unless one failed since. Objects are the same for ever: what was damaged meanwhile and was
+    /// found whole again is what was started then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Proof>,
 }
 
 /// How much a level proves. One that isn't known proves nothing.
@@ -68,6 +72,8 @@ impl Standing {
     #[must_use]
     pub fn after(mut self, verification: &Verification) -> Self {
         let proof = Proof { level: verification.level.clone(), at: verification.verified_at };
+        // Standings of older versions say it in `passed` only.
+        self.booted = self.last_boot().cloned();
         let at_least =
             |other: &Option<Proof>| other.as_ref().is_none_or(|other| strength(&proof.level) >= strength(&other.level));
         match verification.passed {
@@ -75,12 +81,18 @@ impl Standing {
                 if at_least(&self.failed) {
                     self.failed = None;
                 }
+                if proof.level == "boot" {
+                    self.booted = Some(proof.clone());
+                }
                 if at_least(&self.passed) {
                     self.passed = Some(proof);
                 }
             }
             false => {
                 self.passed = None;
+                if proof.level == "boot" {
+                    self.booted = None;
+                }
                 if at_least(&self.failed) {
                     self.failed = Some(proof);
                 }
@@ -89,9 +101,13 @@ impl Standing {
         self
     }
 
-    /// Whether it passed a test restore, and nothing failed since.
+    /// Whether it passed a test restore, and nothing failed since that wasn't found whole again.
     pub fn is_proven(&self) -> bool {
-        self.failed.is_none() && self.passed.as_ref().is_some_and(|proof| proof.level == "boot")
+        self.failed.is_none() && self.last_boot().is_some()
+    }
+
+    fn last_boot(&self) -> Option<&Proof> {
+        self.booted.as_ref().or_else(|| self.passed.as_ref().filter(|proof| proof.level == "boot"))
     }
 }
 
@@ -173,15 +189,20 @@ mod tests {
         }
     }
 
-    /// `boot+ structure+`: oldest first; what is told: the failure, then the pass, with their hours.
-    fn told(results: &str) -> String {
+    /// `boot+ structure+`: oldest first.
+    fn standing(results: &str) -> Standing {
         let mut all: Vec<Verification> = results
             .split(' ')
             .enumerate()
             .map(|(hour, word)| result(hour as i64, word.trim_end_matches(['+', '-']), word.ends_with('+')))
             .collect();
         all.reverse();
-        let standing = standing_of(&all).unwrap();
+        standing_of(&all).unwrap()
+    }
+
+    /// What is told: the failure, then the pass, with their hours.
+    fn told(results: &str) -> String {
+        let standing = standing(results);
         let say = |proof: Option<Proof>| {
             proof.map_or("none".into(), |proof| format!("{}@{}", proof.level, proof.at.as_second() / 3600))
         };
@@ -205,6 +226,32 @@ mod tests {
             assert_eq!(told(results), expected, "{results}");
         }
         assert_eq!(standing_of(&[]), None);
+    }
+
+    #[test]
+    fn a_test_restore_counts_until_one_fails_or_damage_stays() {
+        for (results, expected) in [
+            ("boot+", true),
+            ("boot+ structure+ data+", true),
+            ("boot+ structure-", false),
+            ("boot+ structure- structure+", true),
+            ("boot+ data- structure+", false),
+            ("boot+ data- structure+ data+", true),
+            ("boot+ boot- data+", false),
+            ("boot- structure+ data+", false),
+            ("structure+ data+", false),
+        ] {
+            assert_eq!(standing(results).is_proven(), expected, "{results}");
+        }
+    }
+
+    #[test]
+    fn a_standing_of_an_older_version_keeps_its_test_restore() {
+        let older = r#"{"passed":{"level":"boot","at":"2026-11-20T00:00:00Z"}}"#;
+        let older: Standing = serde_json::from_str(older).unwrap();
+        assert!(older.is_proven());
+        let since = older.after(&result(500_000, "structure", false)).after(&result(500_001, "structure", true));
+        assert!(since.is_proven());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Structure: every location lists every object that its points need, with the right sizes. Data: every object of every
 //! location is read, its name, its seals and the id of every frame are checked. Each location is judged by itself; then
-//! locations are compared with each other, and receipts with points, to find what is gone without a trace.
+//! locations are compared with each other, and receipts with points, to find what is gone without a trace. A location that doesn't
+//! answer isn't damaged: it was not looked at.
 
 mod absent;
 mod follow;
@@ -65,6 +66,9 @@ pub struct VerifyReport {
     pub points: u64,
     /// Everything that is wrong.
     pub bad: Vec<Damage>,
+    /// Locations that could not be looked at, or not to the end, and why.
+    #[serde(skip)]
+    pub away: Vec<(String, String)>,
     /// Locations that were looked at to the end.
     #[serde(skip)]
     pub looked_at: Vec<String>,
@@ -79,6 +83,14 @@ pub struct VerifyReport {
 impl VerifyReport {
     fn add(&mut self, replica: &Replica, object: impl Into<String>, error: &dyn std::error::Error) {
         self.push(Damage::new(&replica.name, object, describe(error)));
+    }
+
+    /// A location of which nothing can be told: what it holds may be lost, or whole.
+    fn not_reached(&mut self, replica: &Replica, error: &Error) {
+        match error.is_loss() {
+            true => self.add(replica, "location", error),
+            false => self.away.push((replica.name.clone(), describe(error))),
+        }
     }
 
     fn push(&mut self, damage: Damage) {
@@ -160,7 +172,7 @@ impl Repository {
             }
             match verify_points_at_rest(self, replica, workload, &scope, &mut report, progress).await {
                 Ok(()) => report.looked_at.push(replica.name.clone()),
-                Err(error) => report.add(replica, "location", &error),
+                Err(error) => report.not_reached(replica, &error),
             }
         }
         report.bad.sort();
@@ -182,7 +194,10 @@ impl Repository {
     /// What each location lists of what is looked at. Those that don't answer are told of.
     async fn listings_of(&self, scope: &Scope<'_>, report: &mut VerifyReport) -> Vec<(&Replica, Vec<Entry>)> {
         for (name, reason) in &self.unavailable {
-            report.bad.push(Damage::new(name, "location", reason));
+            match self.spoiled.contains(name) {
+                true => report.bad.push(Damage::new(name, "location", reason)),
+                false => report.away.push((name.clone(), reason.clone())),
+            }
         }
         let ask = async |replica: Replica| Ok(replica.location.list("").await?);
         let mut listings: Vec<(&Replica, Vec<Entry>)> = Vec::new();
@@ -191,7 +206,7 @@ impl Repository {
                 Ok(entries) => {
                     listings.push((replica, entries.into_iter().filter(|entry| scope.has(&entry.key)).collect()));
                 }
-                Err(error) => report.add(replica, "location", &error),
+                Err(error) => report.not_reached(replica, &error),
             }
         }
         listings
@@ -243,6 +258,7 @@ async fn verify_bytes(
         }
     };
     let mut checks = futures::stream::iter(entries.iter().cloned().map(check)).buffer_unordered(READS_AT_ONCE);
+    let mut unread = Vec::new();
     while let Some((key, size, result)) = checks.next().await {
         report.objects += 1;
         report.bytes += size;
@@ -251,9 +267,17 @@ async fn verify_bytes(
             // It was listed and is given up by now; whether a point needs it after all is seen by following the points.
             let is_gone = matches!(replica.location.head(&key).await, Ok(None));
             if !is_gone {
-                report.push(Damage { is_inside: true, ..Damage::new(&replica.name, key, describe(&error)) });
+                let damage = Damage { is_inside: true, ..Damage::new(&replica.name, key, describe(&error)) };
+                match error.is_loss() {
+                    true => report.push(damage),
+                    false => unread.push(damage),
+                }
             }
         }
+    }
+    // A bad sector is damage. A location that went away meanwhile isn't: following the points says so.
+    if !unread.is_empty() && listed(replica).await.is_ok() {
+        unread.into_iter().for_each(|damage| report.push(damage));
     }
 }
 

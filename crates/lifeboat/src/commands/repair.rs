@@ -58,6 +58,10 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
         ));
     }
     let mut report = look(&repository, output).await?;
+    if let Some((name, reason)) = report.away.iter().find(|away| !outcome.left_out.contains(away)) {
+        let message = format!("location {name} went away while it was looked at: {reason}");
+        return Err(Failure::new(FailureKind::Unavailable, message).with_hint("run it again when it answers"));
+    }
     outcome.plan = repository.plan_repair(&report.bad).await?;
     if arguments.dry_run {
         outcome.add_gaps(log::missing(&repository, None, None).await?);
@@ -104,7 +108,9 @@ async fn look_again(
     progress.finish();
     let is_same = |one: &Damage, other: &Damage| one.location == other.location && one.object == other.object;
     report.bad.retain(|damage| outcome.still_lost().any(|lost| is_same(lost, damage)));
-    for damage in again?.bad {
+    let again = again?;
+    outcome.failures.extend(again.away.iter().map(|(name, reason)| format!("location {name} went away: {reason}")));
+    for damage in again.bad {
         if !report.bad.iter().any(|known| is_same(known, &damage)) {
             outcome.still_bad.push(damage.clone());
             report.bad.push(damage);

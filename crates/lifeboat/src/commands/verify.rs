@@ -74,7 +74,10 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
             .with_hint("`lifeboat points` shows what can be; `lifeboat backup` makes a point behind it, from which every moment can be")
             .after_its_document());
     }
-    let message = format!("not as written: {}", human::count(report.bad.len(), "object"));
+    let mut message = format!("not as written: {}", human::count(report.bad.len(), "object"));
+    if !left_out.is_empty() {
+        message = format!("{message}; and {}", not_looked_at(&left_out));
+    }
     Err(Failure::new(FailureKind::CheckFailed, message)
         .with_hint("`lifeboat repair` puts back what another location has whole; --dry-run shows what that is")
         .after_its_document())
@@ -113,11 +116,16 @@ fn all_looked_at(left_out: &[(String, String)]) -> Result<(), Failure> {
     if left_out.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
-    let message = format!("nothing bad was found, but {} could not be looked at", names.join(", "));
+    let message = format!("nothing bad was found, but {}", not_looked_at(left_out));
     Err(Failure::new(FailureKind::Unavailable, message)
-        .with_hint("the reason is above; to look at one location only: `lifeboat verify --from LOCATION`")
+        .with_hint("run it again when it answers; to look at one location only: `lifeboat verify --from LOCATION`")
         .after_its_document())
+}
+
+fn not_looked_at(left_out: &[(String, String)]) -> String {
+    let each: Vec<String> =
+        left_out.iter().map(|(name, reason)| format!("{name} could not be looked at: {reason}")).collect();
+    each.join("; ")
 }
 
 async fn check_stored(
@@ -153,6 +161,10 @@ async fn check_stored(
     report.bad.append(&mut missing.bad);
     report.behind.append(&mut missing.behind);
     report.gaps.append(&mut missing.known);
+    let more = std::mem::take(&mut missing.away);
+    report.away.extend(
+        more.into_iter().filter(|(name, _)| !report.away.iter().any(|(known, _)| known == name)).collect::<Vec<_>>(),
+    );
     let level = if arguments.data { "data" } else { "structure" };
     let looked = Looked { level, is_whole: arguments.point.is_none(), workload, log: &missing };
     // First: what is known to be damaged is then looked for elsewhere, and a point that has it there passes.
@@ -165,7 +177,9 @@ async fn check_stored(
     if arguments.point.is_none() {
         report.bad.append(&mut owner::missing(&repository, workload).await?);
     }
-    Ok((report, repository.unavailable().to_vec()))
+    // One that answered and holds what can't be used is bad.
+    let left_out = report.away.clone();
+    Ok((report, left_out))
 }
 
 /// What was looked at, and how thoroughly.
@@ -202,9 +216,13 @@ async fn record(
 ) -> Result<(), Failure> {
     let mut points = repository.list_points(arguments.workload.as_deref()).await?;
     points.retain(|header| arguments.point.as_ref().is_none_or(|wanted| *wanted == header.id.0));
+    concern::only_looked_at(repository, report, &mut points).await?;
     let passed = concern::passed(repository, report, &points).await?;
     for (header, passed) in points.into_iter().zip(passed) {
-        let details = json!({ "objects": report.objects, "bytes": report.bytes, "bad": report.bad.len() });
+        let mut details = json!({ "objects": report.objects, "bytes": report.bytes, "bad": report.bad.len() });
+        if !report.away.is_empty() {
+            details["left_out"] = json!(report.away);
+        }
         keep(repository, header.id, &header.workload, passed, level, details).await?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use crate::program::lifeboat;
 use crate::prune::World;
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_repository::{Point, Verification};
+use lifeboat_repository::{Point, PointId, Verification, WriteSession};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -156,6 +156,32 @@ async fn a_file_is_replaced_whole_and_can_be_collected() {
     let document = lifeboat(&world.path(""), &["metrics", "--json", "--quiet"]);
     let document: serde_json::Value = serde_json::from_str(&document.stdout).unwrap();
     assert_eq!(document["metrics"].as_array().unwrap().len(), gone.0.len());
+}
+
+/// A backup and a test restore under a clock that was 40 years ahead: nothing is younger for them.
+#[tokio::test]
+async fn what_comes_from_the_future_silences_nothing() {
+    let world = World::new("backup_within = \"1h\"\nverify_within = \"1h\"").await;
+    let late = world.point(2, 0).await;
+    verified(&world, &late, "boot", 30, true).await;
+    let hours = 40 * 365 * 24;
+    let at = Timestamp::now() + SignedDuration::from_hours(hours);
+    let claimed = Point { id: PointId::new(at).unwrap(), started_at: at, finished_at: at, ..late };
+    let session = WriteSession::begin(world.repository.clone(), &mut Vec::new()).await.unwrap();
+    let claimed = tokio::task::spawn_blocking(move || session.commit(claimed).unwrap()).await.unwrap();
+    verified(&world, &claimed, "boot", -hours, true).await;
+    let checked = lifeboat(&world.path(""), &["check", "--quiet"]).stdout;
+    for line in [
+        "warn  workload shop points in local: one claims to be made in 14599 d: a clock was wrong",
+        "bad   workload shop newest point in local: made 2 d ago; the limit is 1 h",
+        "bad   workload shop verification (boot): passed 1 d ago; the limit is 1 h",
+    ] {
+        assert!(checked.contains(line), "{line} is not in:\n{checked}");
+    }
+    let seen = metrics(&world);
+    assert_eq!(seen.get("points", &[SHOP, LOCAL]), Some(2.0));
+    assert_eq!(seen.hours("newest_point_timestamp_seconds", &[SHOP, LOCAL]), Some(49));
+    assert_eq!(seen.hours("verified_timestamp_seconds", &[SHOP, ("level", "boot")]), Some(30));
 }
 
 #[tokio::test]

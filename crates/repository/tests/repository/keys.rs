@@ -47,6 +47,42 @@ async fn keys_come_and_go_and_the_data_stays_the_same() {
     assert_eq!(verify(&repository, true).await, vec![]);
 }
 
+/// A damaged key record, or a lost one, doesn't take its location out of use while another one opens; and it is put back from there.
+#[tokio::test]
+async fn a_location_whose_key_is_damaged_is_opened_by_another_one() {
+    let (places, repository) = create(2).await;
+    let files = few_files(1);
+    let (point, _) = backup(&repository, &files).await;
+    let name = places[0].keys("keys/").remove(0);
+    let whole = places[0].objects()[&name].clone();
+    let mut bytes = whole.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    places[0].set(&name, bytes.clone());
+    let opened = open(&places).await;
+    assert_eq!(opened.unavailable(), []);
+    let used: Vec<&str> = opened.replicas().iter().map(|replica| replica.name.as_str()).collect();
+    assert_eq!(used, ["north", "south"], "in the order of the configuration");
+    assert!(opened.keyless().len() == 1 && opened.keyless()[0].0 == "north", "{:?}", opened.keyless());
+    assert_reads_back(&Arc::new(opened.only("north").unwrap()), &point.id, &files).await;
+    let bad = verify(&opened, true).await;
+    assert!(bad.len() == 1 && bad[0].location == "north" && bad[0].object == name, "{bad:?}");
+    let plan = opened.plan_repair(&bad).await.unwrap();
+    assert!(opened.put_back(&plan.replace[0]).await.unwrap());
+    assert_eq!(places[0].objects()[&name], whole);
+    assert_eq!(open(&places).await.keyless(), []);
+
+    places[0].remove(&name);
+    assert!(open(&places).await.keyless()[0].1.contains("no key is stored here"));
+    // Nobody opens: it is said what helps, and not to do the same again.
+    places[0].set(&name, bytes.clone());
+    places[1].set(&name, bytes);
+    let all = replicas(&places.iter().collect::<Vec<_>>());
+    let error = Repository::open_with(all, &passphrase(), 3, quick()).await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("key record")), "{:?}", error.hint());
+}
+
 /// A place that nobody asked when the key was removed brings it back to no one, and loses it at the next copy.
 #[tokio::test]
 async fn a_removed_key_comes_back_from_nowhere() {

@@ -138,8 +138,9 @@ async fn a_location_that_does_not_answer_at_all_holds_nobody_up() {
     assert_eq!(repository.list_points(None).await.unwrap().len(), 2);
     let reopened = open(&places).await;
     assert_eq!(reopened.unavailable()[0].0, "north");
-    let bad = verify(&repository, false).await;
-    assert!(bad.iter().any(|damage| damage.location == "north"), "{bad:?}");
+    let report = repository.verify(None, false, &Silent).await.unwrap();
+    assert!(report.away.len() == 1 && report.away[0].0 == "north", "{:?}", report.away);
+    assert_eq!((report.bad, report.looked_at), (vec![], vec!["south".to_owned()]), "what isn't reached isn't damaged");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::damage;
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, human};
 use crate::removable::{Currency, currency, is_absent, is_too_old};
-use crate::rooms;
+use crate::{removable, rooms};
 use jiff::Timestamp;
 use lifeboat_plan::copies::{Judgement, Medium, Place, judge};
 use lifeboat_repository::{Findings, MarkedPoint, SyncRecord};
@@ -25,7 +25,11 @@ pub struct Copies {
 /// The removable locations, then 3-2-1 for each of these workloads.
 pub async fn look(config: &Config, workloads: &[String], output: &Output) -> Copies {
     // The locations' own findings say what is wrong with them.
-    let Stored { records, points, known } = stored(config, output).await.unwrap_or_default();
+    let attached = removable::attached(config, &rooms::all_locations(config)).0;
+    let stored = stored(config, output).await;
+    let is_used = |name: &String| stored.as_ref().is_ok_and(|stored| stored.used.contains(name));
+    let away: Vec<String> = attached.into_iter().filter(|name| !is_used(name)).collect();
+    let Stored { records, points, known, .. } = stored.unwrap_or_default();
     let now = Timestamp::now();
     let mut findings: Vec<Finding> = config
         .locations
@@ -46,15 +50,17 @@ pub async fn look(config: &Config, workloads: &[String], output: &Output) -> Cop
     }
     let mut document = serde_json::Map::new();
     for name in workloads {
-        let judgement = judge_workload(config, name, &stale);
+        let judgement = judge_workload(config, name, &stale, &away);
         document.insert(name.clone(), json!(judgement));
-        findings.push(rule(name, &judgement));
+        findings.push(rule(name, &judgement, &away));
     }
     Copies { findings, document: Value::Object(document) }
 }
 
 #[derive(Default)]
 struct Stored {
+    /// Locations that answered and opened.
+    used: Vec<String>,
     records: BTreeMap<String, SyncRecord>,
     points: Vec<MarkedPoint>,
     /// What was found wrong in each location.
@@ -66,7 +72,8 @@ async fn stored(config: &Config, output: &Output) -> Result<Stored, Failure> {
     let points = repository.list_points(None).await?.into_iter();
     let points = points.map(|header| MarkedPoint { workload: header.workload, point: header.id });
     let known = repository.findings().await;
-    Ok(Stored { records: repository.sync_records().await?, points: points.collect(), known })
+    let used = repository.replicas().iter().map(|replica| replica.name.clone()).collect();
+    Ok(Stored { used, records: repository.sync_records().await?, points: points.collect(), known })
 }
 
 /// How old the copy on a removable disk is, in words.
@@ -95,7 +102,7 @@ fn freshness(name: &str, location: &LocationConfig, currency: &Currency, now: Ti
     }
 }
 
-fn judge_workload(config: &Config, name: &str, stale: &[&str]) -> Judgement {
+fn judge_workload(config: &Config, name: &str, stale: &[&str], away: &[String]) -> Judgement {
     let workload = &config.workloads[name];
     let device = |path: &Path| path.metadata().ok().map(|metadata| metadata.dev());
     let home_device = workload.data_dir.as_deref().and_then(device);
@@ -112,13 +119,14 @@ fn judge_workload(config: &Config, name: &str, stale: &[&str]) -> Judgement {
             is_immutable: location.immutable,
             shares_device: !is_absent(location)
                 && location.url.directory().and_then(device).is_some_and(|device| Some(device) == home_device),
+            is_there: !away.contains(name),
             is_current: !stale.contains(&name.as_str()),
         })
         .collect();
     judge(workload.region.as_deref(), &places)
 }
 
-fn rule(name: &str, judgement: &Judgement) -> Finding {
+fn rule(name: &str, judgement: &Judgement, away: &[String]) -> Finding {
     let subject = format!("workload {name} 3-2-1");
     let left_out: Vec<String> =
         judgement.not_counted.iter().map(|(name, why)| format!("{name} doesn't count, {why}")).collect();
@@ -135,5 +143,7 @@ fn rule(name: &str, judgement: &Judgement) -> Finding {
         return Finding::new(subject, Ok(seen));
     }
     let what = format!("{}{left_out}", judgement.missing().join(", "));
-    Finding::warning(subject, what, judgement.advice().join("; "))
+    let missed = judgement.not_counted.iter().map(|(name, _)| name).filter(|name| away.contains(name));
+    let first = missed.map(|name| format!("bring {name} back"));
+    Finding::warning(subject, what, first.chain(judgement.advice()).collect::<Vec<_>>().join("; "))
 }

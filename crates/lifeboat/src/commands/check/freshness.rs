@@ -5,7 +5,7 @@
 use super::Finding;
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
-use crate::freshness::{Proof as Limited, judge};
+use crate::freshness::{Newest, Proof as Limited, believed_until, judge};
 use crate::output::{Output, human};
 use crate::{removable, rooms};
 use futures::{StreamExt, TryStreamExt};
@@ -29,25 +29,27 @@ pub async fn look(config: &Config, name: &str, output: &Output) -> Vec<Finding> 
         if workload.backup_within.is_none() && workload.verify_within.levels().next().is_none() {
             return Ok((failed, Vec::new()));
         }
-        let mut points = BTreeMap::new();
+        let (mut points, now) = (BTreeMap::new(), Timestamp::now());
         for replica in repository.replicas() {
             let alone = repository.only(&replica.name)?;
-            points.insert(replica.name.clone(), newest_point(&alone, name).await?);
+            points.insert(replica.name.clone(), newest_point(&alone, name, now).await?);
         }
-        let verified = repository.verifications_by_level(name).await?;
+        let verified = repository.verifications_by_level(name, believed_until(now)).await?;
         let proofs = verified.iter().map(|(level, verified)| (level.clone(), proof(verified))).collect();
-        Ok::<_, Failure>((failed, judge(name, workload, &points, &proofs, Timestamp::now())))
+        Ok::<_, Failure>((failed, judge(name, workload, &points, &proofs, now)))
     };
     let (failed, judgements) = match seen.await {
         Ok(seen) => seen,
         Err(failure) => return vec![Finding::new(format!("{subject} ages"), Err(failure))],
     };
     let finding = |judgement: crate::freshness::Judgement| {
+        let subject = format!("{subject} {}", judgement.what);
         let outcome = match judgement.hint {
             None => Ok(judgement.seen),
+            Some(hint) if judgement.is_warning => return Finding::warning(subject, judgement.seen, hint),
             Some(hint) => Err(Failure::new(FailureKind::CheckFailed, judgement.seen).with_hint(hint)),
         };
-        Finding::new(format!("{subject} {}", judgement.what), outcome)
+        Finding::new(subject, outcome)
     };
     let failed = told(name, &failed).map(|failure| Finding::new(format!("{subject} points"), Err(failure)));
     failed.into_iter().chain(judgements.into_iter().map(finding)).collect()
@@ -81,10 +83,17 @@ fn told(name: &str, failed: &[(PointId, Proof)]) -> Option<Failure> {
     Some(Failure::new(FailureKind::CheckFailed, message).with_hint(hint))
 }
 
-/// When the newest point was finished, by what is sealed in it.
-async fn newest_point(alone: &Repository, name: &str) -> Result<Option<Timestamp>, Failure> {
-    let Some(header) = alone.list_points(Some(name)).await?.pop() else { return Ok(None) };
-    Ok(Some(alone.read_point(name, &header.id, &mut Vec::new()).await?.finished_at))
+/// When the newest point was finished, by what is sealed in it; behind those that claim to be from the future.
+async fn newest_point(alone: &Repository, name: &str, now: Timestamp) -> Result<Newest, Failure> {
+    let mut times = Vec::new();
+    for header in alone.list_points(Some(name)).await?.into_iter().rev() {
+        times.push(alone.read_point(name, &header.id, &mut Vec::new()).await?.finished_at);
+        let newest = Newest::of(times.iter().copied(), now);
+        if newest.at.is_some() {
+            return Ok(newest);
+        }
+    }
+    Ok(Newest::of(times, now))
 }
 
 /// What was found about a level.

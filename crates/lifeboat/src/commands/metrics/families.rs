@@ -83,7 +83,7 @@ fn of_homes(seen: &Seen) -> [Family; 7] {
         ),
         family(
             "lifeboat_newest_point_timestamp_seconds",
-            "When the newest recovery point was finished.",
+            "When the newest recovery point was finished, but for those that claim to be from the future.",
             each(&|home| home.as_ref()?.newest.map(seconds)),
         ),
         family(

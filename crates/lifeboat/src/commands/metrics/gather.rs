@@ -4,7 +4,7 @@ use crate::commands::check::proof;
 use crate::commands::verify::log::holes;
 use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
-use crate::freshness::Proof;
+use crate::freshness::{Newest, Proof, believed_until};
 use crate::output::Output;
 use crate::{removable, rooms};
 use jiff::Timestamp;
@@ -45,6 +45,7 @@ pub struct Workload {
 pub struct Home {
     pub points: u64,
     pub points_unusable: u64,
+    /// Of those that don't claim to be from the future.
     pub newest: Option<Timestamp>,
     /// The oldest and the newest moment that can be reached.
     pub reach: Option<(Timestamp, Timestamp)>,
@@ -101,7 +102,10 @@ async fn look(config: &Config, repository: Option<&Arc<Repository>>, name: &str,
         let found = async {
             let repository = repository.ok_or_else(|| Failure::new(FailureKind::Unavailable, "no location answers"))?;
             let alone = Arc::new(repository.only(&location)?);
-            Ok::<_, Failure>((home(&alone, name).await?, alone.verifications_by_level(name).await?))
+            Ok::<_, Failure>((
+                home(&alone, name).await?,
+                alone.verifications_by_level(name, believed_until(Timestamp::now())).await?,
+            ))
         };
         let verified = match found.await {
             Ok((home, verified)) => {
@@ -141,7 +145,7 @@ async fn home(alone: &Arc<Repository>, name: &str) -> Result<Home, Failure> {
         points: observed.points.len() as u64,
         points_unusable: known.logs.iter().map(|log| unusable(&known.points, log).len()).sum::<usize>() as u64
             + observed.unread.len() as u64,
-        newest: observed.points.values().map(|(point, _)| point.finished_at).max(),
+        newest: Newest::of(observed.points.values().map(|(point, _)| point.finished_at), Timestamp::now()).at,
         reach: from.zip(windows.iter().map(|window| window.to).max()),
         gaps: known.logs.iter().map(|log| holes(&log.runs).len()).sum::<usize>() as u64,
     })

@@ -26,6 +26,23 @@ pub async fn passed(
     Ok(keys.iter().zip(needs).map(is_whole).collect())
 }
 
+/// Leaves out the points that nobody looked at: those that only a location has which went away meanwhile.
+pub async fn only_looked_at(
+    repository: &Repository,
+    report: &VerifyReport,
+    points: &mut Vec<PointHeader>,
+) -> Result<(), Failure> {
+    if report.away.is_empty() {
+        return Ok(());
+    }
+    let mut seen = HashSet::new();
+    for name in &report.looked_at {
+        seen.extend(repository.only(name)?.list_points(None).await?.iter().map(PointHeader::key));
+    }
+    points.retain(|header| seen.contains(&header.key()));
+    Ok(())
+}
+
 /// Whether a point of this key that needs these packs is touched by damage to an object.
 fn concerns(object: &str, point: &str, packs: &HashSet<String>) -> bool {
     let (folder, rest) = object.split_once('/').unwrap_or((object, ""));

@@ -29,6 +29,8 @@ pub struct Missing {
     pub behind: Vec<Damage>,
     /// Holes that were known before, and behind which a point stands.
     pub known: Vec<Damage>,
+    /// Locations that could not be looked at, and why.
+    pub away: Vec<(String, String)>,
     /// How far each log goes, by location.
     pub ends: BTreeMap<String, Vec<LogEnd>>,
     /// All holes, by location.
@@ -60,7 +62,7 @@ pub async fn missing(
         let seen = match look(&alone, workload).await {
             Ok(seen) => seen,
             Err(failure) => {
-                missing.bad.push(Damage::new(&replica.name, "location", failure.message));
+                missing.away.push((replica.name.clone(), failure.message));
                 continue;
             }
         };

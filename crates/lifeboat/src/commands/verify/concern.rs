@@ -50,7 +50,7 @@ fn concerns(object: &str, point: &str, packs: &HashSet<String>) -> bool {
         "packs" => packs.contains(object),
         "points" | "receipts" => point.strip_prefix("points/") == Some(rest),
         // About points, or about places: nothing that a restore reads.
-        "verifications" | "syncs" | "findings" | "removals" => false,
+        "verifications" | "syncs" | "findings" | "removals" | "keys" => false,
         _ => true,
     }
 }
@@ -72,6 +72,7 @@ mod tests {
             ("index/1", true),
             ("location", true),
             ("lifeboat.json", true),
+            ("keys/1", false),
         ] {
             assert_eq!(concerns(object, "points/shop/1", &packs), expected, "{object}");
         }

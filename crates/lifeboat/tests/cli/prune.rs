@@ -3,11 +3,13 @@
 use crate::program::lifeboat;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_location::Directory;
+use lifeboat_postgres::wal_file::SegmentSize;
 use lifeboat_postgres::{Lsn, MajorVersion, SystemId, TimelineId};
 use lifeboat_repository::{
     ChunkReader, Content, EntryKind, Extent, Passphrase, Point, PointId, Replica, Repository, Source, TreeEntry,
     TreeReader, TreeWriter, WriteSession,
 };
+use lifeboat_workload::postgres::wal::{ClusterIdentity, WalArchive};
 use lifeboat_workload::postgres::{BadPage, DETAILS_VERSION, PostgresDetails};
 use serde_json::Value;
 use std::fs::File;
@@ -42,6 +44,8 @@ impl World {
         let passphrase = Passphrase::new("open sesame".into());
         Repository::init(&replicas, &passphrase).await.unwrap();
         let repository = Arc::new(Repository::open(replicas, &passphrase, 3).await.unwrap());
+        let cluster = ClusterIdentity { system_id: SystemId(7), segment_size: SegmentSize::new(SEGMENT).unwrap() };
+        WalArchive::new(repository.clone(), "shop", cluster).claim().await.unwrap();
         let world = Self { directory, repository };
         world.configure(keep);
         world

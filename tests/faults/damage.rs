@@ -3,6 +3,7 @@
 
 use crate::comparison::{archive_everything, change, content, content_of_restored, content_when_started, make_table};
 use crate::world::World;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -308,14 +309,24 @@ fn what_no_location_has_is_given_up_when_told_so() {
 /// for the point that was damaged either.
 #[test]
 fn of_a_pack_that_is_damaged_everywhere_the_rest_is_saved() {
-    let (world, expected) = repository();
+    let (world, _) = repository();
+    // The largest pack is one of pages that nobody changes: the cluster still has them.
+    world.sql(
+        "create table steady as select g, md5(g::text) || md5((g + 1)::text) as text from generate_series(1, 120000) g",
+    );
+    world.sql("vacuum (freeze) steady");
+    world.run(&["backup", "--type", "full"]).ok();
+    let expected = content(&world);
     for location in ["first", "second"] {
         let path = object(&world.path(location), "packs");
         let before = fs::read(&path).expect("read a pack");
         Harm::Flip(300).apply(&path, &before);
     }
     assert_eq!(world.run(&["verify", "--data"]).code, 4);
-    assert!(!passed(&world), "the point needs what is damaged");
+    let told = world.run(&["points", "--json"]).ok().json();
+    let told: Vec<&Value> =
+        told["points"].as_array().expect("points").iter().map(|point| &point["verification"]["passed"]).collect();
+    assert_eq!(told, [true, false], "the second point needs what is damaged");
     let ran = world.run(&["repair"]);
     assert_eq!(ran.code, 4, "{}", ran.screen());
     assert!(ran.stdout.contains("stored anew, 1 are whole nowhere"), "{}", ran.screen());
@@ -324,7 +335,7 @@ fn of_a_pack_that_is_damaged_everywhere_the_rest_is_saved() {
     assert_eq!(world.run(&["verify", "--data"]).code, 4, "the damaged pack is still there");
     let points = world.run(&["points", "--json"]).ok().json();
     let points = points["points"].as_array().expect("points");
-    assert!(points.len() == 2 && points.iter().all(|point| point["verification"]["passed"] == true), "{points:#?}");
+    assert!(points.len() == 3 && points.iter().all(|point| point["verification"]["passed"] == true), "{points:#?}");
     let ran = world.run(&["repair"]).ok();
     assert!(ran.stdout.contains("dropped  first packs/"), "{}", ran.screen());
     world.run(&["verify", "--data"]).ok();

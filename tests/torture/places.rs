@@ -218,7 +218,10 @@ impl Places {
             if !is_elsewhere || bytes.is_empty() || !self.works(place) || key.contains("/cluster/") {
                 continue;
             }
-            let was_removed = random.chance(40);
+            // A part of a segment isn't missed where the whole is.
+            let whole = key.split_once('.').map(|(segment, _)| format!("{segment}-"));
+            let is_needless = whole.is_some_and(|whole| keys.iter().any(|other| other.starts_with(&whole)));
+            let was_removed = random.chance(40) && !is_needless;
             if was_removed {
                 self.remove(place, &key)?;
             } else {

@@ -5,7 +5,7 @@
 
 use lifeboat_postgres::cluster::{ClusterError, RunState, run_state};
 use lifeboat_postgres::{SystemId, control};
-use lifeboat_workload::postgres::restore::{CONTROL_FILE, UNFINISHED_MARK};
+use lifeboat_workload::postgres::restore::{CONTROL_FILE, UNFINISHED_MARK, UNFINISHED_MARK_TO_BE};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -132,6 +132,8 @@ impl Destination {
         for entry in std::fs::read_dir(path).map_err(|source| DestinationError::Read { path: at(), source })? {
             names.push(entry.map_err(|source| DestinationError::Read { path: at(), source })?.file_name());
         }
+        // A restore that was killed before it had begun.
+        names.retain(|name| name != UNFINISHED_MARK_TO_BE);
         if names.is_empty() {
             return Ok(Self::Empty);
         }
@@ -271,6 +273,10 @@ mod tests {
         assert_eq!(look().unwrap(), Destination::Missing);
         std::fs::create_dir(&path).unwrap();
         assert_eq!(look().unwrap(), Destination::Empty);
+        std::fs::write(path.join(UNFINISHED_MARK_TO_BE), "7").unwrap();
+        assert_eq!(look().unwrap(), Destination::Empty, "killed before the mark had its name");
+        assert_eq!(UNFINISHED_MARK_TO_BE, format!("{UNFINISHED_MARK}.lifeboat-tmp"));
+        std::fs::remove_file(path.join(UNFINISHED_MARK_TO_BE)).unwrap();
         let mark = path.join(UNFINISHED_MARK);
         for (text, expected) in [("7\n", "Ok(Unfinished)"), ("8", "identifier is 8, not 7"), ("x", "is not ours")] {
             std::fs::write(&mark, text).unwrap();

@@ -31,6 +31,9 @@ pub const CONTROL_FILE: &str = "global/pg_control";
 /// sweep of an older copy, so that a restore that was interrupted is known for one, and can be finished.
 pub const UNFINISHED_MARK: &str = "lifeboat.unfinished";
 
+/// The mark before it has its name: a restore that ended there has written nothing else.
+pub const UNFINISHED_MARK_TO_BE: &str = "lifeboat.unfinished.lifeboat-tmp";
+
 /// How to write.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {

@@ -134,7 +134,7 @@ impl Repository {
 
     /// What a location lacks and is not to get: less the packs that it gave up and that a point needs which it is to get.
     async fn lacks_on_purpose(&self, to: &Replica, here: &Listing, others: &[&Listing]) -> Result<Covered> {
-        let (mut covered, _) = self.covered_at(to).await?;
+        let mut covered = self.covered_at(to).await?;
         let is_new = |key: &&String| key.starts_with("points/") && !here.contains_key(*key) && !covered.has(key);
         let points: BTreeSet<&str> =
             others.iter().flat_map(|there| there.keys()).filter(is_new).map(String::as_str).collect();
@@ -236,9 +236,8 @@ async fn bring_what_points_need(
 ) -> std::result::Result<(), Failure> {
     let points: Vec<&str> =
         objects.iter().map(|(key, _)| key.as_str()).filter(|key| key.starts_with("points/")).collect();
-    // What can't be told covers nothing, or everything.
-    let may_lack = repository.covered_at(to).await.map_or(true, |(covered, _)| covered.has_packs());
-    if points.is_empty() || !may_lack {
+    // What can't be told may cover anything.
+    if points.is_empty() || repository.covered_at(to).await.is_ok_and(|covered| !covered.has_packs()) {
         return Ok(());
     }
     let there = repository.among(vec![from.clone()]);

@@ -51,7 +51,7 @@ impl Repository {
     pub async fn given_up(&self, location: &str) -> GivenUpThere {
         let there = async {
             let replica = self.replicas.iter().find(|replica| replica.name == location)?;
-            let (marked, _) = self.covered_at(replica).await.ok()?;
+            let marked = self.covered_at(replica).await.ok()?;
             // A sweep writes down what goes before it goes; what it spared isn't there.
             let mut deleted = Covered::default();
             deleted.add_gone(&self.gone_at(replica).await.ok()?);

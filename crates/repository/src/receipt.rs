@@ -64,7 +64,7 @@ impl Repository {
             let receipts = replica.location.list(PREFIX).await?;
             let here: HashSet<String> =
                 replica.location.list("points/").await?.into_iter().map(|entry| entry.key).collect();
-            let (covered, _) = self.covered_at(replica).await?;
+            let covered = self.covered_at(replica).await?;
             for point in receipts.iter().filter_map(|entry| point_of(&entry.key)) {
                 if !here.contains(&point) && !covered.has(&point) && still_missing(replica, &point).await {
                     lost.push(Damage::new(&replica.name, point, "is missing: there is a receipt for it"));

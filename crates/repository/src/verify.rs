@@ -134,7 +134,7 @@ impl Repository {
         report.bad.extend(self.roots_lost(&listings, data));
         let (mut covered, mut leaving) = (Vec::new(), Vec::new());
         for (replica, _) in &listings {
-            let (lacks, _) = self.covered_at(replica).await.unwrap_or_else(|error| {
+            let lacks = self.covered_at(replica).await.unwrap_or_else(|error| {
                 report.add(replica, "removals", &error);
                 Default::default()
             });
@@ -305,7 +305,7 @@ async fn verify_points_at_rest(
     for look in 1.. {
         let before = listed(replica).await?;
         let mut found = VerifyReport::default();
-        let (covered, _) = repository.covered_at(replica).await?;
+        let covered = repository.covered_at(replica).await?;
         follow::verify_points(repository, replica, (workload, scope), &covered, &mut found, progress).await?;
         if found.bad.is_empty() || look == LOOKS_MAX || listed(replica).await? == before {
             report.objects += found.objects;

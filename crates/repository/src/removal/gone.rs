@@ -10,7 +10,7 @@
 //! A pack that was given up comes back when a point needs it that the location is still to get: a point never comes to a place
 //! without its packs.
 
-use super::{Covered, Mark, MarkedPoint, PREFIX, Removal, SweepReport, reach};
+use super::{Covered, MarkedPoint, PREFIX, Removal, SweepReport, reach};
 use crate::container::ContainerKind;
 use crate::error::{Error, Result};
 use crate::key::random;
@@ -169,11 +169,11 @@ impl Repository {
     }
 
     /// Everything that one location lacks on purpose, or will.
-    pub(crate) async fn covered_at(&self, replica: &Replica) -> Result<(Covered, Vec<Mark>)> {
+    pub(crate) async fn covered_at(&self, replica: &Replica) -> Result<Covered> {
         let marks = self.only(&replica.name)?.marks().await?;
         let mut covered = Covered::by(&marks);
         covered.add_gone(&self.gone_at(replica).await?);
-        Ok((covered, marks))
+        Ok(covered)
     }
 
     /// The keys of the packs that these points need.

@@ -270,7 +270,8 @@ fn kill_receive(moments: u64) {
         receiver.child.kill().expect("kill the receiver");
         receiver.child.wait().expect("wait for the receiver");
         println!("wal receive killed after {moment:?}");
-        verified(&world);
+        // One location may have what follows on what it was just being given.
+        nothing_is_bad(&world, 4, &[]);
     }
     world.wait_for_sql("select count(*) = 0 from pg_replication_slots where active");
     let last = receiving();

@@ -206,6 +206,8 @@ impl Action {
             Self::Copy { from, to } if !is_broken(from) && !is_broken(to) && !prunes => right = vec![0],
             // A directory that is away isn't found.
             Self::Copy { .. } => right.push(3),
+            // Or it lets nobody in: to start a point from it, that is said as what it is.
+            Self::Verify { level: "--boot", from: Some(from) } if is_broken(from) => right.extend([3, 7]),
             Self::Verify { from: Some(from), .. } if is_broken(from) => right.push(3),
             Self::Verify { .. } if around.broken.is_empty() && around.others.is_empty() => right = vec![0, 4],
             _ => {}
@@ -222,7 +224,7 @@ fn judge_verify(ran: &Ran, code: i32, from: Option<&str>, around: &Circumstances
     // When no location could be looked at, there is only an error.
     if document["bad"].is_null() {
         let is_away = from.is_some_and(|from| around.broken.contains(&from));
-        let is_right = code == 5 || (code == 3 && is_away);
+        let is_right = code == 5 || (matches!(code, 3 | 7) && is_away);
         ensure!(is_right && document["error"]["code"] == code, "no result, and exit code {code}: {ran:#?}");
         return Ok(());
     }

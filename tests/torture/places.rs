@@ -221,7 +221,9 @@ impl Places {
             // A part of a segment isn't missed where the whole is.
             let whole = key.split_once('.').map(|(segment, _)| format!("{segment}-"));
             let is_needless = whole.is_some_and(|whole| keys.iter().any(|other| other.starts_with(&whole)));
-            let was_removed = random.chance(40) && !is_needless;
+            // Nor what the place is about to give up: what that is, only the program can read.
+            let gives_up = self.keys(place, "removals")?.iter().any(|key| key.ends_with("/mark"));
+            let was_removed = random.chance(40) && !is_needless && !gives_up;
             if was_removed {
                 self.remove(place, &key)?;
             } else {

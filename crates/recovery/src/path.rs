@@ -6,6 +6,7 @@
 //!
 //! Not here: which path to take, which point to start from.
 
+use crate::planner::Place;
 use jiff::Timestamp;
 use lifeboat_postgres::history::TimelineHistory;
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
@@ -138,6 +139,13 @@ impl<'a> Path<'a> {
         point.system_id == self.coverage.system_id
             && self.history.contains(point.timeline, point.lsn_start)
             && self.history.contains_end(point.timeline, point.lsn_stop)
+    }
+
+    /// Does the path lead over the record that ends there?
+    pub fn passes(&self, place: &Place) -> bool {
+        // The first segment of a timeline repeats its parent's end: the record is the parent's, and shared.
+        let begin = self.history.span(place.timeline).map(|(begin, _)| begin);
+        begin.is_some_and(|begin| place.end <= begin || self.history.contains_end(place.timeline, place.end))
     }
 
     /// Replays, in thought, from `start` until a byte is missing.

@@ -21,8 +21,9 @@ use crate::target::{Target, TimelineChoice};
 use crate::window::{Window, windows};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use lifeboat_postgres::{Lsn, TimelineId};
+use lifeboat_postgres::{Lsn, SystemId, TimelineId};
 use lifeboat_repository::PointId;
+use std::borrow::Cow;
 
 /// What is known, read from one or all locations.
 #[derive(Debug, Clone)]
@@ -104,10 +105,18 @@ pub fn plan(known: &Known, wanted: &Wanted) -> Result<RestorePlan, Box<Refusal>>
     })
 }
 
+/// The cluster, and the timeline to which the line leads on which the target is looked for. None when nothing can be planned, whatever
+/// the log holds: [`plan`] says why.
+pub(crate) fn line_wanted(known: &Known, wanted: &Wanted) -> Option<(SystemId, TimelineId)> {
+    let planner = Planner::of(known, wanted).ok()?;
+    let (timeline, _) = planner.chosen().ok()?;
+    Some((planner.coverage().system_id, timeline))
+}
+
 struct Planner<'a> {
     known: &'a Known,
     wanted: &'a Wanted,
-    coverage: &'a WalCoverage,
+    coverage: Cow<'a, WalCoverage>,
     /// Of this cluster, and whole in the location that is read.
     points: Vec<PointSummary>,
     given: Option<PointSummary>,
@@ -115,6 +124,11 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn decide(known: &'a Known, wanted: &'a Wanted) -> Result<RestorePlan, (Reason, Vec<Window>)> {
+        let planner = Self::of(known, wanted)?;
+        planner.on_chosen_timeline().map_err(|reason| (reason, windows(&planner.points, planner.coverage())))
+    }
+
+    fn of(known: &'a Known, wanted: &'a Wanted) -> Result<Self, (Reason, Vec<Window>)> {
         let everything = || known.logs.iter().flat_map(|log| windows(&known.points, log)).collect();
         let mut usable: Vec<PointSummary> = known.points.clone();
         for point in &mut usable {
@@ -138,22 +152,32 @@ impl<'a> Planner<'a> {
         let system_id = leader.system_id;
         let given = given.map(|given| given.id.clone());
         usable.retain(|point| point.system_id == system_id);
-        let nothing = WalCoverage { system_id, runs: Vec::new(), histories: Vec::new() };
-        let coverage = known.logs.iter().find(|log| log.system_id == system_id).unwrap_or(&nothing);
+        let coverage = match known.logs.iter().find(|log| log.system_id == system_id) {
+            Some(log) => Cow::Borrowed(log),
+            None => Cow::Owned(WalCoverage { system_id, runs: Vec::new(), histories: Vec::new() }),
+        };
         let given = given.and_then(|id| usable.iter().find(|point| point.id == id).cloned());
-        let planner = Planner { known, wanted, coverage, points: usable, given };
-        planner.on_chosen_timeline().map_err(|reason| (reason, windows(&planner.points, coverage)))
+        Ok(Planner { known, wanted, coverage, points: usable, given })
     }
 
-    fn on_chosen_timeline(&self) -> Result<RestorePlan, Reason> {
-        let (timeline, line) = match self.wanted.timeline {
+    fn coverage(&self) -> &WalCoverage {
+        &self.coverage
+    }
+
+    /// Where the line that was chosen leads, and the line, when it was chosen by us.
+    fn chosen(&self) -> Result<(TimelineId, Option<Line>), Reason> {
+        Ok(match self.wanted.timeline {
             TimelineChoice::Exactly(timeline) => (self.known_timeline(timeline)?, None),
             TimelineChoice::Latest => (self.latest_timeline(), None),
             TimelineChoice::MainLine => {
                 let line = self.main_line();
                 (line.timeline, Some(line))
             }
-        };
+        })
+    }
+
+    fn on_chosen_timeline(&self) -> Result<RestorePlan, Reason> {
+        let (timeline, line) = self.chosen()?;
         let is_open_ended = matches!(self.wanted.target, Target::Latest);
         match &line {
             Some(Line { heirs, .. }) if is_open_ended && !heirs.is_empty() => {
@@ -169,7 +193,7 @@ impl<'a> Planner<'a> {
     }
 
     fn known_timeline(&self, timeline: TimelineId) -> Result<TimelineId, Reason> {
-        let known = self.coverage.timelines(&self.points);
+        let known = self.coverage().timelines(&self.points);
         let is_known = known.contains(&timeline);
         let unknown = Reason::UnknownTimeline { timeline, known: known.into_iter().collect() };
         is_known.then_some(timeline).ok_or(unknown)
@@ -178,20 +202,20 @@ impl<'a> Planner<'a> {
     /// The highest number that one of the points leads to.
     fn latest_timeline(&self) -> TimelineId {
         let carries = |timeline: &TimelineId| {
-            let path = Path::to(*timeline, self.coverage);
+            let path = Path::to(*timeline, self.coverage());
             self.candidates().any(|point| path.carries(point))
         };
-        self.coverage.timelines(&self.points).into_iter().rev().find(carries).unwrap_or(TimelineId(1))
+        self.coverage().timelines(&self.points).into_iter().rev().find(carries).unwrap_or(TimelineId(1))
     }
 
     /// From the newest point; from the given one when that doesn't lie on the newest one's line.
     fn main_line(&self) -> Line {
         let newest = self.points.iter().max_by_key(|point| (point.stopped_at, point.lsn_stop));
-        let start = |point: &PointSummary| main_line(point.timeline, &self.points, self.coverage);
+        let start = |point: &PointSummary| main_line(point.timeline, &self.points, self.coverage());
         let line =
             newest.map(start).unwrap_or(Line { timeline: TimelineId(1), heirs: Vec::new(), branches: Vec::new() });
         match &self.given {
-            Some(given) if !Path::to(line.timeline, self.coverage).carries(given) => start(given),
+            Some(given) if !Path::to(line.timeline, self.coverage()).carries(given) => start(given),
             _ => line,
         }
     }
@@ -202,7 +226,7 @@ impl<'a> Planner<'a> {
 
     /// The best point on this timeline, or why there is none.
     fn on_timeline(&self, timeline: TimelineId) -> Result<Choice<'_>, Reason> {
-        let path = Path::to(timeline, self.coverage);
+        let path = Path::to(timeline, self.coverage());
         let places = self.places_on(&path)?;
         let mut on_path: Vec<&PointSummary> = self.points.iter().filter(|point| path.carries(point)).collect();
         on_path.sort_by_key(|point| (point.lsn_stop, point.stopped_at));
@@ -239,12 +263,7 @@ impl<'a> Planner<'a> {
         if !matches!(self.wanted.target, Target::Xid(_) | Target::Name(_)) {
             return Ok(Vec::new());
         }
-        let on_path = |place: &&Place| {
-            // The first segment of a timeline repeats its parent's end: the record is the parent's, and shared.
-            let begin = path.history.span(place.timeline).map(|(begin, _)| begin);
-            begin.is_some_and(|begin| place.end <= begin || path.history.contains_end(place.timeline, place.end))
-        };
-        let mut places: Vec<Place> = self.known.places.iter().filter(on_path).copied().collect();
+        let mut places: Vec<Place> = self.known.places.iter().filter(|place| path.passes(place)).copied().collect();
         places.sort_by_key(|place| place.end);
         places.dedup_by_key(|place| place.end);
         match places.is_empty() {
@@ -341,9 +360,9 @@ impl<'a> Planner<'a> {
 
     fn finish(&self, timeline: TimelineId, choice: Choice<'_>, line: Option<&Line>) -> RestorePlan {
         let Choice { point, reach, stop, needed_to, mut notes } = choice;
-        let path = Path::to(timeline, self.coverage);
+        let path = Path::to(timeline, self.coverage());
         let is_own = timeline == point.timeline;
-        let lacks_history = timeline.0 > 1 && !self.coverage.has_history(timeline);
+        let lacks_history = timeline.0 > 1 && !self.coverage().has_history(timeline);
         let timeline_setting = if is_own && (stop == Stop::Consistent || lacks_history) {
             TimelineSetting::Current
         } else {
@@ -408,7 +427,7 @@ impl<'a> Planner<'a> {
             ));
         }
         if self.wanted.target == Target::Latest {
-            let behind = self.coverage.runs_of(timeline).filter(|run| run.from > reach.end);
+            let behind = self.coverage().runs_of(timeline).filter(|run| run.from > reach.end);
             if let Some(run) = behind.min_by_key(|run| run.from) {
                 let (end, from) = (reach.end, run.from);
                 notes

@@ -15,7 +15,7 @@ use crate::removable::{Currency, currency};
 use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_postgres::SystemId;
-use lifeboat_recovery::{Lane, Observed, Target, Unusable, Window, lanes, observe, spoken, unusable, windows};
+use lifeboat_recovery::{Lane, Observed, Unusable, Window, lanes, observe, spoken, unusable, windows};
 use lifeboat_repository::{Findings, MarkedPoint, Point, Silent, Standing, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use picture::{Dot, Frame, Piece, Proved, Track};
@@ -90,7 +90,7 @@ struct Seen {
 async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) -> Result<Seen, Failure> {
     let locations = super::wal::locations(config, name, from);
     let repository = rooms::open_attached(config, &locations, output).await?;
-    let Observed { known, points, notes, .. } = observe(&repository, name, &Target::Latest, &Silent).await?;
+    let Observed { known, points, notes, .. } = observe(&repository, name, None, &Silent).await?;
     notes.iter().for_each(|note| output.warn(note));
     let mut broken: Vec<Unusable> = known.logs.iter().flat_map(|log| unusable(&known.points, log)).collect();
     let mut shown = Vec::new();

@@ -6,8 +6,8 @@ mod coverage;
 mod places;
 
 use crate::error::Result;
-use crate::path::PointSummary;
-use crate::planner::Known;
+use crate::path::{Path, PointSummary};
+use crate::planner::{Known, Wanted, line_wanted};
 use crate::target::Target;
 use futures::StreamExt;
 use lifeboat_postgres::wal_file::SegmentSize;
@@ -34,12 +34,12 @@ pub struct Observed {
     pub notes: Vec<String>,
 }
 
-/// Reads the points and the log of a workload, from whichever locations `repository` sees. For a target that is a
-/// transaction or a name, searches the log for it: that reads segments, the newest first.
+/// Reads the points and the log of a workload, from whichever locations `repository` sees. When a transaction or a name is
+/// `wanted`, searches the log for it: that reads segments, the newest first.
 pub async fn observe(
     repository: &Arc<Repository>,
     workload: &str,
-    target: &Target,
+    wanted: Option<&Wanted>,
     progress: &dyn Progress,
 ) -> Result<Observed> {
     let mut notes = Vec::new();
@@ -71,6 +71,7 @@ pub async fn observe(
         places_from: Lsn(0),
         silent: repository.unavailable().iter().map(|(name, _)| name.clone()).collect(),
     };
+    let mut archives = Vec::new();
     for (system_id, segment_size) in clusters {
         let identity = ClusterIdentity { system_id, segment_size };
         let archive = WalArchive::new(repository.clone(), workload, identity);
@@ -82,11 +83,16 @@ pub async fn observe(
         let replicas = repository.replicas();
         known.silent.extend(silent.filter(|name| replicas.iter().any(|replica| replica.name == **name)).cloned());
         known.logs.push(coverage::coverage(&archive, &inventory, &mut notes).await?);
-        if matches!(target, Target::Xid(_) | Target::Name(_)) {
-            let found = places::search(&archive, &inventory, &known.points, target, progress).await?;
-            known.places.extend(found.places);
-            known.places_from = known.places_from.max(found.looked_from);
-        }
+        archives.push((archive, inventory));
+    }
+    if let Some(wanted) = wanted.filter(|wanted| matches!(wanted.target, Target::Xid(_) | Target::Name(_)))
+        && let Some((system_id, timeline)) = line_wanted(&known, wanted)
+        && let Some((archive, inventory)) = archives.iter().find(|(archive, _)| archive.system_id == system_id)
+        && let Some(coverage) = known.logs.iter().find(|log| log.system_id == system_id)
+    {
+        let path = Path::to(timeline, coverage);
+        let found = places::search(archive, inventory, &path, &known.points, &wanted.target, progress).await?;
+        (known.places, known.places_from) = (found.places, found.looked_from);
     }
     known.silent.sort();
     known.silent.dedup();

@@ -2,10 +2,13 @@
 //!
 //! The newest segments first, because what is looked for is mostly a mishap of today; and on until the newest recovery
 //! point from which it can be reached was passed, because PostgreSQL would stop at an older one of the same name.
+//!
+//! Only what lies on the line that is wanted ends the search. After a cluster was taken back to an earlier moment, the log that it left
+//! and the one that it writes have the same numbers: the same transaction is in both, and the other one is reached first.
 
 use super::coverage::content;
 use crate::error::Result;
-use crate::path::PointSummary;
+use crate::path::{Path, PointSummary};
 use crate::planner::Place;
 use crate::target::Target;
 use lifeboat_postgres::Lsn;
@@ -21,10 +24,11 @@ pub struct Found {
     pub looked_from: Lsn,
 }
 
-/// Looks for the target in all timelines.
+/// Looks for the target in all timelines, until it is found on the line that is wanted.
 pub async fn search(
     archive: &WalArchive,
     inventory: &Inventory,
+    line: &Path<'_>,
     points: &[PointSummary],
     target: &Target,
     progress: &dyn Progress,
@@ -40,11 +44,7 @@ pub async fn search(
     progress.phase("search the log", Some(segments.len() as u64 * size.bytes()));
     let mut looked_from = None;
     for segment in segments {
-        let newest = places.iter().map(|place| place.end).max();
-        let enough = newest.and_then(|end| {
-            ours().filter(|point| point.lsn_stop < end).max_by_key(|point| point.lsn_stop).map(|point| point.lsn_start)
-        });
-        if enough.is_some_and(|enough| segment.end(size) <= enough) {
+        if enough(&places, line, points).is_some_and(|enough| segment.end(size) <= enough) {
             break;
         }
         let before = match segment.previous() {
@@ -57,6 +57,13 @@ pub async fn search(
         progress.advance(size.bytes());
     }
     Ok(Found { places, looked_from: looked_from.unwrap_or_default() })
+}
+
+/// From where on everything must be looked at. None while nothing was found from which a point leads to it.
+fn enough(places: &[Place], line: &Path<'_>, points: &[PointSummary]) -> Option<Lsn> {
+    let newest = places.iter().filter(|place| line.passes(place)).map(|place| place.end).max()?;
+    let before = points.iter().filter(|point| line.carries(point) && point.lsn_stop < newest);
+    before.max_by_key(|point| point.lsn_stop).map(|point| point.lsn_start)
 }
 
 /// What is in a segment; nothing when it is damaged everywhere: what is in it can't be reached.
@@ -99,4 +106,47 @@ fn in_segment(segment: Segment, before: &[u8], bytes: &[u8], target: &Target) ->
         places.extend(named.map(|point| Place { timeline: segment.timeline, start: None, end: point.lsn }));
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::WalCoverage;
+    use lifeboat_postgres::history::TimelineHistory;
+    use lifeboat_postgres::{SystemId, TimelineId};
+    use lifeboat_repository::PointId;
+
+    fn point(timeline: u32, start: u64) -> PointSummary {
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        PointSummary {
+            id: PointId(format!("{timeline} {start}")),
+            system_id: SystemId(7),
+            timeline: TimelineId(timeline),
+            lsn_start: Lsn(start),
+            lsn_stop: Lsn(start + 5),
+            stopped_at: at,
+            complete_to: at,
+            locations: Vec::new(),
+            bytes: 0,
+            files: 0,
+        }
+    }
+
+    #[test]
+    fn what_lies_on_another_line_ends_no_search() {
+        let history = |timeline, text: &[u8]| TimelineHistory::parse(TimelineId(timeline), text).unwrap();
+        // Taken back twice, to 0/64 of the first timeline.
+        let histories = vec![history(2, b"1\t0/64\tback\n"), history(3, b"1\t0/64\tback\n")];
+        let coverage = WalCoverage { system_id: SystemId(7), runs: Vec::new(), histories };
+        let points = [point(1, 20), point(2, 900), point(3, 120), point(3, 180)];
+        let place = |timeline, end| Place { timeline: TimelineId(timeline), start: None, end: Lsn(end) };
+        let (second, third) = (Path::to(TimelineId(2), &coverage), Path::to(TimelineId(3), &coverage));
+        let abandoned = [place(2, 950)];
+        assert_eq!(enough(&abandoned, &second, &points), Some(Lsn(900)));
+        assert_eq!(enough(&abandoned, &third, &points), None, "the same number, by another line");
+        let both = [place(2, 950), place(3, 150)];
+        assert_eq!(enough(&both, &third, &points), Some(Lsn(120)), "not from a point behind it, nor of the other line");
+        assert_eq!(enough(&[place(1, 60)], &third, &points), Some(Lsn(20)), "what both lines share");
+        assert_eq!(enough(&[place(1, 110)], &third, &points), None, "what the first did alone");
+    }
 }

@@ -61,7 +61,7 @@ impl Planner<'_> {
 
     /// Not on the main line: perhaps on another, which only the user can say is meant.
     pub(super) fn look_elsewhere(&self, line: TimelineId, reason: Reason) -> Reason {
-        let others = self.coverage.timelines(&self.points).into_iter().filter(|timeline| *timeline != line);
+        let others = self.coverage().timelines(&self.points).into_iter().filter(|timeline| *timeline != line);
         let timelines: Vec<TimelineId> = others.filter(|timeline| self.on_timeline(*timeline).is_ok()).collect();
         if timelines.is_empty() { reason } else { Reason::OnAnotherTimeline { line, timelines } }
     }

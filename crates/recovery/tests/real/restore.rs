@@ -46,7 +46,7 @@ async fn every_kind_of_target_is_reached() {
     append(&site.cluster.data_dir().join("postgresql.conf"), leftover);
     append(&site.cluster.data_dir().join("postgresql.auto.conf"), leftover);
     let Afternoon { after_first, lsn_after_first, second_xid } = afternoon(&site).await;
-    let observed = site.observe(&Target::Latest).await;
+    let observed = site.observe(None).await;
     let window = windows(&observed.known.points, &observed.known.logs[0]).remove(0);
     let exclusive = |target| Wanted { inclusive: false, ..site.wanted(target) };
     for (wanted, rows) in [

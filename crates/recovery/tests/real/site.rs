@@ -126,12 +126,12 @@ impl Site {
         }
     }
 
-    pub async fn observe(&self, target: &Target) -> Observed {
-        observe(&self.repository, WORKLOAD, target, &Silent).await.unwrap()
+    pub async fn observe(&self, wanted: Option<&Wanted>) -> Observed {
+        observe(&self.repository, WORKLOAD, wanted, &Silent).await.unwrap()
     }
 
     pub async fn plan(&self, wanted: &Wanted) -> Result<RestorePlan, Box<Refusal>> {
-        plan(&self.observe(&wanted.target).await.known, wanted)
+        plan(&self.observe(Some(wanted)).await.known, wanted)
     }
 
     pub async fn point(&self, id: &PointId) -> Point {

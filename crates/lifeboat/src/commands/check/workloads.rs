@@ -9,7 +9,7 @@ use crate::rooms;
 use lifeboat_postgres::cluster::Programs;
 use lifeboat_postgres::control::{self, ControlFile};
 use lifeboat_postgres::inspection::{self, Means, ServerFacts, Severity, synchronous};
-use lifeboat_recovery::{Target, observe, windows};
+use lifeboat_recovery::{observe, windows};
 use lifeboat_repository::{Repository, Silent};
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::wal::WalArchive;
@@ -242,7 +242,7 @@ async fn unrecorded(subject: &str, repository: &Repository, name: &str) -> Optio
 /// What could be brought back now.
 async fn reachable(subject: &str, repository: &Arc<Repository>, name: &str) -> Finding {
     let subject = format!("{subject} recovery");
-    let observed = match observe(repository, name, &Target::Latest, &Silent).await {
+    let observed = match observe(repository, name, None, &Silent).await {
         Ok(observed) => observed,
         Err(error) => return Finding::new(subject, Err(error.into())),
     };

@@ -8,7 +8,7 @@ use crate::freshness::{Newest, Proof, believed_until};
 use crate::output::Output;
 use crate::{removable, rooms};
 use jiff::Timestamp;
-use lifeboat_recovery::{Target, observe, unusable, windows};
+use lifeboat_recovery::{observe, unusable, windows};
 use lifeboat_repository::{Replica, Repository, Silent, Verification};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,7 +137,7 @@ async fn look(config: &Config, repository: Option<&Arc<Repository>>, name: &str,
 }
 
 async fn home(alone: &Arc<Repository>, name: &str) -> Result<Home, Failure> {
-    let observed = observe(alone, name, &Target::Latest, &Silent).await?;
+    let observed = observe(alone, name, None, &Silent).await?;
     let known = &observed.known;
     let windows: Vec<_> = known.logs.iter().flat_map(|log| windows(&known.points, log)).collect();
     let from = windows.iter().map(|window| window.from).min();

@@ -92,7 +92,7 @@ async fn run_one(
         action: Action::Promote,
         archives: false,
     };
-    let Observed { known, points, notes, .. } = observe(&repository, name, &wanted.target, &*progress).await?;
+    let Observed { known, points, notes, .. } = observe(&repository, name, Some(&wanted), &*progress).await?;
     notes.iter().for_each(|note| output.warn(note));
     let plan = plan(&known, &wanted).map_err(RecoveryError::from)?;
     let (point, details) = points

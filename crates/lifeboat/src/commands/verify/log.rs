@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use jiff::Timestamp;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
-use lifeboat_recovery::{Run, Target, Unusable, WalCoverage, observe, spoken, unusable};
+use lifeboat_recovery::{Run, Unusable, WalCoverage, observe, spoken, unusable};
 use lifeboat_repository::{
     Damage, Findings, GivenUp, GivenUpThere, LogEnd, LogGap, LogStretch, MarkedPoint, Repository, Silent,
 };
@@ -172,7 +172,7 @@ async fn look(repository: &Arc<Repository>, workload: Option<&str>) -> Result<Se
         repository.list_points(workload).await?.into_iter().map(|header| header.workload).collect();
     for name in workloads {
         // Points that can't be read are told of by the repository's own check.
-        let observed = match observe(repository, &name, &Target::Latest, &Silent).await {
+        let observed = match observe(repository, &name, None, &Silent).await {
             Ok(observed) => observed,
             Err(error) => {
                 seen.unclear.push((name, error.to_string()));

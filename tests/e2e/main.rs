@@ -12,6 +12,7 @@ mod changes;
 mod contents;
 mod exactness;
 mod existing;
+mod instant;
 mod lagging;
 mod ledger;
 mod lies;

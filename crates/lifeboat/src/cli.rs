@@ -249,6 +249,13 @@ pub struct RestoreArguments {
     /// Stop just before the target, not just after
     #[arg(long)]
     pub exclusive: bool,
+    /// Serve it at once, and bring the rest meanwhile
+    // Hidden until `prune` keeps back what is being served, and `check` tells of it.
+    #[arg(long, hide = true, conflicts_with = "dry_run")]
+    pub instant: bool,
+    /// Start the server on what is served
+    #[arg(long, hide = true, requires = "instant")]
+    pub start: bool,
     // Last: its heading would otherwise also stand over what follows it.
     #[command(flatten)]
     pub target: TargetArguments,

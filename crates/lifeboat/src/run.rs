@@ -118,11 +118,14 @@ fn command_typed(arguments: &[OsString]) -> String {
     typed.join(" ")
 }
 
+/// Of everybody else. What the mount's library complains of when a mount was taken away before it could is no news.
+const OTHERS: &str = "warn,fuser=error";
+
 /// Logs are for people and go to stderr: warnings, and more with each `-v`. `LIFEBOAT_LOG` says it finer.
 fn start_logging(cli: &Cli) {
     let level = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error".to_owned(),
-        (false, 0) => "warn".to_owned(),
+        (false, 0) => OTHERS.to_owned(),
         (false, 1) => ours("info"),
         (false, 2) => ours("debug"),
         (false, _) => "trace".to_owned(),
@@ -143,9 +146,9 @@ fn start_logging(cli: &Cli) {
 
 /// That level for our own crates, and warnings of everybody else.
 fn ours(level: &str) -> String {
-    let rooms = ["cli", "location", "repository", "postgres", "workload", "recovery"];
+    let rooms = ["cli", "location", "repository", "postgres", "workload", "mount", "recovery"];
     let rooms = rooms.map(|room| format!("lifeboat_{room}={level}")).join(",");
-    format!("warn,{rooms}")
+    format!("{OTHERS},{rooms}")
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use crate::destination::DestinationError;
 use crate::refusal::{Refusal, RefusalKind};
+use lifeboat_mount::journal::JournalError;
+use lifeboat_mount::overlay::OverlayError;
 use lifeboat_postgres::cluster::ClusterError;
 use lifeboat_postgres::label::LabelError;
 use lifeboat_repository as repository;
@@ -41,6 +43,9 @@ pub enum RecoveryError {
     /// A file of the point that PostgreSQL could not use.
     #[error(transparent)]
     Label(#[from] LabelError),
+    /// A directory whose files come when they are read.
+    #[error(transparent)]
+    Mount(Box<OverlayError>),
     /// A file or directory of this machine.
     #[error("{action} {}", .path.display())]
     File {
@@ -81,7 +86,8 @@ impl RecoveryError {
             Self::Destination(DestinationError::Busy { .. }) => RecoveryErrorKind::Busy,
             Self::Refused(_) | Self::Destination(_) => RecoveryErrorKind::Usage,
             Self::Repository(_) | Self::Wal(_) | Self::Files(_) | Self::Session(_) => RecoveryErrorKind::Cause,
-            Self::Cluster(_) | Self::Label(_) | Self::File { .. } => RecoveryErrorKind::Internal,
+            Self::Mount(error) if is_served(error) => RecoveryErrorKind::Busy,
+            Self::Cluster(_) | Self::Label(_) | Self::Mount(_) | Self::File { .. } => RecoveryErrorKind::Internal,
         }
     }
 
@@ -94,7 +100,13 @@ impl RecoveryError {
             Self::Files(error) => error.hint(),
             Self::Cluster(error) => error.hint(),
             Self::Session(error) => error.hint().map(str::to_owned),
+            Self::Mount(error) if is_served(error) => Some("it goes on by itself; stop that process first".into()),
             _ => None,
         }
     }
+}
+
+/// Whether another process has the directory.
+fn is_served(error: &OverlayError) -> bool {
+    matches!(error, OverlayError::Journal(JournalError::Busy))
 }

@@ -23,6 +23,7 @@ mod aside;
 mod boot;
 mod destination;
 mod error;
+pub mod instant;
 mod observe;
 mod restore;
 

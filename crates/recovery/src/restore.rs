@@ -15,7 +15,7 @@ use lifeboat_postgres::label::{BackupLabel, LabelError, TablespaceMap};
 use lifeboat_repository::{ChunkReader, Error, Point, Progress};
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::restore::{
-    RestoreOptions, UNFINISHED_MARK, restore_files, write_control_last, write_small,
+    Leaves, RestoreOptions, RestoreReport, UNFINISHED_MARK, restore_files, write_control_last, write_small,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -91,19 +91,43 @@ pub fn apply(
     progress: &dyn Progress,
 ) -> Result<RestoreDone> {
     let begun = Instant::now();
+    let mut brought = bring(reader, point, plan, destination, to, Leaves::Nothing, progress)?;
+    write_control_last(&to.destination, &brought.report.control)?;
+    brought.finish(to, &to.destination.join(lifeboat_workload::postgres::restore::CONTROL_FILE))?;
+    Ok(brought.done(begun))
+}
+
+/// Everything but the control file, in a place that nobody else uses meanwhile.
+pub(crate) struct Brought {
+    pub report: RestoreReport,
+    pub details: PostgresDetails,
+    kept: Option<KeptWal>,
+    _held: Held,
+}
+
+/// Writes everything but the control file, and what is left to somebody else.
+pub(crate) fn bring(
+    reader: &Arc<ChunkReader>,
+    point: &Point,
+    plan: &RestorePlan,
+    destination: Destination,
+    to: &RestoreTo,
+    leaves: Leaves,
+    progress: &dyn Progress,
+) -> Result<Brought> {
     let details = PostgresDetails::of(point)?;
     let label = Label::of(point, &details, to)?;
     check_tablespaces(&details, destination, to)?;
-    let file = |action: &'static str| move |path: &Path, source| RecoveryError::file(action, path, source);
-    std::fs::create_dir_all(&to.destination).map_err(|e| file("make directory")(&to.destination, e))?;
+    std::fs::create_dir_all(&to.destination)
+        .map_err(|error| RecoveryError::file("make directory", &to.destination, error))?;
     let _held = Held::take(&to.destination, destination, details.system_id)?;
-    let mark = to.destination.join(UNFINISHED_MARK);
-    write_small(&mark, format!("{}\n", details.system_id).as_bytes())?;
+    write_small(&to.destination.join(UNFINISHED_MARK), format!("{}\n", details.system_id).as_bytes())?;
     let options = RestoreOptions {
         destination: to.destination.clone(),
         over_existing: destination.has_content(),
         tablespaces: to.tablespaces.clone(),
         workers: to.workers,
+        leaves,
     };
     let kept = match destination.has_content() {
         true => Handle::current().block_on(keep_unarchived(
@@ -119,30 +143,45 @@ pub fn apply(
     write_settings(&to.destination, &plan.settings)?;
     write_small(&to.destination.join("recovery.signal"), b"")?;
     if let Some(owner) = to.owner {
-        let tablespaces = details.tablespaces.iter().map(|tablespace| place_of(tablespace.oid, &tablespace.path, to));
         let aside = kept.iter().map(|kept| kept.directory.clone());
-        for path in tablespaces.chain([to.destination.clone()]).chain(aside) {
-            give_to(owner, &path).map_err(|e| file("give away")(&path, e))?;
+        for path in places(&details, to).into_iter().chain(aside) {
+            give_to(owner, &path).map_err(|error| RecoveryError::file("give away", &path, error))?;
         }
     }
-    write_control_last(&to.destination, &report.control)?;
-    if let Some(owner) = to.owner {
-        let control = to.destination.join(lifeboat_workload::postgres::restore::CONTROL_FILE);
-        give_to(owner, &control).map_err(|e| file("give away")(&control, e))?;
+    Ok(Brought { report, details, kept, _held })
+}
+
+impl Brought {
+    /// What is done when the control file is where `control` says: the place is no longer an unfinished one.
+    pub fn finish(&mut self, to: &RestoreTo, control: &Path) -> Result<()> {
+        if let Some(owner) = to.owner {
+            give_to(owner, control).map_err(|error| RecoveryError::file("give away", control, error))?;
+        }
+        let mark = to.destination.join(UNFINISHED_MARK);
+        std::fs::remove_file(&mark).map_err(|error| RecoveryError::file("remove", &mark, error))?;
+        let sync = || std::fs::File::open(&to.destination)?.sync_all();
+        sync().map_err(|error| RecoveryError::file("sync", &to.destination, error))
     }
-    std::fs::remove_file(&mark).map_err(|e| file("remove")(&mark, e))?;
-    let sync = || std::fs::File::open(&to.destination)?.sync_all();
-    sync().map_err(|e| file("sync")(&to.destination, e))?;
-    let mut notes = report.notes;
-    notes.extend(kept.iter().map(KeptWal::note));
-    notes.extend(notes_on(&details));
-    Ok(RestoreDone {
-        bytes_written: report.bytes_written,
-        bytes_unchanged: report.bytes_unchanged,
-        files: report.files,
-        seconds: begun.elapsed().as_secs_f64(),
-        notes,
-    })
+
+    /// What is told of it.
+    pub fn done(self, begun: Instant) -> RestoreDone {
+        let mut notes = self.report.notes;
+        notes.extend(self.kept.iter().map(KeptWal::note));
+        notes.extend(notes_on(&self.details));
+        RestoreDone {
+            bytes_written: self.report.bytes_written,
+            bytes_unchanged: self.report.bytes_unchanged,
+            files: self.report.files,
+            seconds: begun.elapsed().as_secs_f64(),
+            notes,
+        }
+    }
+}
+
+/// Where everything lies: the data directory, then each tablespace.
+pub(crate) fn places(details: &PostgresDetails, to: &RestoreTo) -> Vec<PathBuf> {
+    let tablespaces = details.tablespaces.iter().map(|tablespace| place_of(tablespace.oid, &tablespace.path, to));
+    std::iter::once(to.destination.clone()).chain(tablespaces).collect()
 }
 
 fn notes_on(details: &PostgresDetails) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! `lifeboat restore`: bring one moment of a workload back.
 
+mod instant;
+
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, RestoreArguments};
 use crate::config::{Config, SynchronousConfig, UnknownKeys};
@@ -43,6 +45,9 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
         archives: arguments.as_primary,
     };
     let tablespaces = tablespaces(&arguments.tablespaces)?;
+    if arguments.instant {
+        return rooms::runtime()?.block_on(instant::run(&config, arguments, wanted, tablespaces, output));
+    }
     rooms::runtime()?.block_on(async {
         let _ = interrupt::ends(output, "run it again: it goes on where it stopped", || {});
         bring_back(&config, arguments, wanted, tablespaces, output).await
@@ -73,7 +78,7 @@ async fn bring_back(
     let repository = rooms::open_repository(config, &locations, output).await?;
     bring_home(config, workload, &repository, output).await?;
     let progress = progress::for_rooms(output, workload);
-    let Observed { known, points, unread, notes } = observe(&repository, workload, &wanted.target, &*progress).await?;
+    let Observed { known, points, unread, notes } = observe(&repository, workload, Some(&wanted), &*progress).await?;
     notes.iter().for_each(|note| output.warn(note));
     let plan = plan(&known, &wanted)
         .map_err(|refusal| unless_lost(lifeboat_recovery::RecoveryError::from(refusal).into(), &unread))?;

@@ -1,6 +1,7 @@
 //! Whole recoveries with real servers: backed up, lost, brought back to every kind of target, compared.
 
 mod boot;
+mod instant;
 mod restore;
 mod site;
 mod tables;

@@ -15,6 +15,7 @@ mod write;
 
 use crate::postgres::BackupError;
 use crate::postgres::scan::with_path;
+use lifeboat_postgres::layout::{FileKind, Fork, Layout, Treatment};
 use lifeboat_repository::{ChunkReader, EntryKind, Point, Progress, TreeEntry, TreeReader};
 use rustix::fs::{Mode, chmod};
 use sink::FileTable;
@@ -45,10 +46,35 @@ pub struct RestoreOptions {
     pub tablespaces: BTreeMap<u32, PathBuf>,
     /// Threads.
     pub workers: usize,
+    /// Which files are left to somebody else: [`RestoreReport::left`] lists them. Their directories are made.
+    pub leaves: Leaves,
+}
+
+/// What a restore leaves to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leaves {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Tables, indexes and their maps, as far as there is something in them: what grows with the data. All else PostgreSQL wants at
+    /// once, and little of it.
+    Relations(Layout),
+}
+
+impl Leaves {
+    /// Whether a file is left.
+    pub fn leaves(self, entry: &TreeEntry) -> bool {
+        let Self::Relations(layout) = self else { return false };
+        match layout.classify(Path::new(&entry.path), false) {
+            // Recovery copies what unlogged relations begin with.
+            Treatment::Copy(FileKind::Relation(relation)) => entry.size > 0 && relation.fork != Fork::Init,
+            _ => false,
+        }
+    }
 }
 
 /// What was written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RestoreReport {
     /// Bytes written.
     pub bytes_written: u64,
@@ -58,6 +84,8 @@ pub struct RestoreReport {
     pub files: u64,
     /// The control file's bytes, to be handed to [`write_control_last`].
     pub control: Vec<u8>,
+    /// What was left to somebody else, by the number that each has in the point's tree.
+    pub left: Vec<(u32, TreeEntry)>,
     /// What was wrong in one location although another helped.
     pub notes: Vec<String>,
 }
@@ -79,8 +107,12 @@ pub fn restore_files(
         existing::remove_what_does_not_belong(&options.destination, &tree)?;
     }
     make_directories(&tree, options)?;
-    let files: Vec<&TreeEntry> =
-        tree.iter().filter(|entry| entry.kind == EntryKind::File && entry.path != CONTROL_FILE).collect();
+    let (left, files): (Vec<_>, Vec<_>) = (0u32..)
+        .zip(&tree)
+        .filter(|(_, entry)| entry.kind == EntryKind::File && entry.path != CONTROL_FILE)
+        .partition(|(_, entry)| options.leaves.leaves(entry));
+    let files: Vec<&TreeEntry> = files.into_iter().map(|(_, entry)| entry).collect();
+    report.left = left.into_iter().map(|(number, entry)| (number, entry.clone())).collect();
     report.files = files.len() as u64 + 1;
     let work = plan::plan(reader, &handle, &files, options)?;
     report.bytes_unchanged = work.bytes_unchanged;

@@ -1,0 +1,517 @@
+//! The file system that the kernel sees: every question is answered by the directory below, and what is still coming is waited for.
+//!
+//! Reads and writes of files that are still coming go around the kernel's page cache, so that there is one copy of each page and no
+//! second opinion of it; files that are here are passed through, where the kernel can, and then cost what they cost without a mount.
+
+mod attributes;
+mod handles;
+mod operations;
+
+use crate::lazy::{BringError, Written};
+use crate::nodes::{Nodes, TOP};
+use crate::overlay::{Overlay, read_full};
+use crate::pool::Pool;
+use crate::root::Root;
+use crate::view::View;
+use attributes::FOR_EVER;
+use fuser::*;
+use handles::{Handle, Listed, Open};
+use rustix::fs::{AtFlags, OFlags, Stat, statat};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
+
+/// One write of the kernel's, in bytes.
+const WRITE_BYTES_MAX: u32 = 1024 * 1024;
+
+/// One directory, mounted over itself.
+pub struct LazyFileSystem {
+    overlay: Arc<Overlay>,
+    root: usize,
+    view: View,
+    pool: Arc<Pool>,
+    nodes: Mutex<Nodes>,
+    files: Open<Handle>,
+    directories: Open<Vec<Listed>>,
+    /// All open files of a node are passed through to the same one.
+    backings: Mutex<HashMap<u64, Weak<BackingId>>>,
+    passes_through: AtomicBool,
+    /// Whether what is made must be given to whoever made it.
+    is_root_user: bool,
+}
+
+impl LazyFileSystem {
+    /// Of one of the overlay's directories.
+    pub fn new(overlay: Arc<Overlay>, root: usize, view: View, pool: Arc<Pool>) -> Self {
+        let is_root_user = rustix::process::geteuid().is_root();
+        let (nodes, files, directories, backings) = Default::default();
+        let passes_through = AtomicBool::new(false);
+        Self { overlay, root, view, pool, nodes, files, directories, backings, passes_through, is_root_user }
+    }
+
+    fn below(&self) -> &Root {
+        &self.overlay.roots()[self.root]
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a node lies.
+    fn path(&self, node: INodeNo) -> io::Result<PathBuf> {
+        self.nodes().path(node.0).and_then(|path| self.view.stored(path)).ok_or_else(gone)
+    }
+
+    /// Where a child of a node lies, or will.
+    fn child(&self, parent: INodeNo, name: &OsStr) -> io::Result<PathBuf> {
+        self.nodes().child_path(parent.0, name).and_then(|path| self.view.stored(path)).ok_or_else(gone)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        Ok(statat(self.below().directory(), path, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The node that lies at `path`, and what the kernel is told of it.
+    fn entry(&self, parent: INodeNo, name: &OsStr, path: &Path) -> io::Result<FileAttr> {
+        let stat = self.stat(path)?;
+        let node = self.nodes().learn(parent.0, name);
+        Ok(attributes::attributes(node, &stat))
+    }
+
+    /// Opens what lies at `path`. `flags` as whoever opens gave them.
+    fn open_handle(&self, node: u64, path: &Path, flags: i32) -> io::Result<Handle> {
+        let flags = OFlags::from_bits_retain(flags as u32);
+        let lazy = self.overlay.lazy(&self.stat(path)?);
+        // Appending is the kernel's business: it says at which offset. What is still coming is read and written here, whatever for.
+        let kept = OFlags::ACCMODE | OFlags::DSYNC | OFlags::SYNC;
+        let flags_below = if lazy.is_some() { OFlags::RDWR } else { flags & kept };
+        let file = self.below().open_file(path, flags_below, 0)?;
+        let is_synchronous = flags.intersects(OFlags::DSYNC | OFlags::SYNC);
+        Ok(Handle { node, file, lazy, is_synchronous, passed_through: None })
+    }
+
+    /// What the kernel passes reads and writes of a node through to, if it can.
+    fn backing(&self, node: u64, register: impl FnOnce() -> io::Result<BackingId>) -> Option<Arc<BackingId>> {
+        let mut backings = self.backings.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who has it open so already binds everybody else.
+        if let Some(known) = backings.get(&node).and_then(Weak::upgrade) {
+            return Some(known);
+        }
+        if !self.passes_through.load(Ordering::Relaxed) {
+            return None;
+        }
+        match register() {
+            Ok(backing) => {
+                let backing = Arc::new(backing);
+                backings.insert(node, Arc::downgrade(&backing));
+                Some(backing)
+            }
+            Err(error) => {
+                // Not allowed, or the file system below can't: it goes through us, which is only slower.
+                tracing::debug!(%error, "a file that is here is not passed through");
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    self.passes_through.store(false, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
+
+    fn handle(&self, number: FileHandle) -> io::Result<Arc<Handle>> {
+        self.files.get(number.0).ok_or_else(|| io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error()))
+    }
+
+    /// Brings a part of a file, then does what needed it; elsewhere, because it may take long.
+    fn later(&self, act: impl FnOnce(&Overlay) + Send + 'static) {
+        let overlay = self.overlay.clone();
+        self.pool.run(move || act(&overlay));
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+/// What is told to whoever read or wrote: never more than that it failed. The log says why.
+fn errno(error: BringError) -> Errno {
+    match error {
+        BringError::Io(error) => error.into(),
+        BringError::Source { .. } => {
+            let why = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+            let why: Vec<String> = why.map(ToString::to_string).collect();
+            tracing::error!("{error}: {}", why.join(": "));
+            Errno::EIO
+        }
+    }
+}
+
+/// What a file operation gives, sent to the kernel.
+macro_rules! answer {
+    ($reply:ident, $result:expr, $value:pat => $send:expr) => {
+        match $result {
+            Ok($value) => $send,
+            Err(error) => $reply.error(Errno::from(error)),
+        }
+    };
+}
+
+impl Filesystem for LazyFileSystem {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let _ = config.set_max_write(WRITE_BYTES_MAX);
+        // Each by itself: a kernel may have one and not the other.
+        let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
+        let _ = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP);
+        let can_pass =
+            config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
+        self.passes_through.store(can_pass, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let found = self.child(parent, name).and_then(|path| self.entry(parent, name, &path));
+        answer!(reply, found, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+    }
+
+    fn forget(&self, _request: &Request, node: INodeNo, times: u64) {
+        self.nodes().forget(node.0, times);
+    }
+
+    fn getattr(&self, _request: &Request, node: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        answer!(reply, self.look_at(node, handle), attributes => reply.attr(&FOR_EVER, &attributes));
+    }
+
+    fn setattr(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        user: Option<u32>,
+        group: Option<u32>,
+        size: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        _changed: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _created: Option<SystemTime>,
+        _flags_changed: Option<SystemTime>,
+        _backed_up: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let done = size.map_or(Ok(()), |size| self.set_length(node, handle, size));
+        let done = done.and_then(|()| self.set_attributes(node, mode, (user, group), (accessed, modified)));
+        let done = done.and_then(|()| self.look_at(node, handle));
+        answer!(reply, done, attributes => reply.attr(&FOR_EVER, &attributes));
+    }
+
+    fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {
+        answer!(reply, self.read_link(node), target => reply.data(target.as_bytes()));
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        device: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.make_node(request, parent, name, mode, device);
+        answer!(reply, made, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        let made = self.make_directory(request, parent, name, mode);
+        answer!(reply, made, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(reply, self.remove(parent, name, AtFlags::empty()), () => reply.ok());
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(reply, self.remove(parent, name, AtFlags::REMOVEDIR), () => reply.ok());
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let made = self.make_link(request, parent, name, target);
+        answer!(reply, made, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        answer!(reply, self.rename((parent, name), (new_parent, new_name), flags), () => reply.ok());
+    }
+
+    fn link(&self, _request: &Request, node: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: ReplyEntry) {
+        let made = self.second_name(node, new_parent, new_name);
+        answer!(reply, made, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+    }
+
+    fn open(&self, _request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self.path(node).and_then(|path| self.open_handle(node.0, &path, flags.0));
+        let mut handle = match opened {
+            Ok(handle) => handle,
+            Err(error) => return reply.error(error.into()),
+        };
+        if handle.lazy.is_some() {
+            let around = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+            return reply.opened(FileHandle(self.files.insert(handle)), around);
+        }
+        handle.passed_through = self.backing(node.0, || reply.open_backing(&handle.file));
+        let backing = handle.passed_through.clone();
+        let number = FileHandle(self.files.insert(handle));
+        match backing {
+            Some(backing) => reply.opened_passthrough(number, FopenFlags::empty(), &backing),
+            None => reply.opened(number, FopenFlags::FOPEN_DIRECT_IO),
+        }
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _node: INodeNo,
+        number: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let handle = match self.handle(number) {
+            Ok(handle) => handle,
+            Err(error) => return reply.error(error.into()),
+        };
+        let mut room = vec![0; size as usize];
+        let Some(lazy) = handle.lazy.clone().filter(|lazy| !lazy.missing(offset..offset + u64::from(size)).is_empty())
+        else {
+            return answer!(reply, read_full(&handle.file, offset, &mut room), length => reply.data(&room[..length]));
+        };
+        self.later(move |overlay| match overlay.read(&lazy, &handle.file, offset, &mut room) {
+            Ok(length) => reply.data(&room[..length]),
+            Err(error) => reply.error(errno(error)),
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _node: INodeNo,
+        number: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let handle = match self.handle(number) {
+            Ok(handle) => handle,
+            Err(error) => return reply.error(error.into()),
+        };
+        let length = data.len() as u32;
+        match self.write_now(&handle, offset, data) {
+            Ok(Written::Whole) => reply.written(length),
+            Err(error) => reply.error(error.into()),
+            Ok(Written::Needs(_)) => {
+                let (Some(lazy), data) = (handle.lazy.clone(), data.to_vec()) else { return reply.error(Errno::EIO) };
+                self.later(move |overlay| {
+                    let written = overlay.write(&lazy, &handle.file, offset, &data);
+                    let is_synced = handle.is_synchronous && written.is_ok();
+                    let synced = if is_synced { overlay.sync(&lazy, &handle.file) } else { Ok(()) };
+                    match written.and_then(|()| Ok(synced?)) {
+                        Ok(()) => reply.written(length),
+                        Err(error) => reply.error(errno(error)),
+                    }
+                });
+            }
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _node: INodeNo,
+        number: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.files.remove(number.0);
+        reply.ok();
+    }
+
+    /// Nothing waits here to be written. The kernel asks once, and never again; so it does for the next ones.
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    /// No file here is a terminal.
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _command: u32,
+        _input: &[u8],
+        _output_bytes: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    /// The kernel then takes the whole file for data.
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _offset: i64, _whence: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    /// The kernel then reads and writes.
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset_in: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _offset_out: u64,
+        _length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _request: &Request, _node: INodeNo, number: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+        let synced = self.handle(number).and_then(|handle| match &handle.lazy {
+            Some(lazy) => self.overlay.sync(lazy, &handle.file),
+            None => handle.file.sync_all(),
+        });
+        answer!(reply, synced, () => reply.ok());
+    }
+
+    fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // A server that recovers from a crash opens the top and calls syncfs on it, of which the kernel tells nobody. What it takes
+        // for durable from then on must be.
+        let settled = if node.0 == TOP { self.overlay.settle_all().and_then(|()| self.below().sync()) } else { Ok(()) };
+        let listed = settled.and_then(|()| self.list(node));
+        answer!(reply, listed, listed => reply.opened(FileHandle(self.directories.insert(listed)), FopenFlags::empty()));
+    }
+
+    fn readdir(&self, _request: &Request, node: INodeNo, number: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let Some(listed) = self.directories.get(number.0) else { return reply.error(Errno::EBADF) };
+        for (at, (name, kind)) in listed.iter().enumerate().skip(offset as usize) {
+            // The number is only for show: nobody looks anything up by it.
+            let shown = if name == "." { node } else { INodeNo(u64::MAX) };
+            if reply.add(shown, at as u64 + 1, *kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, number: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.directories.remove(number.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _request: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+        let synced = self.path(node).and_then(|path| self.below().open_file(&path, OFlags::DIRECTORY, 0)?.sync_all());
+        answer!(reply, synced, () => reply.ok());
+    }
+
+    fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
+        let found = rustix::fs::fstatvfs(self.below().directory()).map_err(io::Error::from);
+        answer!(reply, found, all => reply.statfs(
+            all.f_blocks,
+            all.f_bfree,
+            all.f_bavail,
+            all.f_files,
+            all.f_ffree,
+            all.f_bsize as u32,
+            all.f_namemax as u32,
+            all.f_frsize as u32,
+        ));
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (mut handle, entry) = match self.make_file(request, parent, name, mode, flags) {
+            Ok(made) => made,
+            Err(error) => return reply.error(error.into()),
+        };
+        handle.passed_through = match handle.lazy {
+            Some(_) => None,
+            None => self.backing(entry.ino.0, || reply.open_backing(&handle.file)),
+        };
+        let backing = handle.passed_through.clone();
+        let number = FileHandle(self.files.insert(handle));
+        let first = Generation(0);
+        match backing {
+            Some(backing) => {
+                reply.created_passthrough(&FOR_EVER, &entry, first, number, FopenFlags::empty(), &backing);
+            }
+            None => reply.created(&FOR_EVER, &entry, first, number, FopenFlags::FOPEN_DIRECT_IO),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        _node: INodeNo,
+        number: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let done = self.handle(number).and_then(|handle| operations::allocate(&handle, offset, length, mode));
+        answer!(reply, done, () => reply.ok());
+    }
+}

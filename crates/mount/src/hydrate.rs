@@ -1,0 +1,119 @@
+//! Bringing all that nobody asked for yet, without getting in the way of those who ask.
+
+use crate::journal::FileNumber;
+use crate::lazy::BringError;
+use crate::overlay::Overlay;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long who brings stays out of the way when somebody waits for the source.
+const ASIDE: Duration = Duration::from_millis(5);
+/// How long it waits after the source, or the disk, failed: at first, and at most.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+const AFTER_FAILURE_MAX: Duration = Duration::from_secs(10);
+
+/// A part of a file. Brought whole, then made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Of which file.
+    pub number: FileNumber,
+    /// Which bytes of it.
+    pub bytes: Range<u64>,
+}
+
+/// Told of what comes, and asked whether to go on.
+pub trait Watcher: Sync {
+    /// A part is here, and durable. So many bytes of it came just now.
+    fn arrived(&self, part: &Part, bytes: u64);
+
+    /// A part could not be had. It is tried again after the others.
+    fn failed(&self, part: &Part, error: &BringError);
+
+    /// Whether to end soon.
+    fn is_to_end(&self) -> bool;
+}
+
+/// Brings the parts, in order, with so many threads. What fails is tried again when all else was tried, until it is here or the watcher
+/// ends it. Returns whether everything is here.
+pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dyn Watcher) -> bool {
+    let (mut left, mut patience) = (parts, AFTER_FAILURE);
+    while !left.is_empty() {
+        let failed = round(overlay, &left, threads, watcher);
+        if watcher.is_to_end() {
+            return false;
+        }
+        if failed.len() < left.len() {
+            patience = AFTER_FAILURE;
+        }
+        if !failed.is_empty() {
+            wait(patience, watcher);
+            patience = (patience * 2).min(AFTER_FAILURE_MAX);
+        }
+        left = failed;
+    }
+    let _ = overlay.retire_removed();
+    overlay.arrived().files == 0
+}
+
+/// Tries each part once. Returns those that could not be had.
+fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watcher) -> Vec<Part> {
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while overlay.is_waited_for() && !watcher.is_to_end() {
+                std::thread::sleep(ASIDE);
+            }
+            if watcher.is_to_end() {
+                return;
+            }
+            match bring(overlay, part) {
+                Ok(bytes) => watcher.arrived(part, bytes),
+                Err(error) => {
+                    watcher.failed(part, &error);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone());
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bring(overlay: &Overlay, part: &Part) -> Result<u64, BringError> {
+    let missing: u64 =
+        overlay.missing(part.number, part.bytes.clone()).iter().map(|range| range.end - range.start).sum();
+    overlay.bring(part.number, part.bytes.clone())?;
+    overlay.settle(part.number)?;
+    Ok(missing)
+}
+
+fn wait(time: Duration, watcher: &dyn Watcher) {
+    let mut left = time;
+    while !left.is_zero() && !watcher.is_to_end() {
+        let now = left.min(Duration::from_millis(50));
+        std::thread::sleep(now);
+        left -= now;
+    }
+}
+
+/// A watcher that only ends when it is told to.
+#[derive(Debug, Default)]
+pub struct UntilTold(pub AtomicBool);
+
+impl Watcher for UntilTold {
+    fn arrived(&self, _part: &Part, _bytes: u64) {}
+
+    fn failed(&self, part: &Part, error: &BringError) {
+        tracing::warn!("{:?} of file {}: {error}", part.bytes, part.number);
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

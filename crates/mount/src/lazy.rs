@@ -1,0 +1,398 @@
+//! One file that is still coming: what of it is here, and how more of it comes.
+//!
+//! Blocks come in two ways: a write brings its own, a fetch those that nothing else brought. Both happen under one lock, so a fetch
+//! never lays old content over new. What is here is known in memory first and in the journal when the file is synced; between the
+//! two, a crash forgets the block, and it is fetched again as if the write had never been. That is what PostgreSQL expects of
+//! any file system.
+
+use crate::blocks::{BLOCK_BYTES, BlockSet, blocks_of};
+use crate::journal::{FileNumber, Journal, Record};
+use crate::source::{Piece, Source, SourceError};
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Who reads one block after the other gets more and more of what follows, up to this.
+const AHEAD_BLOCKS_MAX: u64 = 8 * 1024 * 1024 / BLOCK_BYTES;
+const AHEAD_BLOCKS_FIRST: u64 = 32;
+
+/// A file that is still coming. Every function is given the same file, open for reading and writing.
+#[derive(Debug)]
+pub struct LazyFile {
+    number: FileNumber,
+    state: Mutex<State>,
+    /// Held through a whole sync: who syncs must not return while another one still brings to the journal what both cover.
+    syncing: Mutex<()>,
+    /// Something that was coming is here, or won't be.
+    settled: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What lies behind was never in the point, or was cut off since: there is nothing to fetch there.
+    origin_bytes: u64,
+    local: BlockSet,
+    /// Local, and not in the journal yet.
+    unrecorded: Vec<Range<u64>>,
+    /// Being fetched.
+    coming: Vec<Range<u64>>,
+    ahead: Ahead,
+    /// A sync failed: nobody knows what reached the disk, and a second sync would not tell.
+    is_broken: bool,
+}
+
+/// Whether somebody reads in order.
+#[derive(Debug, Default)]
+struct Ahead {
+    end: u64,
+    blocks: u64,
+}
+
+/// Why a part of a file can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BringError {
+    /// The source did not give it.
+    #[error("fetch {bytes:?} of file {number}")]
+    Source {
+        /// Which file.
+        number: FileNumber,
+        /// Which bytes of it.
+        bytes: Range<u64>,
+        /// Why.
+        #[source]
+        source: SourceError,
+    },
+    /// The local disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What came of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is done.
+    Whole,
+    /// These bytes must be here first: the write covers only parts of their blocks.
+    Needs(Vec<Range<u64>>),
+}
+
+impl LazyFile {
+    /// A file of so many bytes, none of which is here.
+    pub fn new(number: FileNumber, origin_bytes: u64) -> Self {
+        let local = BlockSet::new(blocks_of(origin_bytes));
+        let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
+        let state = State { origin_bytes, local, unrecorded, coming, ahead, is_broken: false };
+        Self { number, state: Mutex::new(state), syncing: Mutex::default(), settled: Condvar::new() }
+    }
+
+    /// What the journal says of it.
+    pub fn recall(&mut self, record: &Record) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match record {
+            Record::Local { blocks, .. } => state.local.insert(blocks.clone()),
+            Record::Shortening { bytes, .. } => state.shorten(*bytes),
+            Record::File { .. } | Record::Shortened { .. } => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that are here, and bytes in all, of what was in the point.
+    pub fn progress(&self) -> (u64, u64) {
+        let state = self.lock();
+        ((state.local.count() * BLOCK_BYTES).min(state.origin_bytes), state.origin_bytes)
+    }
+
+    /// Whether all of it is here, and the journal says so.
+    pub fn is_whole(&self) -> bool {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
+        state.is_recorded() && !state.is_broken
+    }
+
+    /// Whether something came that isn't in the journal.
+    pub fn is_unsettled(&self) -> bool {
+        !self.lock().unrecorded.is_empty()
+    }
+
+    /// The byte ranges in `range` that are not here.
+    pub fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let state = self.lock();
+        let runs = state.local.missing(range.start / BLOCK_BYTES..blocks_of(range.end));
+        runs.into_iter().map(|run| state.bytes_of(&run)).collect()
+    }
+
+    /// Brings what is missing of `range`, and more of what follows when it is read in order. Returns when it is here.
+    pub fn bring_for_read(&self, file: &File, range: Range<u64>, source: &dyn Source) -> Result<(), BringError> {
+        let wanted = {
+            let mut state = self.lock();
+            let first =
+                state.local.missing(range.start / BLOCK_BYTES..blocks_of(range.end)).first().map(|run| run.start);
+            let ahead = first.map_or(0, |first| state.ahead.seen(first, blocks_of(range.end)));
+            range.start..range.end.max(ahead * BLOCK_BYTES)
+        };
+        self.bring(file, wanted, source)
+    }
+
+    /// Brings what is missing of `range`. Returns when it is here.
+    pub fn bring(&self, file: &File, range: Range<u64>, source: &dyn Source) -> Result<(), BringError> {
+        let blocks = range.start / BLOCK_BYTES..blocks_of(range.end);
+        let mut state = self.lock();
+        loop {
+            let missing = state.local.missing(blocks.clone());
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let Some(run) = missing.iter().find_map(|run| first_free(run, &state.coming)) else {
+                // Somebody else fetches all of it.
+                state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let bytes = state.bytes_of(&run);
+            state.coming.push(run.clone());
+            drop(state);
+            let fetched = source.fetch(self.number, bytes.clone(), &mut |offset, piece| self.fill(file, offset, piece));
+            state = self.lock();
+            state.coming.retain(|coming| *coming != run);
+            self.settled.notify_all();
+            let failed = |source| BringError::Source { number: self.number, bytes, source };
+            fetched.map_err(failed.clone())?;
+            if !state.local.missing(run).is_empty() {
+                return Err(failed("it was not delivered".into()));
+            }
+        }
+    }
+
+    /// Takes what was fetched, as far as nothing else is there.
+    fn fill(&self, file: &File, offset: u64, piece: Piece<'_>) -> io::Result<()> {
+        let mut state = self.lock();
+        let end = (offset + piece.length()).min(state.origin_bytes);
+        // Whole blocks only; the last one of the file is whole when the file ends in it.
+        let last = if end == state.origin_bytes { blocks_of(end) } else { end / BLOCK_BYTES };
+        for run in state.local.missing(offset.div_ceil(BLOCK_BYTES)..last) {
+            let bytes = state.bytes_of(&run);
+            match piece.part(bytes.start - offset..bytes.end - offset) {
+                Piece::Bytes(part) => file.write_all_at(part, bytes.start)?,
+                Piece::Zeros(_) => make_zero(file, &bytes)?,
+            }
+            if bytes.end == state.origin_bytes {
+                clear_behind(file, bytes.end)?;
+            }
+            state.arrived(run);
+        }
+        Ok(())
+    }
+
+    /// Writes. What of a block isn't written over must be here.
+    pub fn write(&self, file: &File, offset: u64, data: &[u8]) -> io::Result<Written> {
+        let mut state = self.lock();
+        let end = offset + data.len() as u64;
+        let needed = state.cut_by(offset, end);
+        if !needed.is_empty() {
+            return Ok(Written::Needs(needed.iter().map(|run| state.bytes_of(run)).collect()));
+        }
+        file.write_all_at(data, offset)?;
+        state.arrived_all(offset / BLOCK_BYTES..blocks_of(end));
+        Ok(Written::Whole)
+    }
+
+    /// Sets the file's length. What is cut off never comes back.
+    pub fn set_length(&self, file: &File, bytes: u64, journal: &Journal) -> io::Result<()> {
+        // What a sync took is neither unrecorded nor in the journal until it ends.
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if bytes >= state.origin_bytes || state.is_recorded() {
+            state.shorten(bytes);
+            return file.set_len(bytes);
+        }
+        journal.append(&[Record::Shortening { number: self.number, bytes }])?;
+        state.shorten(bytes);
+        // Its length and the journal disagree until both are durable: see [`finish_shortening`].
+        let done = finish_shortening(file, self.number, bytes, journal);
+        state.is_broken |= done.is_err();
+        done
+    }
+
+    /// Makes what was written durable, then what the journal says of it. Returns whether all of the file is here, and the journal
+    /// says so.
+    pub fn sync(&self, file: &File, journal: &Journal) -> io::Result<bool> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = {
+            let mut state = self.lock();
+            if state.is_broken {
+                return Err(io::Error::other("an earlier sync failed: what reached the disk is not known"));
+            }
+            std::mem::take(&mut state.unrecorded)
+        };
+        let local = |blocks: &Range<u64>| Record::Local { number: self.number, blocks: blocks.clone() };
+        let records: Vec<Record> = merged(runs).iter().map(local).collect();
+        let done = file.sync_data().and_then(|()| journal.append(&records));
+        let mut state = self.lock();
+        state.is_broken |= done.is_err();
+        done.map(|()| state.is_recorded() && !state.is_broken)
+    }
+}
+
+/// Cuts a file off whose journal says that it is to be cut, and says that it was.
+pub fn finish_shortening(file: &File, number: FileNumber, bytes: u64, journal: &Journal) -> io::Result<()> {
+    file.set_len(bytes)?;
+    file.sync_all()?;
+    journal.append(&[Record::Shortened { number }])
+}
+
+impl State {
+    /// Only between syncs.
+    fn is_recorded(&self) -> bool {
+        self.local.is_full() && self.unrecorded.is_empty()
+    }
+
+    fn bytes_of(&self, run: &Range<u64>) -> Range<u64> {
+        run.start * BLOCK_BYTES..(run.end * BLOCK_BYTES).min(self.origin_bytes)
+    }
+
+    fn arrived(&mut self, run: Range<u64>) {
+        self.local.insert(run.clone());
+        self.unrecorded.push(run);
+    }
+
+    /// As [`Self::arrived`], for what may be here already.
+    fn arrived_all(&mut self, run: Range<u64>) {
+        for run in self.local.missing(run) {
+            self.arrived(run);
+        }
+    }
+
+    /// Blocks that aren't here, and of which only a part lies between two offsets.
+    fn cut_by(&self, start: u64, end: u64) -> Vec<Range<u64>> {
+        let is_cut = |block: u64| {
+            let bytes = self.bytes_of(&(block..block + 1));
+            block < self.local.blocks() && !self.local.contains(block) && (start > bytes.start || end < bytes.end)
+        };
+        let (first, last) = (start / BLOCK_BYTES, end.saturating_sub(1) / BLOCK_BYTES);
+        let mut blocks = vec![first];
+        blocks.extend((last != first).then_some(last));
+        blocks.into_iter().filter(|block| is_cut(*block)).map(|block| block..block + 1).collect()
+    }
+
+    fn shorten(&mut self, bytes: u64) {
+        if bytes >= self.origin_bytes {
+            return;
+        }
+        let blocks = blocks_of(bytes);
+        self.origin_bytes = bytes;
+        self.local.shorten(blocks);
+        self.unrecorded.retain_mut(|run| {
+            run.end = run.end.min(blocks);
+            run.start < run.end
+        });
+    }
+}
+
+impl Ahead {
+    /// Somebody misses block `first`, and reads up to `end`. Returns up to where it should be brought.
+    fn seen(&mut self, first: u64, end: u64) -> u64 {
+        // What comes may reach somewhat further than what was asked for.
+        let is_next = self.end > 0 && (self.end..=self.end + AHEAD_BLOCKS_FIRST).contains(&first);
+        self.blocks = if is_next { (self.blocks * 2).clamp(AHEAD_BLOCKS_FIRST, AHEAD_BLOCKS_MAX) } else { 0 };
+        self.end = end.max(first + self.blocks);
+        self.end
+    }
+}
+
+/// The first part of a run that is in none of the others.
+fn first_free(run: &Range<u64>, others: &[Range<u64>]) -> Option<Range<u64>> {
+    let mut start = run.start;
+    while let Some(over) = others.iter().find(|other| other.contains(&start)) {
+        start = over.end;
+    }
+    let end = others.iter().map(|other| other.start).filter(|other| *other > start).min();
+    let end = end.map_or(run.end, |end| end.min(run.end));
+    (start < end).then_some(start..end)
+}
+
+/// Runs in order, those that touch joined.
+fn merged(mut runs: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    runs.sort_unstable_by_key(|run| run.start);
+    let mut out: Vec<Range<u64>> = Vec::new();
+    for run in runs {
+        match out.last_mut() {
+            Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
+            _ => out.push(run),
+        }
+    }
+    out
+}
+
+/// Makes the rest of a file's last block zero, if the file became longer: whoever wrote there brought the block first, so what lies there
+/// is of a write that a crash undid.
+fn clear_behind(file: &File, end: u64) -> io::Result<()> {
+    let rest = end..end.next_multiple_of(BLOCK_BYTES).min(file.metadata()?.len());
+    if rest.is_empty() { Ok(()) } else { make_zero(file, &rest) }
+}
+
+/// Zeros, where something from before a crash may lie: a hole if the file system can make one.
+fn make_zero(file: &File, bytes: &Range<u64>) -> io::Result<()> {
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    if fallocate(file, hole, bytes.start, bytes.end - bytes.start).is_ok() {
+        return Ok(());
+    }
+    let zeros = [0; 64 * 1024];
+    let mut at = bytes.start;
+    while at < bytes.end {
+        let length = (bytes.end - at).min(zeros.len() as u64) as usize;
+        file.write_all_at(&zeros[..length], at)?;
+        at += length as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_waits_for_the_one_that_took_what_it_covers() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::create(&directory.path().join("journal"), &[]).unwrap();
+        let file = File::options().read(true).write(true).create_new(true).open(directory.path().join("file")).unwrap();
+        let lazy = LazyFile::new(1, 10 * BLOCK_BYTES);
+        assert_eq!(lazy.write(&file, 0, &[1; BLOCK_BYTES as usize]).unwrap(), Written::Whole);
+        std::thread::scope(|scope| {
+            let held = journal.hold();
+            let first = scope.spawn(|| lazy.sync(&file, &journal));
+            while lazy.is_unsettled() {
+                std::thread::yield_now();
+            }
+            // All that it covers is on its way to the journal, and not there.
+            let second = scope.spawn(|| lazy.sync(&file, &journal));
+            // Nothing can tell that it waits; only that it does not return, if it is given the time.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(!second.is_finished());
+            drop(held);
+            first.join().unwrap().unwrap();
+            second.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn parts_that_somebody_else_fetches_are_left_out() {
+        let run = |(start, end): (u64, u64)| start..end;
+        let cases = [
+            (vec![], Some((10, 20))),
+            (vec![(0, 12)], Some((12, 20))),
+            (vec![(15, 30)], Some((10, 15))),
+            (vec![(5, 12), (12, 14), (18, 19)], Some((14, 18))),
+            (vec![(5, 15), (15, 25)], None),
+        ];
+        for (others, expected) in cases {
+            let runs: Vec<Range<u64>> = others.iter().copied().map(run).collect();
+            assert_eq!(first_free(&(10..20), &runs), expected.map(run), "{others:?}");
+        }
+        assert_eq!(merged(vec![5..7, 0..2, 2..3, 6..9]), [0..3, 5..9]);
+    }
+}

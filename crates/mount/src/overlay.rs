@@ -1,0 +1,440 @@
+//! All files that are still coming: made, found again after a stop, retired when they are whole.
+
+use crate::journal::{FileNumber, Journal, JournalError, Record};
+use crate::lazy::{BringError, LazyFile, finish_shortening};
+use crate::root::{Identity, PRIVATE_DIRECTORY, Root};
+use crate::source::Source;
+use crate::view::View;
+use rustix::fs::{RawMode, Stat};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The journal, in the first directory. Its name is given last: what has no journal was never finished making.
+const JOURNAL: &str = "journal";
+const JOURNAL_UNFINISHED: &str = "journal.new";
+/// What whoever made it must know to come back.
+const ORIGIN: &str = "origin";
+
+/// A file to be.
+#[derive(Debug, Clone)]
+pub struct NewFile {
+    /// Its number, by which the [`Source`] knows it.
+    pub number: FileNumber,
+    /// In which directory.
+    pub root: usize,
+    /// Path from there. The directories on the way exist.
+    pub path: PathBuf,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Permission bits.
+    pub mode: RawMode,
+}
+
+/// Why there is no overlay.
+#[derive(Debug, thiserror::Error)]
+pub enum OverlayError {
+    /// The file system.
+    #[error("{action} {}", .path.display())]
+    Io {
+        /// Present-tense verb.
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What the journal says is wrong.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file isn't what the journal says.
+    #[error("file {number} in {} has {found} bytes, the journal says {expected}", .root.display())]
+    Size {
+        /// Which.
+        number: FileNumber,
+        /// In which directory.
+        root: PathBuf,
+        /// Its size in bytes.
+        found: u64,
+        /// What it should be at least.
+        expected: u64,
+    },
+    /// It was to be finished too early.
+    #[error("{files} files are still coming")]
+    Unfinished {
+        /// How many.
+        files: usize,
+    },
+    /// The journal names a directory that wasn't given.
+    #[error("the journal in {} is of {needed} directories, and {given} were given", .root.display())]
+    Roots {
+        /// The first directory.
+        root: PathBuf,
+        /// How many there must be.
+        needed: usize,
+        /// How many were given.
+        given: usize,
+    },
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OverlayError {
+    move |source| OverlayError::Io { action, path: path.to_path_buf(), source }
+}
+
+/// How much is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrived {
+    /// Bytes of the files that are still coming that are here.
+    pub bytes_local: u64,
+    /// Bytes of the files that are still coming.
+    pub bytes: u64,
+    /// How many files are still coming.
+    pub files: usize,
+}
+
+/// The files of one mount, over one or more directories.
+pub struct Overlay {
+    roots: Vec<Root>,
+    journal: Journal,
+    source: Box<dyn Source>,
+    files: RwLock<Files>,
+    /// Readers and writers that wait for the source just now.
+    waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Files {
+    by_identity: HashMap<Identity, FileNumber>,
+    by_number: BTreeMap<FileNumber, Coming>,
+}
+
+/// A file that is still coming, and where it is.
+#[derive(Clone)]
+struct Coming {
+    root: usize,
+    identity: Identity,
+    file: Arc<LazyFile>,
+}
+
+/// Whether [`create`] was once done there, and not finished since.
+pub fn is_made(root: &Path) -> bool {
+    root.join(PRIVATE_DIRECTORY).join(JOURNAL).exists()
+}
+
+/// What [`create`] was told to keep. None where it was never done, or is finished. Only while nothing is mounted there.
+pub fn origin_of(root: &Path) -> io::Result<Option<Vec<u8>>> {
+    if !is_made(root) {
+        return Ok(None);
+    }
+    std::fs::read(root.join(PRIVATE_DIRECTORY).join(ORIGIN)).map(Some)
+}
+
+/// Makes all files, as large as they will be and empty. The first directory keeps the journal, and `origin`: what the caller must
+/// know to come back. When this returns, everything in these directories is durable, and [`Overlay::open`] finds it.
+pub fn create(
+    roots: &[PathBuf],
+    files: &[NewFile],
+    owner: Option<(u32, u32)>,
+    origin: &[u8],
+) -> Result<(), OverlayError> {
+    let opened: Vec<Root> =
+        roots.iter().map(|path| Root::open(path).map_err(failed("open", path))).collect::<Result<_, _>>()?;
+    for root in &opened {
+        root.make_private().map_err(failed("make a directory in", root.path()))?;
+    }
+    for file in files {
+        let root = &opened[file.root];
+        root.make_file(file.number, &file.path, file.bytes, file.mode)
+            .map_err(failed("make", &root.path().join(&file.path)))?;
+        if let Some((user, group)) = owner {
+            let path = root.path().join(&file.path);
+            std::os::unix::fs::lchown(&path, Some(user), Some(group)).map_err(failed("give away", &path))?;
+        }
+    }
+    let Some(first) = roots.first() else { return Ok(()) };
+    let private = first.join(PRIVATE_DIRECTORY);
+    let (unfinished, path) = (private.join(JOURNAL_UNFINISHED), private.join(JOURNAL));
+    let kept = private.join(ORIGIN);
+    std::fs::write(&kept, origin).map_err(failed("write", &kept))?;
+    let record = |file: &NewFile| Record::File { number: file.number, root: file.root as u32, bytes: file.bytes };
+    let records: Vec<Record> = files.iter().map(record).collect();
+    Journal::create(&unfinished, &records).map_err(failed("write", &unfinished))?;
+    for root in &opened {
+        root.sync().map_err(failed("sync", root.path()))?;
+    }
+    std::fs::rename(&unfinished, &path).map_err(failed("name", &path))?;
+    File::open(&private).and_then(|directory| directory.sync_all()).map_err(failed("sync", &private))
+}
+
+impl Overlay {
+    /// Finds what [`create`] made and what has come since. `roots` are the same, in the same order.
+    pub fn open(roots: &[PathBuf], source: Box<dyn Source>) -> Result<Self, OverlayError> {
+        let roots: Vec<Root> =
+            roots.iter().map(|path| Root::open(path).map_err(failed("open", path))).collect::<Result<_, _>>()?;
+        let first = roots.first().map(|root| root.path().to_path_buf()).unwrap_or_default();
+        let (journal, records) = Journal::open(&first.join(PRIVATE_DIRECTORY).join(JOURNAL))?;
+        let told = Told::by(&records);
+        if let Some(needed) = told.values().map(|told| told.root + 1).max().filter(|needed| *needed > roots.len()) {
+            return Err(OverlayError::Roots { root: first, needed, given: roots.len() });
+        }
+        let mut files = Files::default();
+        for (number, told) in told {
+            let root = &roots[told.root];
+            if let Some(coming) = told.found(number, root, &journal)? {
+                files.by_identity.insert(coming.identity, number);
+                files.by_number.insert(number, coming);
+            }
+        }
+        // What an earlier mount wrote and did not sync may be in memory only, and whoever recovers from a crash takes it for durable.
+        for root in &roots {
+            root.sync().map_err(failed("sync", root.path()))?;
+        }
+        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting: AtomicUsize::new(0) })
+    }
+
+    /// The directories.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    /// The file, if it is still coming.
+    pub fn lazy(&self, stat: &Stat) -> Option<Arc<LazyFile>> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let number = files.by_identity.get(&Identity::of(stat))?;
+        files.by_number.get(number).map(|coming| coming.file.clone())
+    }
+
+    /// Numbers of the files that are still coming.
+    pub fn numbers(&self) -> Vec<FileNumber> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).by_number.keys().copied().collect()
+    }
+
+    /// How much is here.
+    pub fn arrived(&self) -> Arrived {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.by_number.values().fold(Arrived { files: files.by_number.len(), ..Arrived::default() }, |sum, coming| {
+            let (here, all) = coming.file.progress();
+            Arrived { bytes_local: sum.bytes_local + here, bytes: sum.bytes + all, ..sum }
+        })
+    }
+
+    /// Whether somebody waits for the source.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Reads, and brings first what isn't here. Less than asked for at the file's end.
+    pub fn read(&self, lazy: &LazyFile, file: &File, offset: u64, room: &mut [u8]) -> Result<usize, BringError> {
+        let range = offset..offset + room.len() as u64;
+        if !lazy.missing(range.clone()).is_empty() {
+            let brought = self.while_waiting(|| lazy.bring_for_read(file, range.clone(), &*self.source));
+            // What was to come ahead may have failed, and nobody asked for that.
+            brought.or_else(|error| if lazy.missing(range).is_empty() { Ok(()) } else { Err(error) })?;
+        }
+        Ok(read_full(file, offset, room)?)
+    }
+
+    /// Writes, and brings first the rest of blocks that are written in part.
+    pub fn write(&self, lazy: &LazyFile, file: &File, offset: u64, data: &[u8]) -> Result<(), BringError> {
+        use crate::lazy::Written;
+        while let Written::Needs(ranges) = lazy.write(file, offset, data)? {
+            for range in ranges {
+                self.while_waiting(|| lazy.bring(file, range, &*self.source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What of a part of a file isn't here.
+    pub fn missing(&self, number: FileNumber, range: Range<u64>) -> Vec<Range<u64>> {
+        self.coming(number).map(|coming| coming.file.missing(range)).unwrap_or_default()
+    }
+
+    /// Brings a part of a file for nobody in particular. Of a file that was removed nothing comes.
+    pub fn bring(&self, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
+        let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
+        if crate::root::stat_of(&file)?.st_nlink < 2 {
+            return Ok(());
+        }
+        coming.file.bring(&file, range, &*self.source)
+    }
+
+    /// Makes what came of a file durable; one that is whole is retired.
+    pub fn settle(&self, number: FileNumber) -> io::Result<()> {
+        let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
+        if coming.file.sync(&file, &self.journal)? {
+            let retired = [(number, coming)];
+            self.forget(&retired);
+            self.roots[retired[0].1.root].retire(number)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::settle`], of every file of which something came that isn't in the journal.
+    pub fn settle_all(&self) -> io::Result<()> {
+        let unsettled = |number: &FileNumber| self.coming(*number).is_some_and(|coming| coming.file.is_unsettled());
+        self.numbers().into_iter().filter(unsettled).try_for_each(|number| self.settle(number))
+    }
+
+    /// Retires files that were removed.
+    pub fn retire_removed(&self) -> io::Result<()> {
+        let all: Vec<(FileNumber, Coming)> = {
+            let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+            files.by_number.iter().map(|(number, coming)| (*number, coming.clone())).collect()
+        };
+        let mut removed = Vec::new();
+        for (number, coming) in all {
+            let stat = self.roots[coming.root].stat_number(number)?;
+            if stat.is_none_or(|stat| stat.st_nlink < 2) {
+                removed.push((number, coming));
+            }
+        }
+        // That their first names are gone must be durable before the second ones go, or the first ones would come back as files of
+        // which nobody knows that they aren't whole.
+        for (number, root) in self.roots.iter().enumerate() {
+            if removed.iter().any(|(_, coming)| coming.root == number) {
+                root.sync()?;
+            }
+        }
+        // Forgotten first: without its last name the file is gone, and another one may get its inode.
+        self.forget(&removed);
+        removed.iter().try_for_each(|(number, coming)| self.roots[coming.root].retire(*number))
+    }
+
+    fn forget(&self, retired: &[(FileNumber, Coming)]) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        for (number, coming) in retired {
+            files.by_number.remove(number);
+            files.by_identity.remove(&coming.identity);
+        }
+    }
+
+    /// Makes what was written to a file durable.
+    pub fn sync(&self, lazy: &LazyFile, file: &File) -> io::Result<()> {
+        lazy.sync(file, &self.journal).map(drop)
+    }
+
+    /// Sets a file's length.
+    pub fn set_length(&self, lazy: &LazyFile, file: &File, bytes: u64) -> io::Result<()> {
+        lazy.set_length(file, bytes, &self.journal)
+    }
+
+    /// Removes every trace, when no file is coming any more: from then on the directories are what they seem to be.
+    /// `view` is of the first one: what was held back gets its name.
+    pub fn finish(self, view: &View) -> Result<(), OverlayError> {
+        let files = self.numbers().len();
+        if files > 0 {
+            return Err(OverlayError::Unfinished { files });
+        }
+        for root in &self.roots {
+            root.sync().map_err(failed("sync", root.path()))?;
+        }
+        if let (Some(root), Some(seen), Some(stored)) = (self.roots.first(), &view.held_back, view.held_back_name()) {
+            root.rename(&stored, seen).map_err(failed("name", &root.path().join(seen)))?;
+        }
+        // The journal first: while it is there, somebody may come back to it, and then the rest has to be there too.
+        for root in &self.roots {
+            let private = root.path().join(PRIVATE_DIRECTORY);
+            for name in [JOURNAL, JOURNAL_UNFINISHED, ORIGIN] {
+                match root.remove_from_private(name) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(failed("remove", &private)(error));
+                    }
+                    _ => {}
+                }
+            }
+            root.remove_private().map_err(failed("remove", &private))?;
+            root.sync().map_err(failed("sync", root.path()))?;
+        }
+        Ok(())
+    }
+
+    fn coming(&self, number: FileNumber) -> Option<Coming> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).by_number.get(&number).cloned()
+    }
+
+    /// None when it is no longer coming.
+    fn open_coming(&self, number: FileNumber) -> io::Result<Option<(Coming, File)>> {
+        let Some(coming) = self.coming(number) else { return Ok(None) };
+        match self.roots[coming.root].open_number(number) {
+            // Somebody else retired it just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => Ok(Some((coming, file?))),
+        }
+    }
+
+    fn while_waiting<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let result = act();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+}
+
+/// What a journal tells of one file.
+struct Told {
+    root: usize,
+    file: LazyFile,
+    /// It was to be cut to so many bytes, and nobody knows whether it was.
+    shortening: Option<u64>,
+}
+
+impl Told {
+    fn by(records: &[Record]) -> BTreeMap<FileNumber, Self> {
+        let mut told: BTreeMap<FileNumber, Self> = BTreeMap::new();
+        for record in records {
+            match record {
+                Record::File { number, root, bytes } => {
+                    let file = LazyFile::new(*number, *bytes);
+                    told.insert(*number, Self { root: *root as usize, file, shortening: None });
+                }
+                Record::Local { number, .. } => {
+                    told.get_mut(number).into_iter().for_each(|told| told.file.recall(record));
+                }
+                Record::Shortening { number, bytes } => told.get_mut(number).into_iter().for_each(|told| {
+                    told.file.recall(record);
+                    told.shortening = Some(*bytes);
+                }),
+                Record::Shortened { number } => {
+                    told.get_mut(number).into_iter().for_each(|told| told.shortening = None);
+                }
+            }
+        }
+        told
+    }
+
+    /// The file as it is now. None when it was retired.
+    fn found(self, number: FileNumber, root: &Root, journal: &Journal) -> Result<Option<Coming>, OverlayError> {
+        let looked = root.stat_number(number).map_err(failed("look at a file in", root.path()))?;
+        let Some(stat) = looked else { return Ok(None) };
+        if let Some(bytes) = self.shortening {
+            let finish = || finish_shortening(&root.open_number(number)?, number, bytes, journal);
+            finish().map_err(failed("cut a file in", root.path()))?;
+        }
+        let (found, expected) = (stat.st_size as u64, self.file.progress().1);
+        if found < expected && !self.file.is_whole() {
+            return Err(OverlayError::Size { number, root: root.path().to_path_buf(), found, expected });
+        }
+        Ok(Some(Coming { root: self.root, identity: Identity::of(&stat), file: Arc::new(self.file) }))
+    }
+}
+
+/// Reads until the room is full or the file ends.
+pub fn read_full(file: &File, offset: u64, room: &mut [u8]) -> io::Result<usize> {
+    use std::os::unix::fs::FileExt;
+    let mut done = 0;
+    while done < room.len() {
+        match file.read_at(&mut room[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(bytes) => done += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}

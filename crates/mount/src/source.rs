@@ -1,0 +1,44 @@
+//! Where the content of files comes from.
+
+use crate::journal::FileNumber;
+use std::io;
+use std::ops::Range;
+
+/// Why something could not be had, in words for a log.
+pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A part of a file.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// So many zeros.
+    Zeros(u64),
+}
+
+impl<'a> Piece<'a> {
+    /// Length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Zeros(bytes) => *bytes,
+        }
+    }
+
+    /// The part of it in `range`, which lies in it.
+    pub fn part(&self, range: Range<u64>) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(&bytes[range.start as usize..range.end as usize]),
+            Self::Zeros(_) => Self::Zeros(range.end - range.start),
+        }
+    }
+}
+
+/// Takes pieces of a file: the offset of each and what lies there.
+pub type Sink<'a> = dyn FnMut(u64, Piece<'_>) -> io::Result<()> + Send + 'a;
+
+/// Gives the content of files as it was when they were captured. May be slow, and is asked by several threads at once.
+pub trait Source: Send + Sync {
+    /// Gives all of `range` of a file to `sink`, in pieces, in any order. It may give more of the file, when that comes for nothing.
+    fn fetch(&self, number: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError>;
+}

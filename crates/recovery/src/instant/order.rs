@@ -1,0 +1,72 @@
+//! In which order the rest comes: first what every session asks for, then all else as it lies in the packs.
+
+use lifeboat_mount::hydrate::Part;
+use lifeboat_postgres::layout::{FileKind, Layout, Place, Treatment};
+use lifeboat_repository::{EntryKind, TreeEntry};
+use lifeboat_workload::postgres::restore::Leaves;
+use std::path::Path;
+
+/// What is brought, and made durable, in one go.
+const PART_BYTES: u64 = 16 * 1024 * 1024;
+/// Relations that every database is made with have smaller numbers. `FirstNormalObjectId` in PostgreSQL's access/transam.h.
+const FIRST_OF_USERS: u32 = 16384;
+
+/// Every part of every file that comes bit by bit.
+pub fn parts(tree: &[TreeEntry], layout: Layout) -> Vec<Part> {
+    let leaves = Leaves::Relations(layout);
+    let files = (0u32..).zip(tree).filter(|(_, entry)| entry.kind == EntryKind::File && leaves.leaves(entry));
+    let (first, then): (Vec<_>, Vec<_>) = files.partition(|(_, entry)| is_catalogue(entry, layout));
+    first.into_iter().chain(then).flat_map(|(number, entry)| parts_of(number, entry.size)).collect()
+}
+
+/// Whether everybody who connects needs it. One that was rewritten since has a larger number, and comes with the rest.
+fn is_catalogue(entry: &TreeEntry, layout: Layout) -> bool {
+    let Treatment::Copy(FileKind::Relation(relation)) = layout.classify(Path::new(&entry.path), false) else {
+        return false;
+    };
+    relation.place == Place::Global || relation.relfilenode < FIRST_OF_USERS
+}
+
+fn parts_of(number: u32, bytes: u64) -> impl Iterator<Item = Part> {
+    let part = move |at: u64| Part { number, bytes: at * PART_BYTES..bytes.min((at + 1) * PART_BYTES) };
+    (0..bytes.div_ceil(PART_BYTES)).map(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_postgres::MajorVersion;
+
+    fn entry(path: &str, size: u64) -> TreeEntry {
+        let kind = EntryKind::File;
+        let (content, target) = (None, None);
+        TreeEntry { path: path.into(), kind, mode: 0o600, uid: 0, gid: 0, modified_ns: 0, size, content, target }
+    }
+
+    #[test]
+    fn catalogues_come_first_and_nothing_is_left_out() {
+        let page = 8192;
+        let tree = [
+            entry("PG_VERSION", 3),
+            entry("base/5/1259", page),
+            entry("base/5/16384", 2 * PART_BYTES + page),
+            entry("base/5/16385", 0),
+            entry("base/5/16386_init", page),
+            entry("base/5/pg_filenode.map", 512),
+            entry("global/1262", page),
+            entry("pg_tblspc/16400/PG_15_202209061/5/16401_vm", page),
+            entry("pg_wal/000000010000000000000001", 16 << 20),
+            entry("pg_xact/0000", page),
+        ];
+        let part = |number, bytes| Part { number, bytes };
+        let expected = [
+            part(1, 0..page),
+            part(6, 0..page),
+            part(2, 0..PART_BYTES),
+            part(2, PART_BYTES..2 * PART_BYTES),
+            part(2, 2 * PART_BYTES..2 * PART_BYTES + page),
+            part(7, 0..page),
+        ];
+        assert_eq!(parts(&tree, Layout::new(MajorVersion::V15, 202_209_061)), expected);
+    }
+}

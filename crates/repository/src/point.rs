@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The name of a point: the time at which it was finished, and eight hexadecimal digits.
+/// The name of a point: the time at which it was finished, in seconds, and eight hexadecimal digits. Four of them say the fraction of
+/// the second, so that names are in the order of time also where two backups took less than a second; four are random.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PointId(pub String);
@@ -22,8 +23,9 @@ pub struct PointId(pub String);
 impl PointId {
     /// A new name for a point finished at `time`.
     pub fn new(time: jiff::Timestamp) -> Result<Self> {
-        let suffix: [u8; 4] = random()?;
-        Ok(Self(format!("{}-{}", time.strftime("%Y%m%dT%H%M%SZ"), hex::encode(suffix))))
+        let fraction = u64::from(time.subsec_nanosecond().unsigned_abs()) * 0x1_0000 / 1_000_000_000;
+        let random: [u8; 2] = random()?;
+        Ok(Self(format!("{}-{fraction:04x}{}", time.strftime("%Y%m%dT%H%M%SZ"), hex::encode(random))))
     }
 }
 
@@ -187,5 +189,21 @@ impl Repository {
     /// The bytes of a point, ready to be stored.
     pub(crate) fn seal_point(&self, point: &Point) -> Result<bytes::Bytes> {
         self.seal(ContainerKind::Point, point)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn names_are_in_the_order_of_time(second in 0_i64..4_000_000_000, earlier in 0_i32..999_900_000, more in 16_000_i32..99_999) {
+            let name = |nanosecond| PointId::new(jiff::Timestamp::new(second, nanosecond).unwrap()).unwrap();
+            let (first, last) = (name(earlier), name(earlier + more));
+            prop_assert!(first < last, "{first} {last}");
+            prop_assert_eq!(first.0.len(), "20260101T000000Z-00000000".len());
+        }
     }
 }

@@ -25,6 +25,7 @@ mod relations;
 mod remote;
 mod rpo_zero;
 mod segments;
+mod served;
 mod skipping;
 mod standby;
 mod streaming;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use lifeboat_postgres::Lsn;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Disaster recovery that has been rehearsed: backs up PostgreSQL, brings any moment of it back, and proves that it can.
 #[derive(Debug, Parser)]
@@ -86,7 +86,9 @@ pub enum Command {
         lifeboat restore shop --to /srv/shop\n  \
         lifeboat restore shop --to /srv/shop --at \"2026-11-21 14:03:05 Europe/Berlin\"\n  \
         lifeboat restore shop --to /srv/shop --at \"5 minutes ago\" --dry-run\n  \
-        lifeboat restore shop --to /srv/shop --lsn 16/B374D848 --from ohio")]
+        lifeboat restore shop --to /srv/shop --lsn 16/B374D848 --from ohio\n  \
+        lifeboat restore shop --to /srv/shop --instant --start --detach   answers within seconds\n  \
+        lifeboat restore status                                           what still comes, and how fast")]
     Restore(RestoreArguments),
 
     /// Prove that recovery points can be brought back
@@ -219,12 +221,14 @@ pub struct PointsArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct RestoreArguments {
     /// What to bring back
-    pub workload: String,
+    #[arg(required = true)]
+    workload: Option<String>,
     /// Where to: empty, not there yet, or an older copy of the same cluster
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub to: PathBuf,
+    #[arg(long, required = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    to: Option<PathBuf>,
     /// Begin from this recovery point [default: the best for the target]
     #[arg(long, value_name = "ID")]
     pub point: Option<String>,
@@ -249,16 +253,65 @@ pub struct RestoreArguments {
     /// Stop just before the target, not just after
     #[arg(long)]
     pub exclusive: bool,
-    /// Serve it at once, and bring the rest meanwhile
-    // Hidden until `prune` keeps back what is being served, and `check` tells of it.
-    #[arg(long, hide = true, conflicts_with = "dry_run")]
+    /// Let it be used at once: what is read comes first, and the rest in the background. Serves until all is here
+    #[arg(long, conflicts_with = "dry_run")]
     pub instant: bool,
-    /// Start the server on what is served
-    #[arg(long, hide = true, requires = "instant")]
+    /// Start the server on it, and say when it answered
+    #[arg(long, requires = "instant")]
     pub start: bool,
+    /// When everything is here, stop the server and start it again on the ordinary directory
+    #[arg(long, requires = "start")]
+    pub finish: bool,
+    /// Return when it is served (with --start: when it answered), and let another process serve on
+    #[arg(long, requires = "instant")]
+    pub detach: bool,
+    #[arg(long, hide = true, requires = "instant", conflicts_with = "detach")]
+    pub detached: bool,
+    /// Where nothing can be mounted, copy everything first
+    #[arg(long, requires = "instant")]
+    pub or_copy: bool,
+    #[command(subcommand)]
+    pub command: Option<RestoreSubcommand>,
     // Last: its heading would otherwise also stand over what follows it.
     #[command(flatten)]
     pub target: TargetArguments,
+}
+
+impl RestoreArguments {
+    /// What to bring back. Nothing where a command follows.
+    pub fn workload(&self) -> &str {
+        self.workload.as_deref().unwrap_or_default()
+    }
+
+    /// Where to. Nothing where a command follows.
+    pub fn to(&self) -> &Path {
+        self.to.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
+/// What can be asked of an instant restore that is under way.
+#[derive(Debug, Subcommand)]
+pub enum RestoreSubcommand {
+    /// How an instant restore goes: what is still to come, how fast, what is in the way
+    ///
+    /// Without DIR: all that are served on this machine. Exit code 4 when one was begun and nobody serves it.
+    Status {
+        /// The directory that is restored
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        directory: Option<PathBuf>,
+    },
+    /// When everything is here, leave an ordinary directory, with the server on it that ran before
+    Finish {
+        /// The directory that is restored
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
+    /// Stop the server and the serving. What came is kept, and the same restore goes on from there
+    Stop {
+        /// The directory that is restored
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
 }
 
 /// What a restored server does at its target.

@@ -40,6 +40,20 @@ impl FailureKind {
         }
     }
 
+    /// The kind that this exit code tells of. None for success, and for what is none of ours.
+    pub fn of_exit_code(code: u8) -> Option<Self> {
+        let all = [
+            Self::Internal,
+            Self::Usage,
+            Self::NotFound,
+            Self::CheckFailed,
+            Self::Unavailable,
+            Self::Corrupt,
+            Self::Locked,
+        ];
+        all.into_iter().find(|kind| kind.exit_code() == code)
+    }
+
     /// The word in the error document. Never change one.
     pub fn word(self) -> &'static str {
         match self {
@@ -103,6 +117,13 @@ impl Failure {
 
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// One more thing to know, after the hint that is there.
+    pub fn with_more_hint(mut self, hint: impl Into<String>) -> Self {
+        let more = hint.into();
+        self.hint = Some(self.hint.map_or_else(|| more.clone(), |hint| format!("{hint}; {more}")));
         self
     }
 

@@ -10,6 +10,7 @@
 //! Not here: what the files mean (no databases), where they come from (no repositories): see [`Source`].
 
 pub mod blocks;
+pub mod control;
 mod filesystem;
 pub mod hydrate;
 pub mod journal;

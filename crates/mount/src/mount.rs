@@ -1,5 +1,6 @@
 //! Mounting the directories of an overlay over themselves, and taking the mounts away again.
 
+use crate::control::{Control, Silent};
 use crate::filesystem::LazyFileSystem;
 use crate::overlay::Overlay;
 use crate::pool::Pool;
@@ -38,6 +39,11 @@ pub struct Mounted {
 
 /// Mounts every directory of an overlay over itself. `view` is of the first.
 pub fn mount(overlay: Arc<Overlay>, view: &View) -> Result<Mounted, MountError> {
+    mount_controlled(overlay, view, Arc::new(Silent))
+}
+
+/// The same, and `control` answers those who ask the first directory: see [`crate::control`].
+pub fn mount_controlled(overlay: Arc<Overlay>, view: &View, control: Arc<dyn Control>) -> Result<Mounted, MountError> {
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| MountError { path, source }
@@ -48,7 +54,8 @@ pub fn mount(overlay: Arc<Overlay>, view: &View) -> Result<Mounted, MountError> 
     let mut mounted = Mounted { overlay: overlay.clone(), sessions: Vec::new() };
     for (number, root) in overlay.roots().iter().enumerate() {
         let view = if number == 0 { view.clone() } else { View::default() };
-        let files = LazyFileSystem::new(overlay.clone(), number, view, pool.clone());
+        let control: Arc<dyn Control> = if number == 0 { control.clone() } else { Arc::new(Silent) };
+        let files = LazyFileSystem::new(overlay.clone(), number, view, pool.clone()).controlled_by(control);
         let start = || Session::new(files, root.path(), &options())?.spawn();
         mounted.sessions.push((root.path().to_path_buf(), start().map_err(failed(root.path()))?));
     }
@@ -128,6 +135,13 @@ pub fn state_of(path: &Path) -> State {
         _ if is_ours(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), path) => State::Mounted,
         _ => State::Nothing,
     }
+}
+
+/// All of our mounts on this machine, in the order in which they were made.
+pub fn mounts() -> Vec<PathBuf> {
+    let list = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = list.lines().filter_map(|line| line.split(' ').nth(4)).map(|place| PathBuf::from(unescaped(place)));
+    places.filter(|place| is_ours(&list, place)).collect()
 }
 
 /// Whether the list of mounts has one of ours at `path`. See proc_pid_mountinfo(5).

@@ -72,8 +72,8 @@ pub struct VerifyReport {
     /// Locations that were looked at to the end.
     #[serde(skip)]
     pub looked_at: Vec<String>,
-    /// How many files of logs each location lacks that another one got a moment ago.
-    pub arriving: BTreeMap<String, u64>,
+    /// Keys of the files of logs that each location lacks and another one got a moment ago.
+    pub arriving: BTreeMap<String, BTreeSet<String>>,
     /// What a location lacks and another one has: it was away, or lost it. A copy completes it.
     pub behind: Vec<Damage>,
     /// Holes in logs that were known before, and behind which there are points: nothing to be done about them.
@@ -158,7 +158,8 @@ impl Repository {
         let new = new_in(&listings);
         let is_new = |location: &str, key: &str| new.contains(&(location, key));
         let arriving = absent::what_others_have(&sets, is_home, &lacks, &is_new, &mut report.behind);
-        report.arriving = arriving.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        let owned = |keys: BTreeSet<&str>| keys.into_iter().map(str::to_owned).collect();
+        report.arriving = arriving.into_iter().map(|(name, keys)| (name.to_owned(), owned(keys))).collect();
         let mut pointless = Vec::new();
         absent::what_receipts_say(&sets, &lacks, &mut pointless);
         for (replica, entries) in &listings {

@@ -13,6 +13,7 @@ mod points;
 mod prune;
 mod repair;
 mod restore;
+mod served;
 mod sync;
 mod verify;
 mod wal;

@@ -1,9 +1,10 @@
 //! `lifeboat restore`: bring one moment of a workload back.
 
 mod instant;
+mod serving;
 
-use super::{find_named, load_config, wal};
-use crate::cli::{Global, RestoreArguments};
+use super::{find_named, load_config, served, wal};
+use crate::cli::{Global, RestoreArguments, RestoreSubcommand};
 use crate::config::{Config, SynchronousConfig, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human, progress};
@@ -11,6 +12,7 @@ use crate::target;
 use crate::{interrupt, rooms};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lifeboat_mount::control::Command;
 use lifeboat_postgres::TimelineId;
 use lifeboat_recovery::{
     Action, Destination, Observed, RestoreCommand, RestoreDone, RestorePlan, RestoreTo, TimelineChoice, Wanted, apply,
@@ -25,10 +27,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
+    match &arguments.command {
+        Some(RestoreSubcommand::Status { directory }) => serving::status(directory.as_deref(), output),
+        Some(RestoreSubcommand::Finish { directory }) => serving::command(directory, Command::Finish, output),
+        Some(RestoreSubcommand::Stop { directory }) => serving::command(directory, Command::End, output),
+        None => restore(global, arguments, output),
+    }
+}
+
+fn restore(global: &Global, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
     let zone = TimeZone::system();
     let moment = target::resolve(&arguments.target, Timestamp::now(), &zone)?;
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
-    find_named("workload", &arguments.workload, &config.workloads)?;
+    find_named("workload", arguments.workload(), &config.workloads)?;
     if let Some(location) = &arguments.from {
         find_named("location", location, &config.locations)?;
     }
@@ -40,11 +51,17 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
         point: arguments.point.clone().map(PointId),
         location: arguments.from.clone(),
         zone: Some(zone),
-        restore_command: restore_command(&config_path, &arguments.workload)?,
+        restore_command: restore_command(&config_path, arguments.workload())?,
         action: Action::from(arguments.action),
         archives: arguments.as_primary,
     };
     let tablespaces = tablespaces(&arguments.tablespaces)?;
+    if arguments.detach {
+        return detached(&config, arguments, output);
+    }
+    if arguments.detached {
+        served::detach::let_go();
+    }
     if arguments.instant {
         return rooms::runtime()?.block_on(instant::run(&config, arguments, wanted, tablespaces, output));
     }
@@ -52,6 +69,21 @@ pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
         let _ = interrupt::ends(output, "run it again: it goes on where it stopped", || {});
         bring_back(&config, arguments, wanted, tablespaces, output).await
     })
+}
+
+/// Lets another process serve it, and returns when that is as far as one waits for.
+fn detached(config: &Config, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
+    let to = absolute(arguments.to())?;
+    let is_enough = |status: &served::status::Status| !arguments.start || status.first_query_seconds.is_some();
+    match served::detach::detach(config, &to, output, is_enough)? {
+        served::detach::Outcome::Serving(status) if output.is_json() => {
+            output.document(&json!({"state": "served", "status": status}))
+        }
+        served::detach::Outcome::Serving(status) => serving::show(&status, output),
+        served::detach::Outcome::Ended => {
+            output.text(&format!("{} {}: everything is here", output.paint("restored", Tone::Good), to.display()))
+        }
+    }
 }
 
 /// How the restored server will call us: by whole paths, because it calls from its data directory.
@@ -72,8 +104,8 @@ async fn bring_back(
     tablespaces: BTreeMap<u32, PathBuf>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let workload = &arguments.workload;
-    let to = absolute(&arguments.to)?;
+    let workload = arguments.workload();
+    let to = absolute(arguments.to())?;
     let locations = wal::locations(config, workload, arguments.from.as_deref());
     let repository = rooms::open_repository(config, &locations, output).await?;
     bring_home(config, workload, &repository, output).await?;
@@ -148,7 +180,7 @@ fn tell(
 ) -> Result<(), Failure> {
     if output.is_json() {
         return output.document(&json!({
-            "workload": arguments.workload,
+            "workload": arguments.workload(),
             "point": plan.point,
             "target": plan.target_spoken,
             "timeline": plan.timeline,
@@ -191,14 +223,14 @@ fn tell(
     {
         output.hint(&format!(
             "its commits wait for {slot} if synchronous_standby_names still says so: start `lifeboat wal receive {} --sync`",
-            arguments.workload
+            arguments.workload()
         ));
     }
     Ok(())
 }
 
 /// "Not there" is the wrong answer while a recovery point that is listed can't be read: it may be the one.
-fn unless_lost(refused: Failure, unread: &[(PointId, lifeboat_repository::Error)]) -> Failure {
+pub fn unless_lost(refused: Failure, unread: &[(PointId, lifeboat_repository::Error)]) -> Failure {
     let Some((point, why)) = unread.last().filter(|_| refused.kind == FailureKind::NotFound) else { return refused };
     let kind = if why.is_loss() { FailureKind::Corrupt } else { FailureKind::Unavailable };
     let message = format!("{}, but recovery point {point} is listed and can't be read", refused.message);

@@ -16,6 +16,7 @@ use crate::{interrupt, removable, rooms};
 use jiff::Timestamp;
 use lifeboat_repository::{Findings, Only, PointId, Repository, Verification, VerifyReport};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Result<(), Failure> {
@@ -38,7 +39,7 @@ pub fn run(global: &Global, arguments: &VerifyArguments, output: &Output) -> Res
         "points": report.points,
         "bad": report.bad,
         "behind": report.behind,
-        "arriving": report.arriving,
+        "arriving": report.arriving.iter().map(|(name, keys)| (name, keys.len())).collect::<BTreeMap<_, _>>(),
         "gaps": report.gaps,
         "left_out": left_out,
     });
@@ -157,7 +158,7 @@ async fn check_stored(
     let report = repository.verify_homes(workload, only, arguments.data, &is_home, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let mut missing = log::missing(&repository, workload, point.as_ref()).await?;
+    let mut missing = log::missing(&repository, workload, point.as_ref(), &report.arriving).await?;
     report.bad.append(&mut missing.bad);
     report.behind.append(&mut missing.behind);
     report.gaps.append(&mut missing.known);
@@ -262,9 +263,10 @@ fn tell(report: &VerifyReport, output: &Output) -> Result<(), Failure> {
         let word = output.paint("gap", Tone::Warning);
         output.text(&format!("{word}  {} {}: {}, as was known", gap.location, gap.object, gap.what))?;
     }
-    for (location, count) in &report.arriving {
+    for (location, keys) in &report.arriving {
         output.text(&format!(
-            "{count} files of the log are on their way to {location}: they were stored elsewhere a moment ago"
+            "{} files of the log are on their way to {location}: they were stored elsewhere a moment ago",
+            keys.len()
         ))?;
     }
     output.text(&format!(

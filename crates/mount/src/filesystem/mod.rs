@@ -6,7 +6,9 @@
 mod attributes;
 mod handles;
 mod operations;
+mod told;
 
+use crate::control::{Control, Silent};
 use crate::lazy::{BringError, Written};
 use crate::nodes::{Nodes, TOP};
 use crate::overlay::{Overlay, read_full};
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
+use told::Told;
 
 /// One write of the kernel's, in bytes.
 const WRITE_BYTES_MAX: u32 = 1024 * 1024;
@@ -43,6 +46,7 @@ pub struct LazyFileSystem {
     passes_through: AtomicBool,
     /// Whether what is made must be given to whoever made it.
     is_root_user: bool,
+    told: Told,
 }
 
 impl LazyFileSystem {
@@ -51,7 +55,13 @@ impl LazyFileSystem {
         let is_root_user = rustix::process::geteuid().is_root();
         let (nodes, files, directories, backings) = Default::default();
         let passes_through = AtomicBool::new(false);
-        Self { overlay, root, view, pool, nodes, files, directories, backings, passes_through, is_root_user }
+        let told = Told::new(Arc::new(Silent));
+        Self { overlay, root, view, pool, nodes, files, directories, backings, passes_through, is_root_user, told }
+    }
+
+    /// The same, asked through this one.
+    pub fn controlled_by(self, control: Arc<dyn Control>) -> Self {
+        Self { told: Told::new(control), ..self }
     }
 
     fn below(&self) -> &Root {
@@ -173,6 +183,9 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if Told::is_meant(parent, name) {
+            return answer!(reply, self.told_attributes(), entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+        }
         let found = self.child(parent, name).and_then(|path| self.entry(parent, name, &path));
         answer!(reply, found, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
     }
@@ -182,6 +195,9 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn getattr(&self, _request: &Request, node: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        if node == told::NODE {
+            return answer!(reply, self.told_attributes(), told => reply.attr(&FOR_EVER, &told));
+        }
         answer!(reply, self.look_at(node, handle), attributes => reply.attr(&FOR_EVER, &attributes));
     }
 
@@ -264,6 +280,9 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn open(&self, _request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if node == told::NODE {
+            return reply.opened(FileHandle(self.told.open()), FopenFlags::FOPEN_DIRECT_IO);
+        }
         let opened = self.path(node).and_then(|path| self.open_handle(node.0, &path, flags.0));
         let mut handle = match opened {
             Ok(handle) => handle,
@@ -285,7 +304,7 @@ impl Filesystem for LazyFileSystem {
     fn read(
         &self,
         _request: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         number: FileHandle,
         offset: u64,
         size: u32,
@@ -293,6 +312,9 @@ impl Filesystem for LazyFileSystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if node == told::NODE {
+            return reply.data(&self.told.read(number.0, offset, size));
+        }
         let handle = match self.handle(number) {
             Ok(handle) => handle,
             Err(error) => return reply.error(error.into()),
@@ -311,7 +333,7 @@ impl Filesystem for LazyFileSystem {
     fn write(
         &self,
         _request: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         number: FileHandle,
         offset: u64,
         data: &[u8],
@@ -320,6 +342,9 @@ impl Filesystem for LazyFileSystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if node == told::NODE {
+            return answer!(reply, self.told.write(data), length => reply.written(length));
+        }
         let handle = match self.handle(number) {
             Ok(handle) => handle,
             Err(error) => return reply.error(error.into()),
@@ -346,14 +371,17 @@ impl Filesystem for LazyFileSystem {
     fn release(
         &self,
         _request: &Request,
-        _node: INodeNo,
+        node: INodeNo,
         number: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.files.remove(number.0);
+        match node {
+            told::NODE => self.told.release(number.0),
+            _ => self.files.remove(number.0),
+        }
         reply.ok();
     }
 

@@ -5,6 +5,7 @@ use super::{Cluster, ClusterError, Result, last_lines, os, pause_until, setting_
 use crate::connection::{Secret, Target};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Child;
@@ -104,7 +105,11 @@ pub(super) async fn start(cluster: &Cluster, options: &StartOptions) -> Result<P
         return Err(ClusterError::AlreadyRunning { data_dir: cluster.data_dir.clone(), process_id: file.process_id });
     }
     let unwritable = |source| ClusterError::File { what: "write", path: options.log_file.clone(), source };
-    let log = File::options().create(true).append(true).open(&options.log_file).map_err(unwritable)?;
+    // It may quote statements, and whose it is, is the server's.
+    let log = File::options().create(true).append(true).mode(0o600).open(&options.log_file).map_err(unwritable)?;
+    if let Some(account) = &cluster.run_as {
+        fchown(&log, Some(account.uid), Some(account.gid)).map_err(unwritable)?;
+    }
     let log_start = log.metadata().map_err(unwritable)?.len();
     let mut command = cluster.command("postgres")?;
     command.arg("-D").arg(&cluster.data_dir).args(options.arguments()?);

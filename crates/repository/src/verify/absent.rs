@@ -21,15 +21,15 @@ pub(crate) fn workload_of(key: &str) -> Option<&str> {
 ///
 /// Whose a pack is can't be told from its name: a location that isn't meant to hold every workload is not blamed for
 /// one. What its own points need is followed anyway. `lacks` says what a location (first) gave up on purpose (key), `is_new` what
-/// was stored in one a moment ago, and may be on its way to the others: that is counted, by location.
+/// was stored in one a moment ago, and may be on its way to the others: that is returned, by location.
 pub(super) fn what_others_have<'a>(
-    listings: &[(&'a str, BTreeSet<&str>)],
+    listings: &[(&'a str, BTreeSet<&'a str>)],
     is_home: IsHome<'_>,
     lacks: IsHome<'_>,
     is_new: IsHome<'_>,
     bad: &mut Vec<Damage>,
-) -> BTreeMap<&'a str, u64> {
-    let mut arriving: BTreeMap<&str, u64> = BTreeMap::new();
+) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+    let mut arriving: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let workloads: BTreeSet<&str> =
         listings.iter().flat_map(|(_, keys)| keys).filter_map(|key| workload_of(key)).collect();
     for (name, here) in listings {
@@ -46,7 +46,7 @@ pub(super) fn what_others_have<'a>(
                 let missing = missing.filter(|key| !part::is_needless(key, |start| beginning(here, start)));
                 let (new, missing): (Vec<&str>, Vec<&str>) = missing.partition(|key| is_new(other, key));
                 if !new.is_empty() {
-                    *arriving.entry(name).or_default() += new.len() as u64;
+                    arriving.entry(name).or_default().extend(new);
                 }
                 let before = absent.len();
                 absent.extend(missing);
@@ -96,8 +96,9 @@ mod tests {
         let mut bad = Vec::new();
         let given_up = |_: &str, key: &str| key.ends_with("given up");
         let arriving = what_others_have(&listings, is_home, &given_up, &|_, key| key.ends_with("new"), &mut bad);
-        let expected = if is_home("far", "shop") { vec![("far", 1)] } else { Vec::new() };
-        assert_eq!(arriving.into_iter().collect::<Vec<_>>(), expected, "what is on its way is counted");
+        let expected =
+            if is_home("far", "shop") { vec![("far", BTreeSet::from(["wal/shop/7/new"]))] } else { Vec::new() };
+        assert_eq!(arriving.into_iter().collect::<Vec<_>>(), expected, "what is on its way is told");
         bad.into_iter().map(|damage| format!("{}: {}", damage.location, damage.object)).collect()
     }
 

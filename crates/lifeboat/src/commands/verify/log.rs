@@ -37,6 +37,9 @@ pub struct Missing {
     pub gaps: BTreeMap<String, Vec<LogGap>>,
 }
 
+/// Keys of files that each location lacks and another one got a moment ago.
+pub type Arriving = BTreeMap<String, BTreeSet<String>>;
+
 /// Whether it is about a log as a whole: then the points are judged by what they need of it.
 pub fn is_about_log(damage: &Damage) -> bool {
     damage.object.strip_prefix("wal/").is_some_and(|workload| !workload.contains('/'))
@@ -44,10 +47,13 @@ pub fn is_about_log(damage: &Damage) -> bool {
 
 /// What is missing in each location: log that a point needs, holes between archived stretches of a timeline, and the end of a log
 /// that was there when somebody looked before. For one point: only what it needs.
+///
+/// What is `arriving` somewhere is no hole there.
 pub async fn missing(
     repository: &Arc<Repository>,
     workload: Option<&str>,
     point: Option<&MarkedPoint>,
+    arriving: &Arriving,
 ) -> Result<Missing, Failure> {
     let is_judged = |gap: &Gap| match (point, &gap.what) {
         (None, _) => true,
@@ -75,7 +81,8 @@ pub async fn missing(
         for gap in seen.gaps.into_iter().filter(is_judged) {
             let is_everywhere = together.gaps.iter().any(|other| gap.is_in(other));
             let (is_closed, hole) = (gap.is_closed, gap.hole());
-            if gap.is_to_be_without(&given_up) && !is_everywhere {
+            let is_arriving = arriving.get(&replica.name).is_some_and(|arriving| gap.is_arriving(arriving));
+            if (is_arriving || gap.is_to_be_without(&given_up)) && !is_everywhere {
                 continue;
             }
             let is_known = hole.as_ref().is_some_and(|hole| known::is_known(hole, &gap.deleted(&given_up), noted));
@@ -299,6 +306,17 @@ impl Gap {
         !self.files.is_empty() && self.files.iter().all(is_given_up)
     }
 
+    /// Whether all of it was stored elsewhere a moment ago.
+    fn is_arriving(&self, arriving: &BTreeSet<String>) -> bool {
+        let is_there = |file: &LogFile| {
+            let start = format!("wal/{}/{}/{}-", self.workload, file.group, file.name);
+            let mut keys = arriving.range(start.clone()..).take_while(|key| key.starts_with(&start));
+            // The parts of a file may be fewer than it needs.
+            keys.any(|key| !key[start.len()..].contains('.'))
+        };
+        !self.files.is_empty() && self.files.iter().all(is_there)
+    }
+
     fn damage(self, location: &str) -> Damage {
         let name = &self.workload;
         let (object, what) = match self.what {
@@ -361,6 +379,19 @@ mod tests {
         assert_eq!(names(&hole(0x19, 0x1a)), [of(0x19)]);
         assert_eq!(names(&hole(0x19, 0x1c)), [of(0x1b), of(0x1a), of(0x19)]);
         assert_eq!(names(&hole(0, 1 << 22)), Vec::<String>::new(), "too many to be named");
+    }
+
+    #[test]
+    fn a_hole_is_arriving_when_all_of_it_is() {
+        let size = SegmentSize::new(16 << 20).unwrap();
+        let what = What::Hole(TimelineId(1), Lsn(0x19 << 24), Lsn(0x1b << 24));
+        let files = files_of(&what, SystemId(7), size);
+        let gap = Gap { workload: "shop".into(), what, system_id: SystemId(7), is_closed: false, files };
+        let whole = |number: u64| format!("wal/shop/7/00000001/00000000/0000000100000000{number:08X}-{:032x}", 7);
+        let arriving = |keys: &[String]| gap.is_arriving(&keys.iter().cloned().collect());
+        assert!(arriving(&[whole(0x18), whole(0x19), whole(0x1a)]));
+        assert!(!arriving(&[whole(0x19)]) && !arriving(&[]));
+        assert!(!arriving(&[whole(0x19), whole(0x1a) + ".00000000.00100000"]), "a part may be all there is");
     }
 
     #[test]

@@ -1,0 +1,160 @@
+//! `lifeboat restore status | finish | stop`: what is being served on this machine, and telling it what to do.
+
+use crate::commands::served::status::{Phase, Status, ask, tell};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, Tone};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use lifeboat_mount::control::Command;
+use lifeboat_mount::mount::{State, mounts, state_of};
+use lifeboat_recovery::{instant, spoken};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often is looked whether it ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What is known of a directory.
+enum Seen {
+    Served(Box<Status>),
+    /// Begun, and nobody serves it. The second: whether the mount of a program that is gone is still there.
+    Begun(Option<Box<instant::Origin>>, bool),
+    Nothing,
+}
+
+fn look(directory: &Path) -> Result<Seen, Failure> {
+    Ok(match state_of(directory) {
+        State::Mounted => Seen::Served(Box::new(ask(directory)?)),
+        State::Stale => Seen::Begun(None, true),
+        State::Nothing => match instant::origin(directory)? {
+            Some(origin) => Seen::Begun(Some(Box::new(origin)), false),
+            None => Seen::Nothing,
+        },
+    })
+}
+
+/// Tells of one directory, or of all that are mounted on this machine.
+pub fn status(directory: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    let directories: Vec<PathBuf> = match directory {
+        Some(directory) => vec![super::absolute(directory)?],
+        None => mounts(),
+    };
+    let mut documents = Vec::new();
+    let mut is_anything_dead = false;
+    for path in &directories {
+        // A tablespace is told of with its cluster.
+        let seen = match look(path) {
+            Err(_) if directory.is_none() => continue,
+            seen => seen?,
+        };
+        is_anything_dead |= matches!(seen, Seen::Begun(..));
+        match seen {
+            Seen::Nothing => return Err(nothing_there(path)),
+            Seen::Served(status) if output.is_json() => documents.push(json!({"state": "served", "status": status})),
+            Seen::Served(status) => show(&status, output)?,
+            Seen::Begun(origin, is_stale) if output.is_json() => {
+                let state = if is_stale { "stale" } else { "begun" };
+                documents.push(json!({"state": state, "to": path, "origin": origin}));
+            }
+            Seen::Begun(origin, is_stale) => show_begun(path, origin.as_deref(), is_stale, output)?,
+        }
+    }
+    if output.is_json() {
+        output.document(&json!({ "restores": documents }))?;
+    } else if directories.is_empty() {
+        output.text("nothing is being served on this machine")?;
+    }
+    if is_anything_dead {
+        let failure = Failure::new(FailureKind::CheckFailed, "nobody serves what was begun")
+            .with_hint("run the same `lifeboat restore ... --instant` again: it goes on where it stopped");
+        return Err(if output.is_json() { failure.after_its_document() } else { failure });
+    }
+    Ok(())
+}
+
+fn nothing_there(directory: &Path) -> Failure {
+    let message = format!("{} is not being restored instantly", directory.display());
+    Failure::new(FailureKind::NotFound, message)
+        .with_hint("`lifeboat restore status` lists what is served on this machine")
+}
+
+pub fn show(status: &Status, output: &Output) -> Result<(), Failure> {
+    let (word, tone) = match status.phase {
+        Phase::Starting => ("starting", Tone::Warning),
+        Phase::Coming => ("coming", Tone::Good),
+        Phase::Whole => ("whole", Tone::Good),
+        Phase::Ending => ("ending", Tone::Warning),
+    };
+    let mut lines = vec![
+        format!("{} {}: {}", output.paint(word, tone), status.to.display(), status.coming()),
+        format!("  {}: {}, from {}", status.workload, status.target, status.point),
+        format!("  begun {}, served by process {}", local(status.begun_at), status.process_id),
+    ];
+    lines.extend(status.first_query_seconds.map(|seconds| format!("  first query answered after {seconds:.1} s")));
+    lines
+        .extend(status.problem.iter().map(|problem| format!("  {} {problem}", output.paint("in the way:", Tone::Bad))));
+    output.text(&lines.join("\n"))
+}
+
+fn show_begun(path: &Path, origin: Option<&instant::Origin>, is_stale: bool, output: &Output) -> Result<(), Failure> {
+    let why = if is_stale {
+        "the program that served it is gone, and its mount is left"
+    } else {
+        "begun, and nobody serves it"
+    };
+    let mut lines = vec![format!("{} {}: {why}", output.paint("dead", Tone::Bad), path.display())];
+    lines.extend(origin.map(|origin| {
+        let begun = local(origin.begun_at);
+        format!("  {}: {}, from {}, begun {begun}", origin.workload, origin.target, origin.point)
+    }));
+    output.text(&lines.join("\n"))
+}
+
+/// A time as this machine's people say it.
+fn local(time: Timestamp) -> String {
+    spoken(time.round(jiff::Unit::Second).unwrap_or(time), Some(&TimeZone::system()))
+}
+
+/// Tells it to end, or to finish; and waits until it did.
+pub fn command(directory: &Path, command: Command, output: &Output) -> Result<(), Failure> {
+    let path = super::absolute(directory)?;
+    let before = match look(&path)? {
+        Seen::Served(status) => status,
+        Seen::Begun(..) if command == Command::End => {
+            let message = format!("nobody serves {}", path.display());
+            return Err(Failure::new(FailureKind::NotFound, message).with_hint(
+                "nothing is to be stopped; to go on, run the same `lifeboat restore ... --instant` again; to give it up, delete it",
+            ));
+        }
+        Seen::Begun(..) => {
+            let message = format!("nobody serves {}", path.display());
+            let hint = "run the same `lifeboat restore ... --instant` again, with --finish";
+            return Err(Failure::new(FailureKind::NotFound, message).with_hint(hint));
+        }
+        Seen::Nothing => return Err(nothing_there(&path)),
+    };
+    tell(&path, command)?;
+    if command == Command::Finish && before.bytes_to_come > 0 {
+        output.hint(&format!("when everything is here: {}", before.coming()));
+    }
+    let mut last = before;
+    while state_of(&path) == State::Mounted {
+        std::thread::sleep(LOOK_EVERY);
+        if let Ok(status) = ask(&path) {
+            last = Box::new(status);
+        }
+    }
+    let is_whole = last.bytes_to_come == 0;
+    if output.is_json() {
+        return output.document(&json!({"to": path, "is_whole": is_whole, "bytes_to_come": last.bytes_to_come}));
+    }
+    let (word, left) = match (is_whole, command) {
+        (true, Command::Finish) => {
+            ("finished", "an ordinary directory, and the server that ran there runs on it".to_owned())
+        }
+        (true, Command::End) => ("stopped", "everything is here, and an ordinary directory is left".to_owned()),
+        (false, _) => ("stopped", format!("{}; run the same restore again to go on", last.coming())),
+    };
+    output.text(&format!("{} {}: {left}", output.paint(word, Tone::Good), path.display()))
+}

@@ -1,0 +1,114 @@
+//! Serving without whoever asked for it: a process of its own, of which is told what the first one would have told.
+
+use super::status::{Status, ask};
+use crate::config::Config;
+use crate::failure::{Failure, FailureKind};
+use crate::output::Output;
+use crate::rooms;
+use lifeboat_mount::mount::{State, state_of};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// The flag of whoever serves on its own.
+pub const DETACHED: &str = "--detached";
+const DETACH: &str = "--detach";
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How it went.
+pub enum Outcome {
+    /// It serves, and is as far as it should be.
+    Serving(Box<Status>),
+    /// It had nothing to serve any more.
+    Ended,
+}
+
+/// Where what serves `to` tells of itself.
+pub fn log_file(config: &Config, to: &Path) -> Result<PathBuf, Failure> {
+    let name = to.to_string_lossy().trim_start_matches('/').replace('/', "-");
+    Ok(rooms::state_dir(config)?.join("served").join(format!("{name}.log")))
+}
+
+/// Lets go of the terminal and of whoever started us.
+pub fn let_go() {
+    // It fails only for whoever leads a group already, and then there is nothing to let go of.
+    let _ = rustix::process::setsid();
+}
+
+/// Does what this process was told, in another one; returns when that is so far that `is_enough`, or ended.
+pub fn detach(
+    config: &Config,
+    to: &Path,
+    output: &Output,
+    is_enough: impl Fn(&Status) -> bool,
+) -> Result<Outcome, Failure> {
+    let log = log_file(config, to)?;
+    let mut child = spawn(&log, std::env::args_os().skip(1)).map_err(|error| {
+        Failure::from_error(FailureKind::Internal, &error)
+            .while_doing(format!("start a process that logs to {}", log.display()))
+    })?;
+    output.hint(&format!("it goes on without this terminal, and tells of itself in {}", log.display()));
+    loop {
+        let ended = child.try_wait().map_err(|error| Failure::from_error(FailureKind::Internal, &error))?;
+        match ended {
+            Some(status) if status.success() => return Ok(Outcome::Ended),
+            Some(status) => return Err(failed(&log, status)),
+            None => {}
+        }
+        if state_of(to) == State::Mounted
+            && let Ok(status) = ask(to)
+            && status.process_id == child.id()
+            && is_enough(&status)
+        {
+            return Ok(Outcome::Serving(Box::new(status)));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn spawn(log: &Path, arguments: impl Iterator<Item = OsString>) -> std::io::Result<Child> {
+    if let Some(directory) = log.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let said = File::options().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments.filter(|argument| argument != DETACH)).arg(DETACHED);
+    command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).spawn()
+}
+
+/// The other one's failure, as this one's.
+fn failed(log: &Path, status: ExitStatus) -> Failure {
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    let kind = status.code().and_then(|code| u8::try_from(code).ok()).and_then(FailureKind::of_exit_code);
+    let (message, hint) = last_failure(&said);
+    let message = message.unwrap_or_else(|| format!("it ended ({status}) before it served"));
+    Failure::new(kind.unwrap_or(FailureKind::Internal), message)
+        .with_hint(hint.unwrap_or_else(|| format!("{} has all that it said", log.display())))
+}
+
+/// The last failure that a log tells of, with all its lines, and its hint.
+fn last_failure(said: &str) -> (Option<String>, Option<String>) {
+    let lines: Vec<&str> = said.lines().collect();
+    let Some(begin) = lines.iter().rposition(|line| line.starts_with("error: ")) else { return (None, None) };
+    let end = lines[begin..].iter().position(|line| line.starts_with("hint: ")).map_or(lines.len(), |end| begin + end);
+    let message = lines[begin..end].join("\n").replacen("error: ", "", 1);
+    let hint = lines.get(end).and_then(|line| line.strip_prefix("hint: ")).map(str::to_owned);
+    (Some(message), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_with_all_its_lines() {
+        let said = "hint: it goes on\nerror: first\nwarning: more\nerror: the server ended; its log ends:\n  FATAL: no\nhint: look\n";
+        let (message, hint) = last_failure(said);
+        assert_eq!(message.as_deref(), Some("the server ended; its log ends:\n  FATAL: no"));
+        assert_eq!(hint.as_deref(), Some("look"));
+        assert_eq!(last_failure("killed"), (None, None));
+    }
+}

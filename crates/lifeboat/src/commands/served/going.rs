@@ -1,0 +1,203 @@
+//! Serving: until everything is here and nobody needs the mount, or until somebody asks for the end.
+
+use super::status::{Asked, Live, Phase};
+use super::{Service, Serving, Started, failure_of};
+use crate::failure::{Failure, FailureKind};
+use crate::output::progress;
+use crate::rooms;
+use lifeboat_mount::hydrate::{Part, Watcher, hydrate};
+use lifeboat_mount::lazy::BringError;
+use lifeboat_mount::mount::Mounted;
+use lifeboat_postgres::cluster::{RunState, run_state};
+use lifeboat_recovery::instant;
+use lifeboat_repository::Progress;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch::Receiver;
+
+/// How long is waited before what failed is tried again.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// How often is looked whether a server still runs there.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What is to be done when everything is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Serve on until the server stops.
+    Serve,
+    /// Stop the server, and start it on an ordinary directory.
+    Finish,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Brought {
+    /// Everything is here, and the directory is an ordinary one.
+    pub is_whole: bool,
+    /// Files that are still to come.
+    pub files_to_come: usize,
+    /// Bytes that are still to come.
+    pub bytes_to_come: u64,
+    /// How long the server was away, when it was moved to the ordinary directory.
+    pub away_seconds: Option<f64>,
+}
+
+impl Service<'_> {
+    /// Serves. `server` is one that was started here; others are respected.
+    pub async fn go_on(
+        &self,
+        serving: Serving,
+        wish: Wish,
+        mut interrupted: Receiver<bool>,
+        server: Option<&Started>,
+    ) -> Result<Brought, Failure> {
+        let Serving { overlay, mut mounted, parts, live } = serving;
+        let arrived = overlay.arrived();
+        let progress = progress::for_rooms(self.output, self.workload);
+        progress.phase("bring the rest", Some(arrived.bytes - arrived.bytes_local));
+        let telling = Arc::new(Telling { progress, live: live.clone(), is_to_end: AtomicBool::new(false) });
+        let (mut asked, wishes) = (live.asked(), live.asked());
+        if wish == Wish::Finish {
+            lifeboat_mount::control::Control::told(&*live, lifeboat_mount::control::Command::Finish);
+        }
+        live.phase(Phase::Coming);
+        let mut bringing = self.bring(&overlay, parts, &telling)?;
+        let (mut is_whole, mut is_ended) = (false, false);
+        loop {
+            if is_whole && (mounted.is_none() || *asked.borrow() == Asked::Finish || !is_running(&self.to)) {
+                break;
+            }
+            tokio::select! {
+                done = &mut bringing, if !is_ended => {
+                    (is_whole, is_ended) = (done.unwrap_or(false), true);
+                    telling.progress.finish();
+                    if is_whole {
+                        live.phase(Phase::Whole);
+                        self.tell_whole(*wishes.borrow());
+                    } else {
+                        self.output.warn("the rest does not come by itself any more; what is read still comes");
+                    }
+                }
+                _ = interrupted.wait_for(|asked| *asked) => break,
+                _ = asked.wait_for(|asked| *asked == Asked::End) => break,
+                () = tokio::time::sleep(LOOK_EVERY), if is_whole => {}
+            }
+        }
+        live.phase(Phase::Ending);
+        telling.is_to_end.store(true, Ordering::Relaxed);
+        if !is_ended {
+            is_whole = bringing.await.unwrap_or(false);
+            telling.progress.finish();
+        }
+        let moves = is_whole && *asked.borrow() == Asked::Finish;
+        let stopped = Instant::now();
+        if let Some(server) = server.filter(|_| is_running(&self.to)) {
+            server.stop().await?;
+        }
+        if let Some(mounted) = &mut mounted {
+            self.take_away(mounted).await?;
+        }
+        drop(mounted);
+        let arrived = overlay.arrived();
+        if is_whole {
+            let open = || Failure::new(FailureKind::Internal, "files are still open");
+            let overlay = Arc::into_inner(overlay).ok_or_else(open)?;
+            overlay.finish(&instant::view()).map_err(failure_of)?;
+        }
+        let mut away_seconds = None;
+        if let Some(server) = server.filter(|_| moves) {
+            server.start_again().await?;
+            away_seconds = Some(stopped.elapsed().as_secs_f64());
+        }
+        let bytes_to_come = arrived.bytes - arrived.bytes_local;
+        Ok(Brought { is_whole, files_to_come: arrived.files, bytes_to_come, away_seconds })
+    }
+
+    fn tell_whole(&self, asked: Asked) {
+        if asked != Asked::Finish && is_running(&self.to) {
+            self.output.hint(&format!(
+                "everything is here; an ordinary directory is left when the server stops, or now: `lifeboat restore finish {}`",
+                self.to.display()
+            ));
+        }
+    }
+
+    /// Brings the rest, elsewhere.
+    fn bring(
+        &self,
+        overlay: &Arc<lifeboat_mount::overlay::Overlay>,
+        parts: Vec<Part>,
+        telling: &Arc<Telling>,
+    ) -> Result<tokio::task::JoinHandle<bool>, Failure> {
+        let threads = rooms::workers(self.settings()?);
+        let (overlay, watcher) = (overlay.clone(), telling.clone());
+        let bring = move || loop {
+            if hydrate(&overlay, parts.clone(), threads, &*watcher) {
+                return true;
+            }
+            // Something could not be settled: a disk that is full, mostly.
+            let deadline = Instant::now() + AFTER_FAILURE;
+            while Instant::now() < deadline {
+                if watcher.is_to_end() {
+                    return false;
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+        };
+        Ok(tokio::task::spawn_blocking(bring))
+    }
+
+    /// Whoever still uses it would be left with nothing: this waits, and says for what.
+    pub async fn take_away(&self, mounted: &mut Mounted) -> Result<(), Failure> {
+        let mut is_told = false;
+        while let Err(error) = mounted.unmount() {
+            if error.source.kind() != std::io::ErrorKind::ResourceBusy {
+                return Err(failure_of(error));
+            }
+            if !is_told {
+                let path = self.to.display();
+                self.output.warn(&format!(
+                    "{path} is in use: stop the server first (pg_ctl stop -D {path}); this waits for it"
+                ));
+                is_told = true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+}
+
+fn is_running(data_dir: &Path) -> bool {
+    matches!(run_state(data_dir), Ok(RunState::Running(_)))
+}
+
+/// Tells of what comes.
+struct Telling {
+    progress: Arc<progress::ForRooms>,
+    live: Arc<Live>,
+    is_to_end: AtomicBool,
+}
+
+impl Watcher for Telling {
+    fn arrived(&self, _part: &Part, bytes: u64) {
+        self.live.arrived(bytes);
+        self.progress.advance(bytes);
+    }
+
+    fn failed(&self, part: &Part, error: &BringError) {
+        let mut sentence = error.to_string();
+        let mut next = std::error::Error::source(error);
+        while let Some(cause) = next {
+            sentence.push_str(&format!(": {cause}"));
+            next = cause.source();
+        }
+        self.progress.warn(&format!("a part of file {} can't be had yet: {sentence}", part.number));
+        self.live.hindered(sentence);
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.is_to_end.load(Ordering::Relaxed)
+    }
+}

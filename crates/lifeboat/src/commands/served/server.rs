@@ -1,0 +1,71 @@
+//! The server over what is served.
+
+use super::{Service, failure_of};
+use crate::failure::Failure;
+use crate::rooms;
+use lifeboat_postgres::cluster::{Cluster, PidFile, Programs, StartOptions, StopMode};
+use lifeboat_postgres::connection::{Secret, Target as Server};
+use lifeboat_repository::Point;
+use lifeboat_workload::postgres::PostgresDetails;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long replay may take until the server is what was asked for.
+pub const REPLAY_PATIENCE: Duration = Duration::from_secs(6 * 3600);
+const STOP_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A server that was started.
+pub struct Started {
+    cluster: Cluster,
+    options: StartOptions,
+    /// From the command to the first answer. None when it was not to answer.
+    pub first_query_seconds: Option<f64>,
+}
+
+impl Service<'_> {
+    /// PostgreSQL's programs of the point's version.
+    pub fn programs(&self, point: &Point) -> Result<Programs, Failure> {
+        let details = PostgresDetails::of(point)?;
+        let search: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+        Ok(Programs::find(details.major, self.settings()?.bin_dir.as_deref(), &search)?)
+    }
+
+    /// Starts the server, waits until it is what the options say, and asks it something if it `answers` then.
+    pub async fn start(&self, point: &Point, options: StartOptions, answers: bool) -> Result<Started, Failure> {
+        let cluster = Cluster::open(&self.to, self.programs(point)?)?;
+        let (user, database) = rooms::user_and_database(self.settings()?);
+        let mut options = options;
+        options.user.clone_from(&user);
+        // Or it would open every file before it begins, to sync it.
+        let first = options.clone().setting("recovery_init_sync_method", "syncfs");
+        let file = cluster.start(&first).await?;
+        let mut first_query_seconds = None;
+        if answers {
+            ask(&file, &user, &database).await?;
+            first_query_seconds = Some(self.begun.elapsed().as_secs_f64());
+        }
+        Ok(Started { cluster, options, first_query_seconds })
+    }
+}
+
+impl Started {
+    /// Stops it, as a careful person would.
+    pub async fn stop(&self) -> Result<(), Failure> {
+        Ok(self.cluster.stop(StopMode::Fast, STOP_PATIENCE).await?)
+    }
+
+    /// Starts it again, on what has become an ordinary directory.
+    pub async fn start_again(&self) -> Result<(), Failure> {
+        self.cluster.start(&self.options).await?;
+        Ok(())
+    }
+}
+
+async fn ask(file: &PidFile, user: &str, database: &str) -> Result<(), Failure> {
+    let socket =
+        file.socket_dir.as_deref().map_or_else(|| "localhost".into(), |path: &Path| path.display().to_string());
+    let text = format!("host='{socket}' port={} user='{user}' dbname='{database}'", file.port);
+    let client = Server::parse(&text, &Secret::None)?.connect().await?;
+    client.query_one("select count(*) from pg_class", &[]).await.map_err(failure_of)?;
+    Ok(())
+}

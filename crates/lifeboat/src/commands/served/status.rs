@@ -1,0 +1,263 @@
+//! How a directory that is being served is told of: by whoever serves it, through the mount, to whoever asks there.
+
+use crate::failure::{Failure, FailureKind};
+use crate::output::human;
+use jiff::Timestamp;
+use lifeboat_mount::control::{Command, Control, send, status_of};
+use lifeboat_mount::overlay::Overlay;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Over which time the rate is reckoned.
+const RATE_OVER: Duration = Duration::from_secs(15);
+
+/// What goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// The server is started, or replays.
+    Starting,
+    /// The rest comes.
+    Coming,
+    /// Everything is here.
+    Whole,
+    /// It was told to end.
+    Ending,
+}
+
+/// The document that is read through the mount.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of which workload.
+    pub workload: String,
+    /// Which directory.
+    pub to: PathBuf,
+    /// From which recovery point.
+    pub point: String,
+    /// Which moment, in words.
+    pub target: String,
+    /// When it was first begun.
+    pub begun_at: Timestamp,
+    /// What goes on.
+    pub phase: Phase,
+    /// The process that serves it.
+    pub process_id: u32,
+    /// From the command to the first answered query. None: not yet, or no server was asked for.
+    pub first_query_seconds: Option<f64>,
+    /// Files that are still coming.
+    pub files_to_come: usize,
+    /// Bytes of them that are not here.
+    pub bytes_to_come: u64,
+    /// How fast they come, over the last seconds.
+    pub bytes_per_second: u64,
+    /// For how long they will come at that rate.
+    pub seconds_left: Option<f64>,
+    /// What was last in the way. Told until something came again.
+    pub problem: Option<String>,
+}
+
+impl Status {
+    /// One line: how much is still to come, how fast, and for how long.
+    pub fn coming(&self) -> String {
+        if self.bytes_to_come == 0 {
+            return "everything is here".to_owned();
+        }
+        let mut line = format!("{} are still to come", human::size(self.bytes_to_come));
+        if self.bytes_per_second > 0 {
+            line.push_str(&format!(", {}/s", human::size(self.bytes_per_second)));
+        }
+        if let Some(left) = self.seconds_left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+            line.push_str(&format!(", {} left", human::duration(left)));
+        }
+        line
+    }
+}
+
+/// What changes while it is served, and how one tells the server of it.
+#[derive(Debug)]
+pub struct Live {
+    state: Mutex<State>,
+    asked: watch::Sender<Asked>,
+}
+
+/// What somebody asked for through the mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Asked {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// When everything is here: stop the server, and start it on an ordinary directory.
+    Finish,
+    /// The end, now.
+    End,
+}
+
+#[derive(Debug)]
+struct State {
+    status: Status,
+    overlay: Weak<Overlay>,
+    /// When how much came.
+    arrivals: VecDeque<(Instant, u64)>,
+}
+
+impl Live {
+    /// Of something that nothing is known of but what it is.
+    pub fn new(status: Status) -> Arc<Self> {
+        let state = State { status, overlay: Weak::new(), arrivals: VecDeque::new() };
+        Arc::new(Self { state: Mutex::new(state), asked: watch::Sender::new(Asked::Nothing) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is served. It isn't kept by this.
+    pub fn of(&self, overlay: &Arc<Overlay>) {
+        self.lock().overlay = Arc::downgrade(overlay);
+    }
+
+    /// Something else goes on now.
+    pub fn phase(&self, phase: Phase) {
+        self.lock().status.phase = phase;
+    }
+
+    /// The server answered for the first time.
+    pub fn answered(&self, seconds: f64) {
+        self.lock().status.first_query_seconds = Some(seconds);
+    }
+
+    /// So many bytes came.
+    pub fn arrived(&self, bytes: u64) {
+        let mut state = self.lock();
+        state.status.problem = None;
+        state.arrivals.push_back((Instant::now(), bytes));
+        while state.arrivals.front().is_some_and(|(when, _)| when.elapsed() > RATE_OVER) {
+            state.arrivals.pop_front();
+        }
+    }
+
+    /// Something is in the way.
+    pub fn hindered(&self, what: String) {
+        self.lock().status.problem = Some(what);
+    }
+
+    /// What somebody asks for through the mount.
+    pub fn asked(&self) -> watch::Receiver<Asked> {
+        self.asked.subscribe()
+    }
+
+    /// As of now.
+    pub fn now(&self) -> Status {
+        let state = self.lock();
+        let mut status = state.status.clone();
+        if let Some(overlay) = state.overlay.upgrade() {
+            let arrived = overlay.arrived();
+            status.files_to_come = arrived.files;
+            status.bytes_to_come = arrived.bytes - arrived.bytes_local;
+        }
+        let recent = state.arrivals.iter().filter(|(when, _)| when.elapsed() <= RATE_OVER);
+        let (first, bytes) = recent.fold((None, 0), |(first, sum), (when, bytes)| (first.or(Some(*when)), sum + bytes));
+        let seconds = first.map_or(0.0, |first| first.elapsed().as_secs_f64());
+        if seconds > 0.1 && status.bytes_to_come > 0 {
+            status.bytes_per_second = (bytes as f64 / seconds) as u64;
+        }
+        if status.bytes_per_second > 0 {
+            status.seconds_left = Some(status.bytes_to_come as f64 / status.bytes_per_second as f64);
+        }
+        status
+    }
+}
+
+impl Control for Live {
+    fn status(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.now()).unwrap_or_default()
+    }
+
+    fn told(&self, command: Command) {
+        let asked = match command {
+            Command::Finish => Asked::Finish,
+            Command::End => Asked::End,
+        };
+        self.asked.send_if_modified(|before| {
+            let is_more = *before < asked;
+            *before = asked.max(*before);
+            is_more
+        });
+    }
+}
+
+/// Asks whoever serves `directory`.
+pub fn ask(directory: &Path) -> Result<Status, Failure> {
+    let failed = |error: &dyn std::error::Error| {
+        Failure::from_error(FailureKind::Unavailable, error)
+            .while_doing(format!("ask who serves {}", directory.display()))
+            .with_hint("it must be asked by the owner of the directory, or by root")
+    };
+    let text = status_of(directory).map_err(|error| failed(&error))?;
+    serde_json::from_slice(&text).map_err(|error| failed(&error))
+}
+
+/// Tells whoever serves `directory`.
+pub fn tell(directory: &Path, command: Command) -> Result<(), Failure> {
+    send(directory, command).map_err(|error| {
+        Failure::from_error(FailureKind::Unavailable, &error)
+            .while_doing(format!("tell who serves {}", directory.display()))
+            .with_hint("it must be told by the owner of the directory, or by root")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live() -> Arc<Live> {
+        Live::new(Status {
+            workload: "shop".into(),
+            to: "/srv/shop".into(),
+            point: "20260101T000000Z-00000000".into(),
+            target: "the latest moment".into(),
+            begun_at: Timestamp::UNIX_EPOCH,
+            phase: Phase::Coming,
+            process_id: 7,
+            first_query_seconds: None,
+            files_to_come: 0,
+            bytes_to_come: 0,
+            bytes_per_second: 0,
+            seconds_left: None,
+            problem: None,
+        })
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_told_until_something_comes() {
+        let live = live();
+        live.hindered("the location is away".into());
+        let told: Status = serde_json::from_slice(&live.status()).unwrap();
+        assert_eq!(told.problem.as_deref(), Some("the location is away"));
+        live.arrived(8192);
+        assert_eq!(live.now().problem, None);
+    }
+
+    #[test]
+    fn who_asked_for_the_end_is_not_asked_to_finish() {
+        let live = live();
+        let asked = live.asked();
+        live.told(Command::Finish);
+        assert_eq!(*asked.borrow(), Asked::Finish);
+        live.told(Command::End);
+        live.told(Command::Finish);
+        assert_eq!(*asked.borrow(), Asked::End);
+    }
+
+    #[test]
+    fn a_line_says_how_much_and_how_long() {
+        let status =
+            Status { bytes_to_come: 3 << 30, bytes_per_second: 100 << 20, seconds_left: Some(30.72), ..live().now() };
+        assert_eq!(status.coming(), "3.0 GiB are still to come, 100.0 MiB/s, 30.7 s left");
+        assert_eq!(Status { bytes_to_come: 0, ..status }.coming(), "everything is here");
+    }
+}

@@ -91,6 +91,19 @@ pub enum Command {
         lifeboat restore status                                           what still comes, and how fast")]
     Restore(RestoreArguments),
 
+    /// Ask a moment of the past, in a server of its own that answers within seconds and is thrown away afterwards
+    ///
+    /// Without WORKLOAD: what is open. Only what is asked for is fetched; the original isn't touched.
+    #[command(after_help = "Examples:\n  \
+        lifeboat open shop --at \"2026-11-21 14:03:05 Europe/Berlin\"\n  \
+        lifeboat open shop --at \"5 minutes ago\" --writable\n  \
+        lifeboat open                 what is open\n  \
+        lifeboat close shop-1")]
+    Open(OpenArguments),
+
+    /// Throw away what was opened
+    Close(CloseArguments),
+
     /// Prove that recovery points can be brought back
     ///
     /// Without options: that everything a point refers to exists. Exit code 4 when something is bad.
@@ -287,6 +300,52 @@ impl RestoreArguments {
     pub fn to(&self) -> &Path {
         self.to.as_deref().unwrap_or(Path::new(""))
     }
+}
+
+/// Which moment, and from where, for what is looked at and thrown away.
+#[derive(Debug, Clone, Args)]
+pub struct MomentArguments {
+    /// Begin from this recovery point [default: the best for the target]
+    #[arg(long, value_name = "ID")]
+    pub point: Option<String>,
+    /// Follow this timeline [default: the line of the newest recovery point, to its end]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeline: Option<u32>,
+    /// Read from this location [default: the nearest that is complete]
+    #[arg(long, value_name = "LOCATION")]
+    pub from: Option<String>,
+    /// Stop just before the target, not just after
+    #[arg(long)]
+    pub exclusive: bool,
+    // Last: its heading would otherwise also stand over what follows it.
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct OpenArguments {
+    /// What to look at [default: list what is open]
+    pub workload: Option<String>,
+    /// How it is called [default: the workload's name and a number]
+    #[arg(long = "as", value_name = "NAME", requires = "workload")]
+    pub called: Option<String>,
+    /// Let sessions write; what they write is thrown away too
+    #[arg(long, requires = "workload")]
+    pub writable: bool,
+    #[arg(long, hide = true, requires = "called")]
+    pub detached: bool,
+    #[command(flatten)]
+    pub moment: MomentArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct CloseArguments {
+    /// What `lifeboat open` called it
+    #[arg(value_name = "NAME", conflicts_with = "all")]
+    pub name: Option<String>,
+    /// Everything that is open
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// What can be asked of an instant restore that is under way.

@@ -25,6 +25,7 @@ mod destination;
 mod error;
 pub mod instant;
 mod observe;
+mod private;
 mod restore;
 
 pub use boot::{
@@ -37,6 +38,7 @@ pub use observe::{Observed, observe};
 pub use path::{Leg, PointSummary, Run, TransactionMark, WalCoverage};
 pub use plan::{RestorePlan, Stop, TimelineSetting};
 pub use planner::{Known, Place, Wanted, plan};
+pub use private::PrivatePlace;
 pub use quoting::{QuotingError, RestoreCommand};
 pub use refusal::{Reason, Refusal, RefusalKind};
 pub use restore::{RestoreDone, RestoreTo, apply, owner_when_root, steps};

@@ -9,6 +9,7 @@ mod init;
 mod key;
 mod man;
 mod metrics;
+mod open;
 mod points;
 mod prune;
 mod repair;
@@ -41,6 +42,8 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Man { to } => man::run(to.as_deref(), output),
         Command::Points(arguments) => points::run(&cli.global, arguments, output),
         Command::Restore(arguments) => restore::run(&cli.global, arguments, output),
+        Command::Open(arguments) => open::open(&cli.global, arguments, output),
+        Command::Close(arguments) => open::close(arguments, output),
         Command::Sync(arguments) => sync::run(&cli.global, arguments, output),
         Command::Verify(arguments) => verify::run(&cli.global, arguments, output),
     }

@@ -75,7 +75,7 @@ fn restore(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
 fn detached(config: &Config, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
     let to = absolute(arguments.to())?;
     let is_enough = |status: &served::status::Status| !arguments.start || status.first_query_seconds.is_some();
-    match served::detach::detach(config, &to, output, is_enough)? {
+    match served::detach::detach(config, &to, Vec::new(), output, is_enough)? {
         served::detach::Outcome::Serving(status) if output.is_json() => {
             output.document(&json!({"state": "served", "status": status}))
         }

@@ -1,8 +1,6 @@
 //! Verification by doing: restore aside, start, replay, ask, check every page, remove.
 //!
-//! Promise: nobody outside notices. The copy has no address, archives nothing, connects to nobody (no subscription is
-//! applied, no library is preloaded), and lives in a directory that only its account may enter. What stays behind when
-//! we are killed is removed by the next run.
+//! Promise: nobody outside notices: see [`PrivatePlace`](crate::PrivatePlace). What stays behind when we are killed is removed by the next run.
 //!
 //! What is measured here are the seconds that a real recovery takes: nothing else in the product claims to know them.
 //!
@@ -24,17 +22,16 @@ use crate::destination::Destination;
 use crate::error::{RecoveryError, Result};
 use crate::plan::RestorePlan;
 use crate::restore::{RestoreDone, RestoreTo, apply};
-use crate::settings::edit_settings_file;
 use jiff::Timestamp;
-use lifeboat_postgres::cluster::{Cluster, ClusterError, PidFile, Programs, StartOptions, StopMode, WaitFor};
-use lifeboat_postgres::control::{self, ControlSettings};
-use lifeboat_postgres::{Lsn, MajorVersion};
+use lifeboat_postgres::Lsn;
+use lifeboat_postgres::cluster::{Cluster, ClusterError, PidFile, Programs, StopMode, WaitFor};
+use lifeboat_postgres::control;
 use lifeboat_repository::{ChunkReader, Point, Progress, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use room::Room;
 pub use room::remove_own;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -183,7 +180,9 @@ pub fn boot(
     let tablespaces = details.tablespaces.iter().map(|space| (space.oid, room.tablespace(space.oid))).collect();
     let to = RestoreTo { destination: room.data_dir(), tablespaces, workers: request.workers, owner: request.owner };
     let done = apply(reader, point, plan, Destination::Missing, &to, progress)?;
-    write_configuration(&room, plan, details.major)?;
+    let control = control::read(&room.data_dir())
+        .map_err(|error| RecoveryError::file("read control file of", &room.data_dir(), std::io::Error::other(error)))?;
+    room.write_configuration(&control, &plan.settings, details.major)?;
     let mut report = BootReport::new(plan, request, &done);
     notes.extend(copied_notes(done));
     let cluster = Cluster::open(&room.data_dir(), request.programs.clone())?;
@@ -222,9 +221,7 @@ async fn start(
     room: &Room,
     request: &BootRequest,
 ) -> std::result::Result<(PidFile, Duration), ClusterError> {
-    let mut options = StartOptions::private(room.log_file(), room.socket_dir())
-        .setting("config_file", &room.configuration().display().to_string())
-        .wait_for(WaitFor::Primary, request.patience);
+    let mut options = room.start_options().wait_for(WaitFor::Primary, request.patience);
     options.user = request.user.clone();
     let begun = Instant::now();
     let file = cluster.start(&options).await?;
@@ -263,81 +260,5 @@ async fn stop(cluster: &Cluster, report: &mut BootReport) {
     if let Err(error) = cluster.stop(StopMode::Fast, STOP_PATIENCE).await {
         report.failure.get_or_insert(format!("stop the copy: {error}"));
         let _ = cluster.stop(StopMode::Immediate, STOP_PATIENCE).await;
-    }
-}
-
-/// The copy's whole configuration. Nothing of the original's is used: a library, a certificate or a log directory that
-/// isn't here would keep it from starting.
-fn write_configuration(room: &Room, plan: &RestorePlan, major: MajorVersion) -> Result<()> {
-    let data_dir = room.data_dir();
-    let settings = control::read(&data_dir)
-        .map_err(|error| RecoveryError::file("read control file of", &data_dir, std::io::Error::other(error)))?;
-    let path = |path: &Path| path.display().to_string().replace('\'', "''");
-    let configuration = format!(
-        "{}hba_file = '{}'\nident_file = '{}'\n",
-        configuration(&settings.settings, major),
-        path(&room.hba()),
-        path(&room.ident())
-    );
-    room.write(&room.configuration(), configuration.as_bytes())?;
-    room.write(&room.hba(), b"local all all trust\n")?;
-    room.write(&room.ident(), b"")?;
-    let auto = data_dir.join("postgresql.auto.conf");
-    let recovery = edit_settings_file(b"", &plan.settings)
-        .map_err(|error| RecoveryError::file("write", &auto, std::io::Error::other(error)))?;
-    room.write(&auto, &recovery)
-}
-
-/// Recovery needs at least as much of these as the original had, and says how much that was in the control file.
-///
-/// Shared memory is taken from files in the directory: in a container `/dev/shm` is small, or isn't there.
-fn configuration(settings: &ControlSettings, major: MajorVersion) -> String {
-    let ControlSettings { max_connections, max_worker_processes, max_wal_senders, .. } = settings;
-    let ControlSettings { max_prepared_transactions, max_locks_per_transaction, .. } = settings;
-    let commit_timestamps = if settings.track_commit_timestamp { "on" } else { "off" };
-    let mut lines = format!(
-        "max_connections = {max_connections}\nmax_worker_processes = {max_worker_processes}\n\
-         max_wal_senders = {max_wal_senders}\nmax_prepared_transactions = {max_prepared_transactions}\n\
-         max_locks_per_transaction = {max_locks_per_transaction}\ntrack_commit_timestamp = {commit_timestamps}\n\
-         wal_level = replica\nhot_standby = on\nunix_socket_permissions = 0700\nautovacuum = off\n\
-         max_logical_replication_workers = 0\nlogging_collector = off\nlog_destination = 'stderr'\n\
-         restart_after_crash = off\nhuge_pages = off\nssl = off\ndynamic_shared_memory_type = mmap\n"
-    );
-    if major >= MajorVersion::V17 {
-        lines.push_str("summarize_wal = off\nsync_replication_slots = off\n");
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lifeboat_postgres::control::WalLevel;
-
-    #[test]
-    fn the_copy_has_what_the_original_had() {
-        let settings = ControlSettings {
-            wal_level: WalLevel::Replica,
-            wal_log_hints: false,
-            max_connections: 350,
-            max_worker_processes: 12,
-            max_wal_senders: 7,
-            max_prepared_transactions: 3,
-            max_locks_per_transaction: 128,
-            track_commit_timestamp: true,
-        };
-        let lines = configuration(&settings, MajorVersion::V15);
-        for line in [
-            "max_connections = 350",
-            "max_worker_processes = 12",
-            "max_wal_senders = 7",
-            "max_prepared_transactions = 3",
-            "max_locks_per_transaction = 128",
-            "track_commit_timestamp = on",
-        ] {
-            assert!(lines.lines().any(|found| found == line), "{line}");
-        }
-        assert!(!lines.contains("summarize_wal"));
-        assert!(configuration(&settings, MajorVersion::V17).contains("summarize_wal = off"));
     }
 }

@@ -3,12 +3,12 @@
 //! The name says who made it: process number and when that process began, because numbers are used again.
 
 use crate::error::{RecoveryError, Result};
-use crate::restore::give_to;
+use crate::private::PrivatePlace;
 use lifeboat_postgres::cluster::{RunState, run_state};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,16 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 /// A private directory. Its server is ended and it is removed when dropped.
 #[derive(Debug)]
 pub struct Room {
-    directory: PathBuf,
-    owner: Option<(u32, u32)>,
+    place: PrivatePlace,
     is_removed: bool,
+}
+
+impl Deref for Room {
+    type Target = PrivatePlace;
+
+    fn deref(&self) -> &PrivatePlace {
+        &self.place
+    }
 }
 
 impl Room {
@@ -39,65 +46,24 @@ impl Room {
         let process = std::process::id();
         let began = began_at(process).unwrap_or_default();
         let directory = scratch_dir.join(format!("{PREFIX}{process}-{began}-{number}"));
-        let room = Self { directory, owner, is_removed: false };
-        for path in [room.directory.clone(), room.socket_dir()] {
-            let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-            made.and_then(|()| room.give(&path)).map_err(|e| RecoveryError::file("make directory", &path, e))?;
-        }
+        let room = Self { place: PrivatePlace::new(directory, owner), is_removed: false };
+        room.place.make()?;
         Ok(room)
-    }
-
-    pub fn data_dir(&self) -> PathBuf {
-        self.directory.join("data")
-    }
-
-    pub fn tablespace(&self, oid: u32) -> PathBuf {
-        self.directory.join("tablespaces").join(oid.to_string())
-    }
-
-    pub fn socket_dir(&self) -> PathBuf {
-        self.directory.join("s")
-    }
-
-    pub fn log_file(&self) -> PathBuf {
-        self.directory.join("log")
-    }
-
-    pub fn configuration(&self) -> PathBuf {
-        self.directory.join("postgresql.conf")
-    }
-
-    pub fn hba(&self) -> PathBuf {
-        self.directory.join("pg_hba.conf")
-    }
-
-    pub fn ident(&self) -> PathBuf {
-        self.directory.join("pg_ident.conf")
-    }
-
-    /// Writes a file that the copy's account owns.
-    pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let written = std::fs::write(path, bytes).and_then(|()| self.give(path));
-        written.map_err(|error| RecoveryError::file("write", path, error))
     }
 
     /// Ends what runs in it and removes it.
     pub fn remove(mut self) -> Result<()> {
         self.is_removed = true;
-        clear(&self.directory).map_err(|error| RecoveryError::file("remove", &self.directory, error))
-    }
-
-    fn give(&self, path: &Path) -> io::Result<()> {
-        self.owner.map_or(Ok(()), |owner| give_to(owner, path))
+        clear(self.directory()).map_err(|error| RecoveryError::file("remove", self.directory(), error))
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
         if !self.is_removed
-            && let Err(error) = clear(&self.directory)
+            && let Err(error) = clear(self.directory())
         {
-            tracing::warn!(%error, directory = %self.directory.display(), "a test restore was not removed");
+            tracing::warn!(%error, directory = %self.directory().display(), "a test restore was not removed");
         }
     }
 }
@@ -181,8 +147,8 @@ mod tests {
         }
         let said = remove_leftovers(scratch.path());
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(!dead.exists() && strange.exists() && room.directory.exists());
-        let directory = room.directory.clone();
+        assert!(!dead.exists() && strange.exists() && room.directory().exists());
+        let directory = room.directory().to_path_buf();
         remove_own(scratch.path());
         assert!(!directory.exists() && strange.exists());
         drop(room);

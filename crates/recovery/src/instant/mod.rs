@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::overlay::{NewFile, Overlay, OverlayError, create, origin_of};
 use lifeboat_mount::view::View;
+use lifeboat_postgres::control::ControlFile;
 use lifeboat_postgres::layout::Layout;
 use lifeboat_repository::{ChunkReader, Error, Point, PointId, Progress, TreeEntry, TreeReader};
 use lifeboat_workload::postgres::PostgresDetails;
@@ -103,6 +104,13 @@ pub struct Attached {
 /// Every directory that is mounted: the data directory, then each tablespace.
 pub fn directories(point: &Point, to: &RestoreTo) -> Result<Vec<PathBuf>> {
     Ok(places(&PostgresDetails::of(point)?, to))
+}
+
+/// The control file of what [`prepare`] made, before anything is mounted over it.
+pub fn control(destination: &Path) -> Result<ControlFile> {
+    let path = destination.join(view().held_back_name().unwrap_or_default());
+    let bytes = std::fs::read(&path).map_err(|error| RecoveryError::file("read", &path, error))?;
+    ControlFile::parse(&bytes).map_err(|error| RecoveryError::file("read", &path, std::io::Error::other(error)))
 }
 
 /// Finds what [`prepare`] made, and what has come since. Call from a thread that may block, within a runtime.

@@ -3,7 +3,7 @@
 use super::status::{Status, ask};
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
-use crate::output::Output;
+use crate::output::{Output, progress};
 use crate::rooms;
 use lifeboat_mount::mount::{State, state_of};
 use std::ffi::OsString;
@@ -38,19 +38,23 @@ pub fn let_go() {
     let _ = rustix::process::setsid();
 }
 
-/// Does what this process was told, in another one; returns when that is so far that `is_enough`, or ended.
+/// Does what this process was told, and `more`, in another one; returns when that is so far that `is_enough`, or ended.
 pub fn detach(
     config: &Config,
     to: &Path,
+    more: Vec<OsString>,
     output: &Output,
     is_enough: impl Fn(&Status) -> bool,
 ) -> Result<Outcome, Failure> {
     let log = log_file(config, to)?;
-    let mut child = spawn(&log, std::env::args_os().skip(1)).map_err(|error| {
+    let mut child = spawn(&log, std::env::args_os().skip(1).chain(more)).map_err(|error| {
         Failure::from_error(FailureKind::Internal, &error)
             .while_doing(format!("start a process that logs to {}", log.display()))
     })?;
     output.hint(&format!("it goes on without this terminal, and tells of itself in {}", log.display()));
+    let progress = progress::start(output.is_quiet());
+    let _shown = Shown(&*progress);
+    progress.begin("start and replay", None);
     loop {
         let ended = child.try_wait().map_err(|error| Failure::from_error(FailureKind::Internal, &error))?;
         match ended {
@@ -66,6 +70,15 @@ pub fn detach(
             return Ok(Outcome::Serving(Box::new(status)));
         }
         std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Ends what is shown, however it ends.
+struct Shown<'a>(&'a dyn progress::Progress);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -6,10 +6,12 @@
 
 pub mod detach;
 mod going;
+mod past;
 mod server;
 pub mod status;
 
 pub use going::{Brought, Wish};
+pub use past::{Past, Seat, Wanting};
 pub use server::{REPLAY_PATIENCE, Started};
 
 use super::{find_named, wal};
@@ -157,7 +159,7 @@ impl Service<'_> {
             target: plan.target_spoken.clone(),
         };
         let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
-        let to = self.place(&origin)?;
+        let to = self.place_of(&origin)?;
         let progress = progress::for_rooms(self.output, self.workload);
         let done = tokio::task::block_in_place(|| {
             instant::prepare(&reader, point, plan, destination, &to, &origin, &*progress)
@@ -167,7 +169,7 @@ impl Service<'_> {
         Ok(origin)
     }
 
-    fn place(&self, origin: &Origin) -> Result<RestoreTo, Failure> {
+    fn place_of(&self, origin: &Origin) -> Result<RestoreTo, Failure> {
         Ok(RestoreTo {
             destination: self.to.clone(),
             tablespaces: origin.tablespaces.clone(),
@@ -184,7 +186,7 @@ impl Service<'_> {
     ) -> Result<(Serving, Option<MountError>), Failure> {
         let point = self.point(repository, origin).await?;
         let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
-        let to = self.place(origin)?;
+        let to = self.place_of(origin)?;
         for directory in instant::directories(&point, &to)? {
             self.clear(&directory)?;
         }
@@ -212,9 +214,11 @@ impl Service<'_> {
             first_query_seconds: None,
             files_to_come: 0,
             bytes_to_come: 0,
+            bytes_local: 0,
             bytes_per_second: 0,
             seconds_left: None,
             problem: None,
+            psql: None,
         }
     }
 

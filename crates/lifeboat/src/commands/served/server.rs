@@ -3,6 +3,7 @@
 use super::{Service, failure_of};
 use crate::failure::Failure;
 use crate::rooms;
+use lifeboat_postgres::MajorVersion;
 use lifeboat_postgres::cluster::{Cluster, PidFile, Programs, StartOptions, StopMode};
 use lifeboat_postgres::connection::{Secret, Target as Server};
 use lifeboat_repository::Point;
@@ -37,7 +38,11 @@ impl Service<'_> {
         let mut options = options;
         options.user.clone_from(&user);
         // Or it would open every file before it begins, to sync it.
-        let first = options.clone().setting("recovery_init_sync_method", "syncfs");
+        let mut first = options.clone().setting("recovery_init_sync_method", "syncfs");
+        if PostgresDetails::of(point)?.major >= MajorVersion::V15 {
+            // It asks ahead also for pages of which a whole image comes just before: that would bring most of a cluster for nothing.
+            first = first.setting("recovery_prefetch", "off");
+        }
         let file = cluster.start(&first).await?;
         let mut first_query_seconds = None;
         if answers {
@@ -52,6 +57,11 @@ impl Started {
     /// Stops it, as a careful person would.
     pub async fn stop(&self) -> Result<(), Failure> {
         Ok(self.cluster.stop(StopMode::Fast, STOP_PATIENCE).await?)
+    }
+
+    /// Stops it as fast as it goes: nobody needs what it holds.
+    pub async fn drop_it(&self) -> Result<(), Failure> {
+        Ok(self.cluster.stop(StopMode::Immediate, STOP_PATIENCE).await?)
     }
 
     /// Starts it again, on what has become an ordinary directory.

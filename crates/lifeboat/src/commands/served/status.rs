@@ -52,12 +52,17 @@ pub struct Status {
     pub files_to_come: usize,
     /// Bytes of them that are not here.
     pub bytes_to_come: u64,
+    /// Bytes of them that are.
+    pub bytes_local: u64,
     /// How fast they come, over the last seconds.
     pub bytes_per_second: u64,
     /// For how long they will come at that rate.
     pub seconds_left: Option<f64>,
     /// What was last in the way. Told until something came again.
     pub problem: Option<String>,
+    /// What to type to ask the server, where that isn't what one would type anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psql: Option<String>,
 }
 
 impl Status {
@@ -74,6 +79,14 @@ impl Status {
             line.push_str(&format!(", {} left", human::duration(left)));
         }
         line
+    }
+}
+
+impl Status {
+    /// How much of the tables was fetched so far.
+    pub fn bytes_here(&self) -> String {
+        let all = self.bytes_local + self.bytes_to_come;
+        format!("{} of {} fetched", human::size(self.bytes_local), human::size(all))
     }
 }
 
@@ -130,6 +143,11 @@ impl Live {
         self.lock().status.first_query_seconds = Some(seconds);
     }
 
+    /// How the server is asked.
+    pub fn listens(&self, psql: String) {
+        self.lock().status.psql = Some(psql);
+    }
+
     /// So many bytes came.
     pub fn arrived(&self, bytes: u64) {
         let mut state = self.lock();
@@ -158,6 +176,7 @@ impl Live {
             let arrived = overlay.arrived();
             status.files_to_come = arrived.files;
             status.bytes_to_come = arrived.bytes - arrived.bytes_local;
+            status.bytes_local = arrived.bytes_local;
         }
         let recent = state.arrivals.iter().filter(|(when, _)| when.elapsed() <= RATE_OVER);
         let (first, bytes) = recent.fold((None, 0), |(first, sum), (when, bytes)| (first.or(Some(*when)), sum + bytes));
@@ -226,9 +245,11 @@ mod tests {
             first_query_seconds: None,
             files_to_come: 0,
             bytes_to_come: 0,
+            bytes_local: 0,
             bytes_per_second: 0,
             seconds_left: None,
             problem: None,
+            psql: None,
         })
     }
 

@@ -18,6 +18,7 @@ mod ledger;
 mod lies;
 mod load;
 mod page;
+mod past;
 mod program;
 mod proof;
 mod random;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What only whoever may mount can do: the tests' own account.
-fn as_ourselves(world: &World, configuration: &str, arguments: &[&str]) -> Result<Output> {
+pub fn as_ourselves(world: &World, configuration: &str, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(world.path("lifeboat"));
     command.arg("--config").arg(world.path(configuration)).args(arguments).stdin(Stdio::null());
     let output = command.output().context("start lifeboat")?;
@@ -16,7 +16,7 @@ fn as_ourselves(world: &World, configuration: &str, arguments: &[&str]) -> Resul
     Ok(Output { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
-fn ends_with(output: Output, code: i32) -> Result<Output> {
+pub fn ends_with(output: Output, code: i32) -> Result<Output> {
     ensure!(output.code == Some(code), "not {code}: {output:?}");
     Ok(output)
 }

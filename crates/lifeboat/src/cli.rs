@@ -104,6 +104,16 @@ pub enum Command {
     /// Throw away what was opened
     Close(CloseArguments),
 
+    /// Bring one table back from any moment, fetching little more than the table
+    ///
+    /// Beside the present one, as orders_rescued_1031; over it with --replace; or into a file with --to.
+    #[command(after_help = "Examples:\n  \
+        lifeboat rescue shop --list --at \"2026-11-21 10:31 Europe/Berlin\"\n  \
+        lifeboat rescue shop --table public.orders --at \"2026-11-21 10:31 Europe/Berlin\"\n  \
+        lifeboat rescue shop --table orders --where \"customer = 7\" --to orders.sql --at \"10 minutes ago\"\n  \
+        lifeboat rescue shop --table orders --replace --xid 4711 --exclusive")]
+    Rescue(RescueArguments),
+
     /// Prove that recovery points can be brought back
     ///
     /// Without options: that everything a point refers to exists. Exit code 4 when something is bad.
@@ -334,6 +344,38 @@ pub struct OpenArguments {
     pub writable: bool,
     #[arg(long, hide = true, requires = "called")]
     pub detached: bool,
+    #[command(flatten)]
+    pub moment: MomentArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct RescueArguments {
+    /// Of what
+    pub workload: String,
+    /// Which tables, as SQL writes their names: orders, public.orders, "My Schema"."Orders"
+    #[arg(long = "table", value_name = "TABLE", value_delimiter = ',', required_unless_present = "list")]
+    pub tables: Vec<String>,
+    /// Show databases, tables and sizes at that moment, and stop
+    #[arg(long, conflicts_with_all = ["tables", "filter", "into", "to", "replace", "called"])]
+    pub list: bool,
+    /// In this database [default: the one of the workload's connection]
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Only rows for which this is true
+    #[arg(long = "where", value_name = "SQL", allow_hyphen_values = true, conflicts_with = "replace")]
+    pub filter: Option<String>,
+    /// The server that gets it, as libpq writes it [default: the workload's own]
+    #[arg(long, value_name = "CONNECTION")]
+    pub into: Option<String>,
+    /// Write a new file instead: SQL, or pg_dump's own format when it ends in .dump
+    #[arg(long, value_name = "FILE", conflicts_with = "into", value_hint = ValueHint::FilePath)]
+    pub to: Option<PathBuf>,
+    /// Over the table that is there now; under its own name when there is none
+    #[arg(long, conflicts_with = "to")]
+    pub replace: bool,
+    /// What stands behind the name beside the present table [default: _rescued_ and the time of day]
+    #[arg(long = "suffix", value_name = "TEXT", conflicts_with = "to")]
+    pub called: Option<String>,
     #[command(flatten)]
     pub moment: MomentArguments,
 }

@@ -3,7 +3,7 @@
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
 use crate::root::{Identity, PRIVATE_DIRECTORY, Root};
-use crate::source::Source;
+use crate::source::{Counted, Source};
 use crate::view::View;
 use rustix::fs::{RawMode, Stat};
 use std::collections::{BTreeMap, HashMap};
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The journal, in the first directory. Its name is given last: what has no journal was never finished making.
@@ -105,6 +105,8 @@ pub struct Overlay {
     files: RwLock<Files>,
     /// Readers and writers that wait for the source just now.
     waiting: AtomicUsize,
+    /// What the source gave, in bytes.
+    fetched: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -194,7 +196,9 @@ impl Overlay {
         for root in &roots {
             root.sync().map_err(failed("sync", root.path()))?;
         }
-        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting: AtomicUsize::new(0) })
+        let fetched = Arc::new(AtomicU64::new(0));
+        let source = Box::new(Counted::new(source, fetched.clone()));
+        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting: AtomicUsize::new(0), fetched })
     }
 
     /// The directories.
@@ -221,6 +225,11 @@ impl Overlay {
             let (here, all) = coming.file.progress();
             Arrived { bytes_local: sum.bytes_local + here, bytes: sum.bytes + all, ..sum }
         })
+    }
+
+    /// What came from the source since it was opened, in bytes.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
     }
 
     /// Whether somebody waits for the source.

@@ -3,6 +3,8 @@
 use crate::journal::FileNumber;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why something could not be had, in words for a log.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,4 +43,28 @@ pub type Sink<'a> = dyn FnMut(u64, Piece<'_>) -> io::Result<()> + Send + 'a;
 pub trait Source: Send + Sync {
     /// Gives all of `range` of a file to `sink`, in pieces, in any order. It may give more of the file, when that comes for nothing.
     fn fetch(&self, number: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError>;
+}
+
+/// Counts what another one gives.
+pub struct Counted {
+    source: Box<dyn Source>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Counted {
+    /// What is given is added to `bytes`; zeros cost nothing, and don't count.
+    pub fn new(source: Box<dyn Source>, bytes: Arc<AtomicU64>) -> Self {
+        Self { source, bytes }
+    }
+}
+
+impl Source for Counted {
+    fn fetch(&self, number: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        self.source.fetch(number, range, &mut |offset, piece| {
+            if let Piece::Bytes(bytes) = piece {
+                self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            sink(offset, piece)
+        })
+    }
 }

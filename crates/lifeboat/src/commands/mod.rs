@@ -13,6 +13,7 @@ mod open;
 mod points;
 mod prune;
 mod repair;
+mod rescue;
 mod restore;
 mod served;
 mod sync;
@@ -44,6 +45,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Restore(arguments) => restore::run(&cli.global, arguments, output),
         Command::Open(arguments) => open::open(&cli.global, arguments, output),
         Command::Close(arguments) => open::close(arguments, output),
+        Command::Rescue(arguments) => rescue::run(&cli.global, arguments, output),
         Command::Sync(arguments) => sync::run(&cli.global, arguments, output),
         Command::Verify(arguments) => verify::run(&cli.global, arguments, output),
     }

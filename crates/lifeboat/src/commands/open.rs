@@ -106,7 +106,7 @@ async fn serve(
 
 fn show(name: &str, status: &Status, output: &Output) -> Result<(), Failure> {
     let answered = status.first_query_seconds.unwrap_or_default();
-    let fetched = status.bytes_here();
+    let fetched = status.fetched();
     output.text(&format!(
         "{} {name}: {}, {}; answered after {answered:.1} s, {fetched}\n  {}",
         output.paint("open", Tone::Good),

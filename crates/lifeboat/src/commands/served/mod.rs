@@ -11,7 +11,7 @@ mod server;
 pub mod status;
 
 pub use going::{Brought, Wish};
-pub use past::{Past, Seat, Wanting};
+pub use past::{Past, Seat, Taken, Wanting};
 pub use server::{REPLAY_PATIENCE, Started};
 
 use super::{find_named, wal};
@@ -215,6 +215,7 @@ impl Service<'_> {
             files_to_come: 0,
             bytes_to_come: 0,
             bytes_local: 0,
+            bytes_fetched: 0,
             bytes_per_second: 0,
             seconds_left: None,
             problem: None,

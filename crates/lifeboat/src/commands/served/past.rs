@@ -321,11 +321,6 @@ impl<'a> Past<'a> {
         format!("psql -h {} -p {port} -U {} {database}", socket.display(), self.user)
     }
 
-    /// The database that is meant when none is named.
-    pub fn database(&self) -> &str {
-        &self.database
-    }
-
     /// A session.
     pub async fn session(&self, database: &str) -> Result<lifeboat_postgres::connection::Client, Failure> {
         Ok(Server::parse(&self.connection(database), &Secret::None)?.connect().await?)
@@ -336,10 +331,15 @@ impl<'a> Past<'a> {
         self.server.as_ref().and_then(|server| server.first_query_seconds).unwrap_or_default()
     }
 
+    /// Since it was asked for.
+    pub fn elapsed_seconds(&self) -> f64 {
+        self.service.begun.elapsed().as_secs_f64()
+    }
+
     /// Bytes of its tables that were fetched, and bytes that there are.
     pub fn fetched(&self) -> (u64, u64) {
         let arrived = self.serving.overlay.arrived();
-        (arrived.bytes_local, arrived.bytes)
+        (self.serving.overlay.fetched_bytes(), arrived.bytes)
     }
 
     /// Whether its server runs.

@@ -54,6 +54,8 @@ pub struct Status {
     pub bytes_to_come: u64,
     /// Bytes of them that are.
     pub bytes_local: u64,
+    /// Bytes that were fetched since it is served.
+    pub bytes_fetched: u64,
     /// How fast they come, over the last seconds.
     pub bytes_per_second: u64,
     /// For how long they will come at that rate.
@@ -84,9 +86,9 @@ impl Status {
 
 impl Status {
     /// How much of the tables was fetched so far.
-    pub fn bytes_here(&self) -> String {
+    pub fn fetched(&self) -> String {
         let all = self.bytes_local + self.bytes_to_come;
-        format!("{} of {} fetched", human::size(self.bytes_local), human::size(all))
+        format!("{} of {} fetched", human::size(self.bytes_fetched), human::size(all))
     }
 }
 
@@ -177,6 +179,7 @@ impl Live {
             status.files_to_come = arrived.files;
             status.bytes_to_come = arrived.bytes - arrived.bytes_local;
             status.bytes_local = arrived.bytes_local;
+            status.bytes_fetched = overlay.fetched_bytes();
         }
         let recent = state.arrivals.iter().filter(|(when, _)| when.elapsed() <= RATE_OVER);
         let (first, bytes) = recent.fold((None, 0), |(first, sum), (when, bytes)| (first.or(Some(*when)), sum + bytes));
@@ -246,6 +249,7 @@ mod tests {
             files_to_come: 0,
             bytes_to_come: 0,
             bytes_local: 0,
+            bytes_fetched: 0,
             bytes_per_second: 0,
             seconds_left: None,
             problem: None,

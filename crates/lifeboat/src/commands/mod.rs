@@ -1,5 +1,6 @@
 //! One file for each command. A command reads its arguments, calls a room, and prints what the room returned.
 
+mod alarms;
 mod backup;
 mod check;
 mod completions;

@@ -2,6 +2,7 @@
 
 use super::status::{Asked, Live, Phase};
 use super::{Service, Serving, Started, failure_of};
+use crate::commands::alarms::Alarms;
 use crate::failure::{Failure, FailureKind};
 use crate::output::progress;
 use crate::rooms;
@@ -21,6 +22,10 @@ use tokio::sync::watch::Receiver;
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How often is looked whether a server still runs there.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long nothing may come before somebody must know.
+const ALARM_AFTER: Duration = Duration::from_secs(60);
+const ALARM_KIND: &str = "instant_restore";
 
 /// What is to be done when everything is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +70,9 @@ impl Service<'_> {
         live.phase(Phase::Coming);
         let mut bringing = self.bring(&overlay, parts, &telling)?;
         let (mut is_whole, mut is_ended) = (false, false);
+        let command = self.settings()?.alarm.as_deref();
+        let alarms = Alarms { output: self.output, workload: self.workload, command };
+        let mut alarm = Alarm { alarms, to: &self.to, is_raised: false };
         loop {
             if is_whole && (mounted.is_none() || *asked.borrow() == Asked::Finish || !is_running(&self.to)) {
                 break;
@@ -82,7 +90,7 @@ impl Service<'_> {
                 }
                 _ = interrupted.wait_for(|asked| *asked) => break,
                 _ = asked.wait_for(|asked| *asked == Asked::End) => break,
-                () = tokio::time::sleep(LOOK_EVERY), if is_whole => {}
+                () = tokio::time::sleep(LOOK_EVERY) => alarm.look(&live),
             }
         }
         live.phase(Phase::Ending);
@@ -166,6 +174,32 @@ impl Service<'_> {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
+    }
+}
+
+/// Somebody must know that what is still to come can't be had.
+struct Alarm<'a> {
+    alarms: Alarms<'a>,
+    to: &'a Path,
+    is_raised: bool,
+}
+
+impl Alarm<'_> {
+    fn look(&mut self, live: &Live) {
+        match live.hindered_for(ALARM_AFTER) {
+            Some(problem) if !self.is_raised => {
+                let what =
+                    format!("nothing comes any more to {}, and what is read there fails: {problem}", self.to.display());
+                let hint = "see that a location that has it answers: `lifeboat check`; it goes on by itself then";
+                self.alarms.raise_of(ALARM_KIND, &what, hint);
+                self.is_raised = true;
+            }
+            None if self.is_raised => {
+                self.alarms.over_of(ALARM_KIND);
+                self.is_raised = false;
+            }
+            _ => {}
+        }
     }
 }
 

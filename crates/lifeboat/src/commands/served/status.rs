@@ -115,6 +115,8 @@ pub enum Asked {
 struct State {
     status: Status,
     overlay: Weak<Overlay>,
+    /// Since when something is in the way.
+    hindered_since: Option<Instant>,
     /// When how much came.
     arrivals: VecDeque<(Instant, u64)>,
 }
@@ -122,7 +124,7 @@ struct State {
 impl Live {
     /// Of something that nothing is known of but what it is.
     pub fn new(status: Status) -> Arc<Self> {
-        let state = State { status, overlay: Weak::new(), arrivals: VecDeque::new() };
+        let state = State { status, overlay: Weak::new(), hindered_since: None, arrivals: VecDeque::new() };
         Arc::new(Self { state: Mutex::new(state), asked: watch::Sender::new(Asked::Nothing) })
     }
 
@@ -152,8 +154,11 @@ impl Live {
 
     /// So many bytes came.
     pub fn arrived(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
         let mut state = self.lock();
-        state.status.problem = None;
+        (state.status.problem, state.hindered_since) = (None, None);
         state.arrivals.push_back((Instant::now(), bytes));
         while state.arrivals.front().is_some_and(|(when, _)| when.elapsed() > RATE_OVER) {
             state.arrivals.pop_front();
@@ -162,7 +167,16 @@ impl Live {
 
     /// Something is in the way.
     pub fn hindered(&self, what: String) {
-        self.lock().status.problem = Some(what);
+        let mut state = self.lock();
+        state.hindered_since.get_or_insert_with(Instant::now);
+        state.status.problem = Some(what);
+    }
+
+    /// What has been in the way for so long that nothing came meanwhile. None when something came.
+    pub fn hindered_for(&self, time: Duration) -> Option<String> {
+        let state = self.lock();
+        let is_long = state.hindered_since.is_some_and(|since| since.elapsed() >= time);
+        state.status.problem.clone().filter(|_| is_long)
     }
 
     /// What somebody asks for through the mount.
@@ -263,6 +277,9 @@ mod tests {
         live.hindered("the location is away".into());
         let told: Status = serde_json::from_slice(&live.status()).unwrap();
         assert_eq!(told.problem.as_deref(), Some("the location is away"));
+        live.arrived(0);
+        assert!(live.hindered_for(Duration::ZERO).is_some(), "what was here before is no news");
+        assert_eq!(live.hindered_for(Duration::from_secs(3600)), None);
         live.arrived(8192);
         assert_eq!(live.now().problem, None);
     }

@@ -1,15 +1,14 @@
 //! `lifeboat wal receive`: stream the log of a workload until told to stop.
 
-mod alarms;
 mod locations;
 
 use crate::cli::Global;
+use crate::commands::alarms::Alarms;
 use crate::commands::{find_named, load_config};
 use crate::config::{Config, SyncKeeping, SynchronousConfig, UnknownKeys, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, human};
 use crate::{interrupt, rooms};
-use alarms::Alarms;
 use jiff::Timestamp;
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_workload::postgres::wal::{

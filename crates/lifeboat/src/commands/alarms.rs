@@ -16,13 +16,23 @@ pub struct Alarms<'a> {
 impl Alarms<'_> {
     /// Somebody must look.
     pub fn raise(&self, alarm: &Alarm) {
-        self.output.warn(&format!("ALARM {}: {}\nhint: {}", self.workload, alarm.what, alarm.hint));
-        self.call("raised", alarm.kind, &alarm.what);
+        self.raise_of(alarm.kind.word(), &alarm.what, &alarm.hint);
+    }
+
+    /// The same, of a kind that is no receiver's.
+    pub fn raise_of(&self, kind: &str, what: &str, hint: &str) {
+        self.output.warn(&format!("ALARM {}: {what}\nhint: {hint}", self.workload));
+        self.call("raised", kind, what);
     }
 
     /// What was wrong is right again.
     pub fn over(&self, kind: AlarmKind) {
-        let text = format!("alarm over: {}", kind.word());
+        self.over_of(kind.word());
+    }
+
+    /// The same, of a kind that is no receiver's.
+    pub fn over_of(&self, kind: &str) {
+        let text = format!("alarm over: {kind}");
         self.output.warn(&format!("{}: {text}", self.workload));
         self.call("over", kind, &text);
     }
@@ -31,15 +41,15 @@ impl Alarms<'_> {
     pub fn ended(&self, failure: &Failure) {
         let what = format!("the receiver ended, and commits that wait for it go on waiting: {}", failure.message);
         self.output.warn(&format!("ALARM {}: {what}", self.workload));
-        self.call("raised", AlarmKind::Ended, &what);
+        self.call("raised", AlarmKind::Ended.word(), &what);
     }
 
     /// Starts the command and doesn't wait for it: what it says goes where we say things.
-    fn call(&self, state: &str, kind: AlarmKind, text: &str) {
+    fn call(&self, state: &str, kind: &str, text: &str) {
         let Some((program, arguments)) = self.command.and_then(|words| words.split_first()) else { return };
         let mut command = Command::new(program);
         command.args(arguments).arg(text).stdin(Stdio::null()).stdout(Stdio::null());
-        command.env("LIFEBOAT_ALARM", state).env("LIFEBOAT_ALARM_KIND", kind.word());
+        command.env("LIFEBOAT_ALARM", state).env("LIFEBOAT_ALARM_KIND", kind);
         command.env("LIFEBOAT_WORKLOAD", self.workload);
         match command.spawn() {
             // Somebody must take note of its end.

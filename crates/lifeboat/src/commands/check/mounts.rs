@@ -1,0 +1,43 @@
+//! What is served on this machine: directories whose files are still coming, and what a process that is gone left mounted.
+
+use super::Finding;
+use crate::commands::served::status::{Phase, Status, ask};
+use crate::failure::{Failure, FailureKind};
+use lifeboat_mount::mount::{State, mounts, state_of};
+use std::path::Path;
+
+/// A finding for each.
+pub fn look() -> Vec<Finding> {
+    mounts().iter().filter_map(|path| of(path)).collect()
+}
+
+/// None for a tablespace: it is told of with its cluster.
+fn of(path: &Path) -> Option<Finding> {
+    let subject = format!("served {}", path.display());
+    match state_of(path) {
+        State::Stale => {
+            let failure = Failure::new(FailureKind::CheckFailed, "the program that served it is gone, and all that is read there fails")
+                .with_hint(format!(
+                    "run the same `lifeboat restore ... --instant` again: it goes on where it stopped; to give it up: `umount {}`",
+                    path.display()
+                ));
+            Some(Finding::new(subject, Err(failure)))
+        }
+        _ => ask(path).ok().map(|status| judged(subject, &status)),
+    }
+}
+
+fn judged(subject: String, status: &Status) -> Finding {
+    match &status.problem {
+        Some(problem) => {
+            let what = format!("{}, and nothing comes: {problem}", status.coming());
+            Finding::warning(subject, what, "see that a location that has it answers; it goes on by itself then")
+        }
+        None if status.phase == Phase::Whole => Finding::warning(
+            subject,
+            "everything is here, and its server still runs on the mount",
+            format!("`lifeboat restore finish {}` moves it to the ordinary directory", status.to.display()),
+        ),
+        None => Finding::new(subject, Ok(status.coming())),
+    }
+}

@@ -111,6 +111,27 @@ async fn a_hold_and_a_sweep_at_once_never_miss_each_other() {
     assert!(held_count > 20 && refused_count > 20, "{held_count} held, {refused_count} refused");
 }
 
+/// A sweep that is done leaves no mark: that the point is gone shows only by itself.
+#[tokio::test]
+async fn a_hold_that_comes_just_too_late_is_told_so() {
+    let (places, repository, (first, _)) = with_two(1).await;
+    let mark = mark(&repository, &[&first]).await;
+    let before = places[0].objects();
+    repository.sweep(&mark, &going(&[&first])).await.unwrap();
+    let swept = places[0].objects();
+    for requests in 0.. {
+        places[0].hold(before.clone());
+        places[0].becomes(requests, swept.clone());
+        let held = held_until(&repository, &first, hold_until(Timestamp::now())).await;
+        if !places[0].has_become() {
+            assert!(held.is_ok() && requests > 2, "{held:?} after {requests} requests");
+            break;
+        }
+        let is_told = matches!(held, Err(Error::GoingAway { .. } | Error::NotFound { .. }));
+        assert!(is_told && holds(&places[0]) == 0, "swept before request {requests}: {held:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_being_deleted_is_refused_and_what_was_held_before_is_renewed() {
     let (places, repository, (first, _)) = with_two(1).await;
@@ -249,6 +270,8 @@ async fn a_hold_that_cannot_be_read_holds_and_can_be_given_up() {
         places[0].keys("holds/").iter().for_each(|key| _ = places[0].remove(key));
         places[0].set(key, bytes);
         assert_eq!(repository.holds(None).await.unwrap()[0].hold, None);
+        // Another one that has ended takes nothing from it.
+        held_until(&repository, &first, Timestamp::now() - SignedDuration::from_secs(1)).await.unwrap();
         let report = repository.sweep(&removal, &going(&[&first])).await.unwrap();
         assert_eq!(report.spared, vec![marked(&first)]);
         assert_reads_back(&repository, &first.id, &files).await;

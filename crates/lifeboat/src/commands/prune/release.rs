@@ -19,7 +19,7 @@ pub async fn run(repository: &Repository, point: &str, output: &Output) -> Resul
         stays.extend(repository.remove_hold(record).await);
     }
     if output.is_json() {
-        let released: Vec<Value> = records.iter().map(|record| document(record)).collect();
+        let released: Vec<Value> = records.iter().map(document).collect();
         let stays: Vec<Value> =
             stays.iter().map(|(location, reason)| json!({ "location": location, "reason": reason })).collect();
         output.document(&json!({ "point": point, "released": released, "stays": stays }))?;

@@ -577,6 +577,9 @@ pub struct PruneArguments {
     /// Take back what is marked and not yet being deleted
     #[arg(long, conflicts_with = "dry_run")]
     pub cancel: bool,
+    /// Let go of this recovery point, which somebody held who is gone for good
+    #[arg(long, value_name = "POINT", conflicts_with_all = ["dry_run", "cancel"])]
+    pub release: Option<String>,
 }
 
 #[derive(Debug, Args)]

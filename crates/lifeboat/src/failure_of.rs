@@ -33,6 +33,7 @@ fn repository_kind(error: &RepositoryError) -> FailureKind {
         RepositoryError::WrongPassphrase { .. } | RepositoryError::Conflict { .. } => FailureKind::Locked,
         RepositoryError::Corrupt { .. } | RepositoryError::RootLost { .. } => FailureKind::Corrupt,
         RepositoryError::AllLocationsFailed { .. }
+        | RepositoryError::GoingAway { .. }
         | RepositoryError::Undermined { .. }
         | RepositoryError::Decayed { .. } => FailureKind::Unavailable,
         RepositoryError::Internal(_) => FailureKind::Internal,

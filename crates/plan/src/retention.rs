@@ -58,6 +58,8 @@ pub struct Candidate {
     pub is_good: bool,
     /// It passed a test restore.
     pub is_proven: bool,
+    /// Who still reads from it: `by db2:/srv/restored until 2026-12-22`.
+    pub held: Vec<String>,
 }
 
 /// Why a point is kept.
@@ -90,6 +92,8 @@ pub enum Reason {
     LastGood,
     /// The newest that passed a test restore.
     LastProven,
+    /// Somebody still reads from it.
+    Held(String),
 }
 
 impl fmt::Display for Reason {
@@ -106,6 +110,7 @@ impl fmt::Display for Reason {
             Self::Window => f.write_str("the window begins with it"),
             Self::LastGood => f.write_str("newest good one"),
             Self::LastProven => f.write_str("newest that passed a test restore"),
+            Self::Held(whom) => write!(f, "held {whom}"),
         }
     }
 }
@@ -124,13 +129,21 @@ impl Verdict {
     pub fn is_kept(&self) -> bool {
         !self.kept.is_empty()
     }
+
+    /// Whether the policy would give it up.
+    pub fn is_only_held(&self) -> bool {
+        self.is_kept() && self.kept.iter().all(|reason| matches!(reason, Reason::Held(_)))
+    }
 }
 
 /// Judges the points of one workload, in the order given. Days begin where they begin in `zone`.
 pub fn judge(points: &[Candidate], keep: Option<&Keep>, now: Timestamp, zone: &TimeZone) -> Vec<Verdict> {
-    let mut kept: Vec<BTreeSet<Reason>> = vec![BTreeSet::new(); points.len()];
+    // What is held takes nobody's place, and is in nobody's way.
+    let held = |point: &Candidate| point.held.iter().cloned().map(Reason::Held).collect();
+    let mut kept: Vec<BTreeSet<Reason>> = points.iter().map(held).collect();
     let Some(keep) = keep else {
-        return verdicts(points, vec![BTreeSet::from([Reason::NoPolicy]); points.len()]);
+        kept.iter_mut().for_each(|kept| _ = kept.insert(Reason::NoPolicy));
+        return verdicts(points, kept);
     };
     // Where none is good, a damaged one is what there is: it must not go because it is damaged.
     let none_is_good = !points.iter().any(|point| point.is_good);
@@ -268,6 +281,7 @@ mod tests {
             arrived_at: Some(finished_at),
             is_good: true,
             is_proven: false,
+            held: Vec::new(),
         }
     }
 
@@ -305,6 +319,20 @@ mod tests {
         let points = nightly(30);
         assert_eq!(days(&kept(&points, Keep { last: 2, window, ..Keep::default() })), [0, 1, 2, 10]);
         assert_eq!(days(&kept(&points[..5], Keep { last: 2, window, ..Keep::default() })), [0, 1, 2, 4]);
+    }
+
+    #[test]
+    fn what_is_held_stays_and_takes_nobodys_place() {
+        let mut points = nightly(30);
+        points[20].held = vec!["by db2:/srv until 2026-12-22".into()];
+        points[1].held = points[20].held.clone();
+        let keep = Keep { last: 3, ..Keep::default() };
+        assert_eq!(days(&kept(&points, keep)), [0, 1, 2, 3, 20]);
+        let verdicts = judge(&points, Some(&keep), now(), &TimeZone::UTC);
+        let only_held: Vec<usize> = (0..30).filter(|number| verdicts[*number].is_only_held()).collect();
+        assert_eq!(only_held, [20]);
+        assert_eq!(verdicts[20].kept[0].to_string(), "held by db2:/srv until 2026-12-22");
+        assert!(judge(&points, None, now(), &TimeZone::UTC).iter().all(|verdict| !verdict.is_only_held()));
     }
 
     #[test]

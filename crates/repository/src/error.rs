@@ -95,6 +95,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What should be held is being deleted.
+    #[error("{what} is being deleted by `prune`, and can't be held any more")]
+    GoingAway {
+        /// What it is.
+        what: String,
+    },
     /// What a session built on was marked for removal, or removed, while it was under way.
     #[error("pack {what}, which this backup builds on, was given up by `prune` meanwhile")]
     Undermined {
@@ -167,6 +173,9 @@ impl Error {
             Self::LocationNeeded { .. } => {
                 Some("bring it back, or take it out of the configuration; then run this again")
             }
+            Self::GoingAway { .. } => Some(
+                "choose another one (`lifeboat points` lists them), or try again when `prune` is done: it may be spared",
+            ),
             Self::Undermined { .. } | Self::Decayed { .. } => Some("run it again: it will store what it needs anew"),
             Self::Conflict { .. } => {
                 Some("two clusters write to one archive, or one was promoted twice: look before anything is removed")

@@ -10,15 +10,19 @@
 //! with everything that it needs ([`gone`]). Called on several locations, everything here is done in all of them alike, and all must
 //! answer. The time of grace is measured by each store's own clock.
 //!
+//! What somebody still reads from is held ([`held`]), and stays whatever the caller says.
+//!
 //! Not here: which points and which part of a log are given up.
 
 mod gone;
+mod held;
 mod reach;
 mod reliance;
 mod repack;
 mod sweep;
 
 pub(crate) use gone::Gone;
+pub(crate) use held::Fate;
 pub(crate) use reliance::{Ground, Reliance};
 pub(crate) use repack::{Moving, Writing};
 pub use repack::{RepackPlan, RepackReport};
@@ -174,6 +178,11 @@ impl Repository {
     /// Every mark that stands, in whichever location, oldest first. A location that doesn't answer is an error, and so is a mark that
     /// can't be read anywhere: what it covers can't be told.
     pub async fn marks(&self) -> Result<Vec<Mark>> {
+        self.marks_of(false).await
+    }
+
+    /// `only_begun`: only those of which deleting has begun; then none of the others need be readable.
+    async fn marks_of(&self, only_begun: bool) -> Result<Vec<Mark>> {
         let ask = async |replica: Replica| Ok(replica.location.list(PREFIX).await?);
         let mut holders: BTreeMap<String, Vec<&Replica>> = BTreeMap::new();
         let mut begun = BTreeSet::new();
@@ -188,8 +197,11 @@ impl Repository {
         }
         let mut marks = Vec::new();
         for (name, holders) in holders {
-            let Some(Document { made_at, removal }) = self.read_mark(&name, &holders).await? else { continue };
             let has_begun = begun.contains(&name);
+            if only_begun && !has_begun {
+                continue;
+            }
+            let Some(Document { made_at, removal }) = self.read_mark(&name, &holders).await? else { continue };
             marks.push(Mark { name, made_at, removal, has_begun });
         }
         Ok(marks)

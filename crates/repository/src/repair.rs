@@ -15,6 +15,7 @@ pub use rescue::Rescued;
 use crate::copy::PREFIXES;
 use crate::error::{Error, Result};
 use crate::findings::PREFIX as FINDINGS;
+use crate::hold::PREFIX as HOLDS;
 use crate::open::{Replica, Repository, check_key_record, copy_of_keys, describe};
 use crate::patience::within;
 use crate::point::PointId;
@@ -63,7 +64,7 @@ enum State {
 /// doesn't answer, a hole in a log.
 fn is_object(key: &str) -> bool {
     let is_key = |prefix: &&str| key.len() > prefix.len() && key.starts_with(*prefix);
-    key == ROOT_KEY || PREFIXES.iter().chain(&[REMOVALS, FINDINGS]).any(is_key)
+    key == ROOT_KEY || PREFIXES.iter().chain(&[REMOVALS, FINDINGS, HOLDS]).any(is_key)
 }
 
 fn is_pack(key: &str) -> bool {

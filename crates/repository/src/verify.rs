@@ -336,7 +336,7 @@ fn is_new(entry: &Entry, now: SystemTime) -> bool {
 }
 
 /// Folders of which every object is a container, and no index tells its size.
-const OF_CONTAINERS: [&str; 7] = ["index", "points", "receipts", "wal", "verifications", "syncs", "findings"];
+const OF_CONTAINERS: [&str; 8] = ["index", "points", "receipts", "wal", "verifications", "syncs", "findings", "holds"];
 
 /// Nothing is read that is longer than we would have written it, or so short that it can't be whole.
 fn check_size(key: &str, size: u64) -> Result<()> {
@@ -402,6 +402,7 @@ pub(crate) fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) ->
             repository.open_log(key, content_id, bytes).map(|_| ())
         }
         "receipts" => repository.check_receipt(key, bytes),
+        "holds" => repository.check_hold(key, bytes).map(|_| ()),
         "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
         "removals" if !name.ends_with("/mark") && !name.starts_with("gone/") => Ok(()),
         "verifications" | "plan" | "removals" | "syncs" | "findings" => {

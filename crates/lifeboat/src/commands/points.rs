@@ -1,6 +1,7 @@
 //! `lifeboat points`: recovery points, and the windows in which every moment can be reached.
 
 mod axis;
+pub(super) mod held;
 mod picture;
 
 use super::check::spoken_currency;
@@ -16,7 +17,7 @@ use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_postgres::SystemId;
 use lifeboat_recovery::{Lane, Observed, Unusable, Window, lanes, observe, spoken, unusable, windows};
-use lifeboat_repository::{Findings, MarkedPoint, Point, Silent, Standing, Verification};
+use lifeboat_repository::{Findings, HoldRecord, MarkedPoint, Point, Silent, Standing, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use picture::{Dot, Frame, Piece, Proved, Track};
 use serde_json::{Value, json};
@@ -74,6 +75,7 @@ struct Shown {
     verification: Option<Verification>,
     standing: Standing,
     unusable: Option<Unusable>,
+    holds: Vec<HoldRecord>,
 }
 
 struct Seen {
@@ -94,13 +96,16 @@ async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) 
     notes.iter().for_each(|note| output.warn(note));
     let mut broken: Vec<Unusable> = known.logs.iter().flat_map(|log| unusable(&known.points, log)).collect();
     let mut shown = Vec::new();
+    let mut held = repository.holds(Some(name)).await?;
     for (id, (point, details)) in points {
+        let (holds, others) = held.into_iter().partition(|record| record.point == id);
+        held = others;
         let summary = known.points.iter().find(|summary| summary.id == id);
         let verification = repository.latest_verification(name, &id).await?;
         let standing = repository.standing(name, &id).await?.unwrap_or_default();
         let unusable = broken.iter().position(|unusable| unusable.point == id).map(|at| broken.swap_remove(at));
         let locations = summary.map(|summary| summary.locations.clone()).unwrap_or_default();
-        shown.push(Shown { point, details, locations, verification, standing, unusable });
+        shown.push(Shown { point, details, locations, verification, standing, unusable, holds });
     }
     let records = repository.sync_records().await?;
     let marked = |shown: &Shown| MarkedPoint { workload: name.to_owned(), point: shown.point.id.clone() };
@@ -136,6 +141,7 @@ impl Shown {
             "verified_at": self.verification.as_ref().map(|verification| verification.verified_at),
             "verification": self.verification,
             "standing": self.standing,
+            "holds": self.holds.iter().map(held::document).collect::<Vec<Value>>(),
         })
     }
 
@@ -151,6 +157,7 @@ impl Shown {
             }
             (None, 0, _) => output.paint("not verified", Tone::Faint),
         };
+        let is_held = self.holds.iter().any(|record| held::is_wanted(record, now));
         vec![
             self.point.id.to_string(),
             self.point.backup_type.clone(),
@@ -159,7 +166,7 @@ impl Shown {
             human::size(self.point.bytes_stored),
             self.details.timeline.to_string(),
             self.locations.join(" "),
-            state,
+            if is_held { format!("{state}, held") } else { state },
         ]
     }
 
@@ -274,6 +281,11 @@ fn tell(name: &str, seen: &Seen, all: bool, output: &Output) -> Result<(), Failu
         output.text(&format!(
             "and {hidden} older points, the first {oldest}: `lifeboat points {name} --all` lists them"
         ))?;
+    }
+    for shown in &seen.points {
+        for record in &shown.holds {
+            output.text(&format!("{}: {}", shown.point.id, held::sentence(record, now)))?;
+        }
     }
     tell_picture(seen, now, output)?;
     output.text("\nevery moment can be reached")?;

@@ -4,6 +4,7 @@
 //! another look; then what goes today is marked. One that doesn't answer is left alone, and the others don't wait for it.
 
 mod look;
+mod release;
 mod rewrite;
 mod tell;
 
@@ -42,6 +43,9 @@ pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Resu
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
         if arguments.cancel {
             return cancel(&repository, output).await;
+        }
+        if let Some(point) = &arguments.release {
+            return release::run(&repository, point, output).await;
         }
         let stored = look::read(&config, &repository).await?;
         let mut outcomes = Vec::new();
@@ -135,6 +139,9 @@ async fn prune(
         repository.plan_removal_after(fresh.points, fresh.logs, config.prune_after, &repacked.report.rewritten).await?;
     if !dry_run && !removal.is_empty() {
         repository.mark(removal.clone()).await?;
+    }
+    if !dry_run {
+        repository.forget_ended_holds().await?;
     }
     let (going_logs, going_bytes) = look::size_of(repository, &removal).await?;
     Ok(Outcome { location, judged, going: removal, going_bytes, going_logs, standing, swept })

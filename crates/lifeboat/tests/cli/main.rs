@@ -3,6 +3,7 @@
 mod arguments;
 mod configuration;
 mod gaps;
+mod holds;
 mod keys;
 mod metrics;
 mod program;

@@ -22,7 +22,7 @@ const SEGMENT: u64 = 16 << 20;
 const GROUP: &str = "7/00000001/00000000";
 
 pub struct World {
-    directory: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     pub repository: Arc<Repository>,
 }
 
@@ -130,7 +130,7 @@ impl World {
         self.repository.only(location).unwrap().list_points(None).await.unwrap().len()
     }
 
-    fn prune(&self, options: &[&str]) -> (i32, String) {
+    pub fn prune(&self, options: &[&str]) -> (i32, String) {
         let done = lifeboat(self.directory.path(), &[&["prune"], options].concat());
         (done.code, format!("{}{}", done.stdout, done.stderr))
     }
@@ -142,7 +142,7 @@ impl World {
         document["locations"].get(0).cloned().unwrap_or(document)
     }
 
-    async fn days_left(&self) -> Vec<i64> {
+    pub async fn days_left(&self) -> Vec<i64> {
         let points = self.repository.list_points(None).await.unwrap();
         let mut days = Vec::new();
         for header in points.iter().rev() {
@@ -159,7 +159,7 @@ impl World {
         days
     }
 
-    async fn log_left(&self) -> Vec<u8> {
+    pub async fn log_left(&self) -> Vec<u8> {
         let entries = self.repository.list_logs("shop", "").await.unwrap();
         let segments = entries.iter().filter(|entry| entry.name.len() == 24);
         segments.map(|entry| 100 - u8::from_str_radix(&entry.name[22..], 16).unwrap()).rev().collect()

@@ -57,8 +57,8 @@ pub struct RepackReport {
 }
 
 impl Repository {
-    /// The packs of which less than `percent` is needed by the points that `stays` lets stay: older than `grace`, not marked yet, and
-    /// needed at all.
+    /// The packs of which less than `percent` is needed by the points that `stays` lets stay: older than `grace`, not marked yet, needed
+    /// at all, and not by a point that is held.
     pub async fn plan_repack(
         self: &Arc<Self>,
         stays: impl Fn(&MarkedPoint) -> bool,
@@ -69,6 +69,12 @@ impl Repository {
         let mut reader = ChunkReader::open(self.clone()).await?;
         reader.prefer_others(&marked);
         let live = reach::frames_needed(self, &reader, stays).await?;
+        // Who reads from a point knows where its chunks are now: the old packs would have to stay beside the new ones.
+        let held = self.held_points().await?;
+        let read_from = match held.is_empty() {
+            true => HashSet::new(),
+            false => reach::packs_needed(self, &reader, |marked| held.contains(marked)).await?,
+        };
         let old = self.older_than(grace).await?;
         let share = |pack: &PackEntry, is_live: &[bool]| -> u64 {
             pack.frames
@@ -82,7 +88,7 @@ impl Repository {
         for (pack, is_live) in reader.index().packs().iter().zip(live) {
             let bytes = share(pack, &is_live);
             let is_dying = bytes > 0 && bytes.saturating_mul(100) < pack.bytes.saturating_mul(percent);
-            if is_dying && old.contains(&pack.id) && !marked.contains(&pack.id) {
+            if is_dying && old.contains(&pack.id) && !marked.contains(&pack.id) && !read_from.contains(&pack.id) {
                 chosen.insert(pack.id, is_live);
             }
         }

@@ -43,6 +43,16 @@ pub struct Going {
     pub logs: Vec<LogRange>,
 }
 
+/// What one sweep deletes, and what it leaves.
+struct Decided {
+    held: BTreeSet<MarkedPoint>,
+    points: Vec<MarkedPoint>,
+    spared: Vec<MarkedPoint>,
+    needed: HashSet<[u8; 32]>,
+    doomed: HashSet<[u8; 32]>,
+    logs: Vec<LogRange>,
+}
+
 impl Repository {
     /// Whether a mark has stood for `grace` in every location, by the stores' own clocks.
     pub async fn is_due(&self, mark: &Mark, grace: Duration) -> Result<bool> {
@@ -62,29 +72,25 @@ impl Repository {
         Ok(true)
     }
 
-    /// Deletes what `mark` names and `going` still gives up, and what no point needs now. Ask [`Self::is_due`] first.
+    /// Deletes what `mark` names and `going` still gives up, and what no point needs now. Points that are held stay. Ask
+    /// [`Self::is_due`] first.
     ///
     /// Interrupted at any moment, the next sweep finishes. What a location refuses to delete is part of the report.
     pub async fn sweep(self: &Arc<Self>, mark: &Mark, going: &Going) -> Result<SweepReport> {
         self.all_must_answer()?;
-        let mut report = SweepReport::default();
-        let (gone, spared) = mark.removal.points.iter().cloned().partition(|marked| going.points.contains(marked));
-        (report.points, report.spared) = (gone, spared);
         let before = self.point_keys().await?;
-        let mut reader = ChunkReader::open(self.clone()).await?;
-        // What was written again counts where it is now, not where it was.
-        reader.prefer_others(&mark.removal.pack_ids().collect());
-        let points: BTreeSet<MarkedPoint> = report.points.iter().cloned().collect();
-        let needed = reach::packs_needed(self, &reader, |marked| !points.contains(marked)).await?;
-        let doomed: HashSet<[u8; 32]> = mark.removal.pack_ids().filter(|id| !needed.contains(id)).collect();
-        let logs = |workload: &str, entry: &LogEntry| {
-            let covers = |ranges: &[LogRange]| ranges.iter().any(|range| range.covers(workload, entry));
-            covers(&mark.removal.logs) && covers(&going.logs)
-        };
+        let mut decided = self.decide(mark, going, self.held_points().await?).await?;
         self.put_everywhere(&begun_key(&mark.name), &Bytes::from_static(b"begun")).await?;
+        // Who holds a point writes that down, and then looks for `begun`: what was written before that is seen here.
+        let held = self.held_points().await?;
+        if !held.is_subset(&decided.held) {
+            decided = self.decide(mark, going, held).await?;
+        }
+        let Decided { points, spared, needed, doomed, logs, .. } = decided;
+        let mut report = SweepReport { points, spared, ..SweepReport::default() };
         let removal = Removal {
             points: report.points.clone(),
-            logs: common(&mark.removal.logs, &going.logs),
+            logs: common(&mark.removal.logs, &logs),
             packs: doomed.iter().map(hex::encode).collect(),
         };
         let spared = mark.removal.pack_ids().filter(|id| !doomed.contains(id)).map(|id| pack_key(&id)).collect();
@@ -94,8 +100,13 @@ impl Repository {
             // A sweep that was interrupted may have written down what a point needs by now.
             self.is_back(replica, &spared).await?;
         }
+        let points: BTreeSet<MarkedPoint> = report.points.iter().cloned().collect();
+        let is_going = |workload: &str, entry: &LogEntry| {
+            let covers = |ranges: &[LogRange]| ranges.iter().any(|range| range.covers(workload, entry));
+            covers(&mark.removal.logs) && covers(&logs)
+        };
         for replica in &self.replicas {
-            self.delete_points_and_logs(replica, &points, &logs, &mut report).await?;
+            self.delete_points_and_logs(replica, &points, &is_going, &mut report).await?;
         }
         // A point must never be left without its packs: these go when all else is gone everywhere.
         if report.failures.is_empty() {
@@ -119,6 +130,25 @@ impl Repository {
             }
         }
         Ok(report)
+    }
+
+    /// What goes of a mark while these points are held.
+    async fn decide(self: &Arc<Self>, mark: &Mark, going: &Going, held: BTreeSet<MarkedPoint>) -> Result<Decided> {
+        let goes = |marked: &MarkedPoint| going.points.contains(marked) && !held.contains(marked);
+        let (points, spared): (Vec<MarkedPoint>, Vec<MarkedPoint>) =
+            mark.removal.points.iter().cloned().partition(goes);
+        let mut reader = ChunkReader::open(self.clone()).await?;
+        let marked: HashSet<[u8; 32]> = mark.removal.pack_ids().collect();
+        let read_from = self.packs_read_from(&mut reader, &held, &marked).await?;
+        // What was written again counts where it is now, not where it was.
+        reader.prefer_others(&marked);
+        let mut needed = reach::packs_needed(self, &reader, |marked| !points.contains(marked)).await?;
+        needed.extend(read_from);
+        let doomed = marked.difference(&needed).copied().collect();
+        // The caller didn't know yet that such a point stays, nor what it needs of its log.
+        let is_news = |workload: &str| going.points.iter().any(|gone| gone.workload == workload && held.contains(gone));
+        let logs = going.logs.iter().filter(|range| !is_news(&range.workload)).cloned().collect();
+        Ok(Decided { held, points, spared, needed, doomed, logs })
     }
 
     /// The keys of the points, in whichever location.

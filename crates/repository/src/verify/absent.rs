@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// Folders below which the next part of a name is the workload's.
-const OF_WORKLOADS: [&str; 4] = ["points", "receipts", "verifications", "wal"];
+const OF_WORKLOADS: [&str; 5] = ["points", "receipts", "verifications", "wal", "holds"];
 
 pub(crate) fn workload_of(key: &str) -> Option<&str> {
     let mut parts = key.split('/');

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 const WORKLOAD: &str = "golden";
 
-/// The first one, and one whose pages were filtered before they were compressed.
-pub const GOLDEN: [&str; 2] = ["golden-v1", "golden-v1-pages"];
+/// The first one, one whose pages were filtered before they were compressed, and one of which a point is held.
+pub const GOLDEN: [&str; 3] = ["golden-v1", "golden-v1-pages", "golden-v1-holds"];
 
 pub fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
@@ -87,6 +87,9 @@ async fn assert_is_read_exactly(name: &str) {
         logs.insert(format!("{}/{}", entry.group, entry.name), blake3::hash(&object.bytes).to_hex().to_string().into());
     }
     assert_eq!(Value::Object(logs), expected["logs"]);
+    let holds: Vec<Hold> =
+        repository.holds(None).await.unwrap().into_iter().map(|record| record.hold.unwrap()).collect();
+    assert_eq!(json!(holds), *expected.get("holds").unwrap_or(&json!([])));
     assert_eq!(repository.verify(None, true, &Silent).await.unwrap().bad, vec![]);
 }
 
@@ -218,7 +221,7 @@ pub async fn write_repository(root: &Path, passphrase: &Passphrase) -> Value {
     let replicas = vec![replica(root)];
     let (_, fingerprint, _) = Repository::init(&replicas, passphrase).await.unwrap();
     let repository = Arc::new(Repository::open(replicas, passphrase, 3).await.unwrap());
-    let (mut points, mut fingerprints) = (Map::new(), Value::Null);
+    let (mut points, mut fingerprints, mut holds) = (Map::new(), Value::Null, Vec::new());
     for edit in [0, 1000] {
         let session = WriteSession::begin(repository.clone(), &mut Vec::new()).await.unwrap();
         let shared = repository.clone();
@@ -232,6 +235,11 @@ pub async fn write_repository(root: &Path, passphrase: &Passphrase) -> Value {
         let values: Vec<u64> =
             text(edit, 40_960).chunks(8192).map(|block| repository.block_fingerprint(block)).collect();
         fingerprints = json!({ "chunk": chunk, "values": values });
+        if holds.is_empty() {
+            let until = jiff::Timestamp::from_second(4_000_000_000).unwrap();
+            let holding = repository.hold(WORKLOAD, &point.id, "db2:/srv/restored", "instant restore", until);
+            holds.push(holding.await.unwrap().hold);
+        }
         let verification = Verification {
             point: point.id,
             workload: WORKLOAD.into(),
@@ -251,7 +259,7 @@ pub async fn write_repository(root: &Path, passphrase: &Passphrase) -> Value {
     }
     json!({
         "key_fingerprint": fingerprint, "points": points, "logs": logs, "fingerprints": fingerprints,
-        "details": { "pinned": true },
+        "details": { "pinned": true }, "holds": holds,
     })
 }
 

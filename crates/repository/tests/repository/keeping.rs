@@ -138,7 +138,7 @@ async fn a_location_is_pruned_while_another_one_is_away() {
 }
 
 /// A point whose one pack holds much that only another point needs; that other point is given up.
-async fn mostly_dead() -> (Vec<Arc<Place>>, Arc<Repository>, Point, (Point, Files)) {
+pub async fn mostly_dead() -> (Vec<Arc<Place>>, Arc<Repository>, Point, (Point, Files)) {
     let (places, repository) = create(2).await;
     let all: Files = (0..10).map(|number| (format!("file {number}"), noise(number, 30_000))).collect();
     let (first, _) = backup(&repository, &all).await;
@@ -148,14 +148,14 @@ async fn mostly_dead() -> (Vec<Arc<Place>>, Arc<Repository>, Point, (Point, File
     (places, repository, first, (second, some))
 }
 
-async fn rewrite(repository: &Arc<Repository>, going: &[&Point]) -> Result<RepackReport> {
+pub async fn rewrite(repository: &Arc<Repository>, going: &[&Point]) -> Result<RepackReport> {
     let gone: Vec<MarkedPoint> = going.iter().map(|point| marked(point)).collect();
     let plan = repository.plan_repack(|point| !gone.contains(point), 50, GRACE).await?;
     repository.repack(&plan, None, &|_| {}).await
 }
 
 /// Marks what goes after a rewriting, in each location.
-async fn mark_each(repository: &Arc<Repository>, points: &[&Point], report: &RepackReport) {
+pub async fn mark_each(repository: &Arc<Repository>, points: &[&Point], report: &RepackReport) {
     for name in ["north", "south"] {
         let alone = Arc::new(repository.only(name).unwrap());
         let points = points.iter().map(|point| marked(point)).collect();

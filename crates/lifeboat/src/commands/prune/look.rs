@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_plan::retention::{self, Candidate, Keep, Reason, Verdict};
 use lifeboat_postgres::wal_file::SegmentSize;
-use lifeboat_repository::{Going, LogRange, Mark, MarkedPoint, Point, Removal, Repository};
+use lifeboat_repository::{Going, HoldRecord, LogRange, Mark, MarkedPoint, Point, Removal, Repository};
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::wal::{LogNeed, unneeded};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,7 @@ pub async fn read(config: &Config, repository: &Arc<Repository>) -> Result<Store
                 arrived_at: arrivals.get(&marked.point.0).copied(),
                 is_good: details.bad_pages.is_empty() && standing.failed.is_none(),
                 is_proven: standing.is_proven(),
+                held: Vec::new(),
             };
             stored.insert(marked, (point, details, candidate));
         }
@@ -62,14 +63,16 @@ pub async fn judge(
 ) -> Result<Vec<Judged>, Failure> {
     let now = Timestamp::now();
     let mut judged = Vec::new();
+    let holds = repository.holds_that_stand().await?;
     for (name, workload) in &config.workloads {
         let keep = workload.keep_at(location);
         let mut points = Vec::new();
         for marked in repository.points_everywhere(Some(name)).await? {
-            let known = stored.get(&marked).cloned().ok_or_else(|| {
+            let mut known = stored.get(&marked).cloned().ok_or_else(|| {
                 Failure::new(FailureKind::Unavailable, format!("point {} came while this was looked at", marked.point))
                     .with_hint("run it again")
             })?;
+            known.2.held = holds.iter().filter(|record| record.marked() == marked).map(holder).collect();
             points.push(known);
         }
         let candidates: Vec<Candidate> = points.iter().map(|(_, _, candidate)| candidate.clone()).collect();
@@ -91,6 +94,14 @@ pub async fn judge(
         }
     }
     Ok(judged)
+}
+
+/// Who holds, and until when.
+fn holder(record: &HoldRecord) -> String {
+    match &record.hold {
+        Some(hold) => format!("by {} until {}", hold.by, hold.until.to_zoned(TimeZone::system()).date()),
+        None => format!("by somebody: {} can't be read", record.name),
+    }
 }
 
 /// With a window, the log goes on from the point that it begins with; else from every point.

@@ -9,6 +9,7 @@ use crate::output::table::{Column, render, terminal_width};
 use crate::output::{Output, Tone, human};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 pub fn tell(
     config: &Config,
@@ -27,6 +28,7 @@ pub fn tell(
             sentences(config, outcome, dry_run, output)?;
         }
         tell_rewritten(repacked, dry_run, output)?;
+        tell_held(outcomes, output);
         match dry_run {
             true => output.hint("nothing was done; leave out --dry-run to do it"),
             false if outcomes.iter().any(|outcome| !outcome.going.is_empty()) => {
@@ -71,6 +73,19 @@ fn tell_rewritten(repacked: &Repacked, dry_run: bool, output: &Output) -> Result
     ))
 }
 
+/// What to do about points that the policy would give up, when whoever holds them is gone.
+fn tell_held(outcomes: &[Outcome], output: &Output) {
+    let judged = outcomes.iter().flat_map(|outcome| &outcome.judged);
+    let held: BTreeSet<&str> =
+        judged.filter(|judged| judged.verdict.is_only_held()).map(|judged| judged.point.id.0.as_str()).collect();
+    if let Some(first) = held.first() {
+        output.hint(&format!(
+            "{} because somebody still reads from there; who is gone for good is let go of by `lifeboat prune --release {first}`",
+            if held.len() == 1 { "a point stays only".to_owned() } else { format!("{} points stay only", held.len()) },
+        ));
+    }
+}
+
 fn document(config: &Config, outcome: &Outcome) -> Value {
     let points: Vec<Value> = outcome
         .judged
@@ -84,6 +99,7 @@ fn document(config: &Config, outcome: &Outcome) -> Value {
                 "good": judged.is_good,
                 "kept": judged.verdict.is_kept(),
                 "reasons": reasons,
+                "only_held": judged.verdict.is_only_held(),
             })
         })
         .collect();

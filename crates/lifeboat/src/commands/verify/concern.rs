@@ -50,7 +50,7 @@ fn concerns(object: &str, point: &str, packs: &HashSet<String>) -> bool {
         "packs" => packs.contains(object),
         "points" | "receipts" => point.strip_prefix("points/") == Some(rest),
         // About points, or about places: nothing that a restore reads.
-        "verifications" | "syncs" | "findings" | "removals" | "keys" => false,
+        "verifications" | "holds" | "syncs" | "findings" | "removals" | "keys" => false,
         _ => true,
     }
 }
@@ -69,6 +69,7 @@ mod tests {
             ("points/shop/2", false),
             ("receipts/shop/1", true),
             ("verifications/shop/1/now", false),
+            ("holds/shop/1/now", false),
             ("index/1", true),
             ("location", true),
             ("lifeboat.json", true),

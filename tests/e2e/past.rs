@@ -98,6 +98,9 @@ async fn rescues(major: u16) -> Result<()> {
     ensure!(refused.code == Some(5) && refused.stderr.contains("orders refers to it"), "{refused:?}");
     ensure!(one(&world, "select count(*) from customers_old").await? == "100");
 
+    let points = world.done(&["points", "--json"])?;
+    ensure!(!points.stdout.contains("a look at the past"), "no point is held any more: {points:?}");
+
     let near = rescue(&dropped, &["--table", "order"])?;
     ensure!(near.code == Some(3) && near.stderr.contains("did you mean"), "{near:?}");
     let wrong = rescue(&dropped, &["--table", "orders", "--where", "customer =", "--suffix", "_w"])?;

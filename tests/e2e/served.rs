@@ -66,7 +66,13 @@ async fn it_goes_on_alone_and_is_told_what_to_do() -> Result<()> {
     let second = ends_with(as_ourselves(&world, "slow.toml", &restore)?, 7)?;
     ensure!(second.stderr.contains("restore status"), "{second:?}");
 
+    let held = || -> Result<usize> {
+        Ok(world.done(&["points", "--json"])?.json()?["points"].to_string().matches("instant restore").count())
+    };
+    ensure!(held()? == 1, "the point stays for as long as something is to come from it");
+
     ends_with(as_ourselves(&world, "slow.toml", &["restore", "stop", &there])?, 0)?;
+    ensure!(held()? == 1);
     ensure!(world.cluster.sql(last).await.is_err(), "the server is stopped too");
     ensure!(!to.join("global/pg_control").exists(), "nobody can start what isn't whole");
     let dead = ends_with(as_ourselves(&world, "slow.toml", &["restore", "status", &there])?, 4)?;
@@ -77,6 +83,7 @@ async fn it_goes_on_alone_and_is_told_what_to_do() -> Result<()> {
     ends_with(as_ourselves(&world, "fast.toml", &["restore", "finish", &there])?, 0)?;
     ensure!(!to.join(".lifeboat-mount").exists() && to.join("global/pg_control").exists());
     until("it answers", || async { Ok(world.cluster.sql(last).await.is_ok()) }).await?;
+    ensure!(held()? == 0, "nobody needs the point any more");
     ensure!(world.cluster.sql("select count(*) from orders").await?.as_deref() == Some("60002"));
     stop_server(&world, &to)
 }

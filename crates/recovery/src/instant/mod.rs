@@ -18,7 +18,7 @@ use lifeboat_mount::overlay::{NewFile, Overlay, OverlayError, create, origin_of}
 use lifeboat_mount::view::View;
 use lifeboat_postgres::control::ControlFile;
 use lifeboat_postgres::layout::Layout;
-use lifeboat_repository::{ChunkReader, Error, Point, PointId, Progress, TreeEntry, TreeReader};
+use lifeboat_repository::{ChunkReader, Error, Hold, Point, PointId, Progress, TreeEntry, TreeReader};
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::restore::{CONTROL_FILE, Leaves, UNFINISHED_MARK, write_small};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,9 @@ pub struct Origin {
     pub begun_at: Timestamp,
     /// Which moment, in words.
     pub target: String,
+    /// What keeps the point from being given up meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 /// What [`prepare`] was told, in a directory over which nothing is mounted. None when it isn't such a directory.

@@ -35,6 +35,7 @@ impl Instant {
                     tablespaces: tablespaces.clone(),
                     begun_at: point.finished_at,
                     target: plan.target_spoken.clone(),
+                    hold: None,
                 };
                 tokio::task::block_in_place(|| instant::prepare(&reader, &point, plan, seen, &to, &origin, &Silent))?;
                 assert_eq!(instant::origin(data)?, Some(origin));

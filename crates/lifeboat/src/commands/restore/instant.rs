@@ -116,7 +116,7 @@ async fn prepare(
     bring_home(service.config, service.workload, repository, service.output).await?;
     let found = service.find(repository, wanted).await?;
     check_oids(&tablespaces, &found.point)?;
-    service.prepare(repository, &found, tablespaces).await
+    service.prepare(repository, &found, tablespaces, "instant restore").await
 }
 
 fn options(service: &Service<'_>, wanted: &Wanted) -> StartOptions {

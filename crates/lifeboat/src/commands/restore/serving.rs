@@ -124,7 +124,7 @@ pub fn command(directory: &Path, command: Command, output: &Output) -> Result<()
         Seen::Begun(..) if command == Command::End => {
             let message = format!("nobody serves {}", path.display());
             return Err(Failure::new(FailureKind::NotFound, message).with_hint(
-                "nothing is to be stopped; to go on, run the same `lifeboat restore ... --instant` again; to give it up, delete it",
+                "nothing is to be stopped; to go on, run the same `lifeboat restore ... --instant` again; to give it up, delete it, and let `prune` have its point: `lifeboat prune --release POINT`",
             ));
         }
         Seen::Begun(..) => {

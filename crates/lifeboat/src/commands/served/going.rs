@@ -58,7 +58,7 @@ impl Service<'_> {
         mut interrupted: Receiver<bool>,
         server: Option<&Started>,
     ) -> Result<Brought, Failure> {
-        let Serving { overlay, mut mounted, parts, live } = serving;
+        let Serving { overlay, mut mounted, parts, live, held } = serving;
         let arrived = overlay.arrived();
         let progress = progress::for_rooms(self.output, self.workload);
         progress.phase("bring the rest", Some(arrived.bytes - arrived.bytes_local));
@@ -113,6 +113,9 @@ impl Service<'_> {
             let open = || Failure::new(FailureKind::Internal, "files are still open");
             let overlay = Arc::into_inner(overlay).ok_or_else(open)?;
             overlay.finish(&instant::view()).map_err(failure_of)?;
+            if let Some(held) = held {
+                held.release().await;
+            }
         }
         let mut away_seconds = None;
         if let Some(server) = server.filter(|_| moves) {

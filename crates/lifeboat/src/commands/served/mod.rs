@@ -6,6 +6,7 @@
 
 pub mod detach;
 mod going;
+mod held;
 mod past;
 mod server;
 pub mod status;
@@ -19,6 +20,7 @@ use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, progress};
 use crate::rooms;
+use held::Held;
 use jiff::Timestamp;
 use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::mount::{MountError, Mounted, State, mount_controlled, state_of, take_stale_away};
@@ -57,6 +59,7 @@ pub struct Serving {
     pub mounted: Option<Mounted>,
     pub parts: Vec<Part>,
     pub live: Arc<Live>,
+    held: Option<Held>,
 }
 
 fn failure_of(error: impl std::error::Error) -> Failure {
@@ -137,12 +140,13 @@ impl Service<'_> {
         Ok(Found { plan, point })
     }
 
-    /// Writes what is wanted at once, and makes the rest.
+    /// Writes what is wanted at once, and makes the rest. The point is held from then on: `why`, in two words.
     pub async fn prepare(
         &self,
         repository: &Arc<Repository>,
         found: &Found,
         tablespaces: BTreeMap<u32, PathBuf>,
+        why: &str,
     ) -> Result<Origin, Failure> {
         let Found { plan, point } = found;
         let destination = Destination::observe(&self.to, plan.system_id).map_err(RecoveryError::from)?;
@@ -151,13 +155,16 @@ impl Service<'_> {
             let hint = "give an empty or new directory; without --instant what is right there is kept";
             return Err(Failure::new(FailureKind::Usage, message).with_hint(hint));
         }
+        let hold = held::new(self.workload, &plan.point, &self.to, why)?;
         let origin = Origin {
             workload: self.workload.to_owned(),
             point: plan.point.clone(),
             tablespaces,
             begun_at: Timestamp::now(),
             target: plan.target_spoken.clone(),
+            hold: Some(hold.clone()),
         };
+        held::take(repository, &hold, self.output).await?;
         let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
         let to = self.place_of(&origin)?;
         let progress = progress::for_rooms(self.output, self.workload);
@@ -165,7 +172,13 @@ impl Service<'_> {
             instant::prepare(&reader, point, plan, destination, &to, &origin, &*progress)
         });
         progress.finish();
-        done?.notes.iter().for_each(|note| self.output.warn(note));
+        match done {
+            Ok(done) => done.notes.iter().for_each(|note| self.output.warn(note)),
+            Err(error) => {
+                repository.release(&hold).await;
+                return Err(error.into());
+            }
+        }
         Ok(origin)
     }
 
@@ -199,7 +212,8 @@ impl Service<'_> {
             Ok(mounted) => (Some(mounted), None),
             Err(error) => (None, Some(error)),
         };
-        Ok((Serving { overlay, mounted, parts, live }, why_not))
+        let held = origin.hold.clone().map(|hold| Held::keep(repository.clone(), hold));
+        Ok((Serving { overlay, mounted, parts, live, held }, why_not))
     }
 
     fn status(&self, origin: &Origin) -> Status {

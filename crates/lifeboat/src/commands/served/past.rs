@@ -269,11 +269,14 @@ impl<'a> Past<'a> {
         let place = PrivatePlace::new(seat.directory.clone(), owner);
         place.make()?;
         let tablespaces = details.tablespaces.iter().map(|space| (space.oid, place.tablespace(space.oid))).collect();
-        let origin = service.prepare(&repository, &found, tablespaces).await?;
+        let origin = service.prepare(&repository, &found, tablespaces, "a look at the past").await?;
         let control = instant::control(&service.to)?;
         place.write_configuration(&control, &found.plan.settings, details.major)?;
-        let (serving, why_not) = service.serve(&repository, &origin).await?;
+        let (mut serving, why_not) = service.serve(&repository, &origin).await?;
         if let Some(error) = why_not {
+            if let Some(held) = serving.held.take() {
+                held.release().await;
+            }
             return Err(unmountable(error));
         }
         Ok((service, place, serving, found))
@@ -358,6 +361,9 @@ impl<'a> Past<'a> {
         }
         if let Some(mounted) = &mut serving.mounted {
             service.take_away(mounted).await?;
+        }
+        if let Some(held) = serving.held.take() {
+            held.release().await;
         }
         drop(serving);
         seat.clear(&taken)

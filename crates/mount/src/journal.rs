@@ -7,11 +7,13 @@
 //! the next block. Only the last frame can be torn, because none is written before the one in front of it is durable; and a header
 //! lies in one sector, so it is whole or not there. Anything else that doesn't read is damage, and refused.
 
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
+use crate::place::open_below;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -217,18 +219,31 @@ struct End {
 }
 
 impl Journal {
-    /// Writes a new one, whole, under `path`. The caller makes its name durable.
+    /// As [`Self::create_in`], at a path whose directory is to be trusted.
     pub fn create(path: &Path, records: &[Record]) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let (directory, name) = parts(path)?;
+        Self::create_in(directory.as_fd(), name, records)
+    }
+
+    /// Writes a new one, whole. The caller makes its name durable.
+    pub fn create_in(directory: BorrowedFd<'_>, name: &str, records: &[Record]) -> io::Result<Self> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let file = File::from(open_below(directory, Path::new(name), flags, Mode::RUSR | Mode::WUSR)?);
         file.write_all_at(&first_block(), 0)?;
         let journal = Self { end: Mutex::new(End { file, at: ALIGNMENT_BYTES as u64, frames: 0, is_broken: false }) };
         journal.append(records)?;
         Ok(journal)
     }
 
-    /// Opens the one at `path`, without what a crash tore off, for as long as it is kept: nobody else can.
+    /// As [`Self::open_in`], at a path whose directory is to be trusted.
     pub fn open(path: &Path) -> Result<(Self, Vec<Record>), JournalError> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let (directory, name) = parts(path)?;
+        Self::open_in(directory.as_fd(), name)
+    }
+
+    /// Opens one, without what a crash tore off, for as long as it is kept: nobody else can.
+    pub fn open_in(directory: BorrowedFd<'_>, name: &str) -> Result<(Self, Vec<Record>), JournalError> {
+        let mut file = File::from(open_below(directory, Path::new(name), OFlags::RDWR, Mode::empty())?);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(JournalError::Busy),
             locked => locked.map_err(io::Error::from)?,
@@ -272,10 +287,17 @@ impl Journal {
     }
 }
 
+/// A path's directory, open, and its last name.
+fn parts(path: &Path) -> io::Result<(File, &str)> {
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or(rustix::io::Errno::INVAL)?;
+    Ok((File::open(path.parent().unwrap_or(Path::new("/")))?, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::fs::OpenOptions;
 
     fn any_record() -> impl Strategy<Value = Record> {
         let number = any::<u32>();

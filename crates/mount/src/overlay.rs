@@ -2,13 +2,14 @@
 
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
+use crate::private::Private;
 use crate::root::{Identity, PRIVATE_DIRECTORY, Root};
 use crate::source::Source;
 use crate::view::View;
-use rustix::fs::{RawMode, Stat};
+use rustix::fs::{OFlags, RawMode, Stat};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -123,15 +124,23 @@ struct Coming {
 
 /// Whether [`create`] was once done there, and not finished since.
 pub fn is_made(root: &Path) -> bool {
-    root.join(PRIVATE_DIRECTORY).join(JOURNAL).exists()
+    let has_journal = |root: Root| root.private()?.map_or(Ok(false), |private| private.has(JOURNAL));
+    Root::open(root).and_then(has_journal).unwrap_or(false)
 }
 
 /// What [`create`] was told to keep. None where it was never done, or is finished. Only while nothing is mounted there.
 pub fn origin_of(root: &Path) -> io::Result<Option<Vec<u8>>> {
-    if !is_made(root) {
+    let root = match Root::open(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        root => root?,
+    };
+    let Some(private) = root.private()? else { return Ok(None) };
+    if !private.has(JOURNAL)? {
         return Ok(None);
     }
-    std::fs::read(root.join(PRIVATE_DIRECTORY).join(ORIGIN)).map(Some)
+    let mut origin = Vec::new();
+    private.open_file(ORIGIN, OFlags::RDONLY)?.read_to_end(&mut origin)?;
+    Ok(Some(origin))
 }
 
 /// Makes all files, as large as they will be and empty. The first directory keeps the journal, and `origin`: what the caller must
@@ -149,26 +158,32 @@ pub fn create(
     }
     for file in files {
         let root = &opened[file.root];
-        root.make_file(file.number, &file.path, file.bytes, file.mode)
+        root.make_file(file.number, &file.path, file.bytes, file.mode, owner)
             .map_err(failed("make", &root.path().join(&file.path)))?;
-        if let Some((user, group)) = owner {
-            let path = root.path().join(&file.path);
-            std::os::unix::fs::lchown(&path, Some(user), Some(group)).map_err(failed("give away", &path))?;
-        }
     }
-    let Some(first) = roots.first() else { return Ok(()) };
-    let private = first.join(PRIVATE_DIRECTORY);
-    let (unfinished, path) = (private.join(JOURNAL_UNFINISHED), private.join(JOURNAL));
-    let kept = private.join(ORIGIN);
-    std::fs::write(&kept, origin).map_err(failed("write", &kept))?;
+    let Some(first) = opened.first() else { return Ok(()) };
     let record = |file: &NewFile| Record::File { number: file.number, root: file.root as u32, bytes: file.bytes };
     let records: Vec<Record> = files.iter().map(record).collect();
-    Journal::create(&unfinished, &records).map_err(failed("write", &unfinished))?;
+    let private = first.path().join(PRIVATE_DIRECTORY);
+    let kept = own(first).and_then(|private| {
+        let mut file = private.open_file(ORIGIN, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        file.write_all(origin)?;
+        Journal::create_in(private.directory(), JOURNAL_UNFINISHED, &records)
+    });
+    kept.map_err(failed("write in", &private))?;
     for root in &opened {
         root.sync().map_err(failed("sync", root.path()))?;
     }
-    std::fs::rename(&unfinished, &path).map_err(failed("name", &path))?;
-    File::open(&private).and_then(|directory| directory.sync_all()).map_err(failed("sync", &private))
+    let named = own(first).and_then(|private| {
+        private.rename(JOURNAL_UNFINISHED, JOURNAL)?;
+        private.sync()
+    });
+    named.map_err(failed("name the journal in", &private))
+}
+
+/// What the mount keeps for itself in a directory where it was made.
+fn own(root: &Root) -> io::Result<&Private> {
+    root.private()?.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 impl Overlay {
@@ -177,7 +192,10 @@ impl Overlay {
         let roots: Vec<Root> =
             roots.iter().map(|path| Root::open(path).map_err(failed("open", path))).collect::<Result<_, _>>()?;
         let first = roots.first().map(|root| root.path().to_path_buf()).unwrap_or_default();
-        let (journal, records) = Journal::open(&first.join(PRIVATE_DIRECTORY).join(JOURNAL))?;
+        let (journal, records) = match roots.first() {
+            Some(root) => Journal::open_in(own(root).map_err(failed("look into", root.path()))?.directory(), JOURNAL)?,
+            None => return Err(JournalError::Io(io::ErrorKind::NotFound.into()).into()),
+        };
         let told = Told::by(&records);
         if let Some(needed) = told.values().map(|told| told.root + 1).max().filter(|needed| *needed > roots.len()) {
             return Err(OverlayError::Roots { root: first, needed, given: roots.len() });
@@ -340,12 +358,9 @@ impl Overlay {
         // The journal first: while it is there, somebody may come back to it, and then the rest has to be there too.
         for root in &self.roots {
             let private = root.path().join(PRIVATE_DIRECTORY);
-            for name in [JOURNAL, JOURNAL_UNFINISHED, ORIGIN] {
-                match root.remove_from_private(name) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(failed("remove", &private)(error));
-                    }
-                    _ => {}
+            if let Some(own) = root.private().map_err(failed("look into", &private))? {
+                for name in [JOURNAL, JOURNAL_UNFINISHED, ORIGIN] {
+                    own.remove(name).map_err(failed("remove", &private))?;
                 }
             }
             root.remove_private().map_err(failed("remove", &private))?;

@@ -16,14 +16,14 @@ use crate::view::View;
 use attributes::FOR_EVER;
 use fuser::*;
 use handles::{Handle, Listed, Open};
-use rustix::fs::{AtFlags, OFlags, Stat, statat};
+use rustix::fs::{AtFlags, OFlags};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::SystemTime;
 
 /// One write of the kernel's, in bytes.
@@ -36,6 +36,8 @@ pub struct LazyFileSystem {
     view: View,
     pool: Arc<Pool>,
     nodes: Mutex<Nodes>,
+    /// Read while a path is walked, written while a name changes: what the kernel allowed for one file is never done to another.
+    names: RwLock<()>,
     files: Open<Handle>,
     directories: Open<Vec<Listed>>,
     /// All open files of a node are passed through to the same one.
@@ -49,9 +51,9 @@ impl LazyFileSystem {
     /// Of one of the overlay's directories.
     pub fn new(overlay: Arc<Overlay>, root: usize, view: View, pool: Arc<Pool>) -> Self {
         let is_root_user = rustix::process::geteuid().is_root();
-        let (nodes, files, directories, backings) = Default::default();
+        let (nodes, names, files, directories, backings) = Default::default();
         let passes_through = AtomicBool::new(false);
-        Self { overlay, root, view, pool, nodes, files, directories, backings, passes_through, is_root_user }
+        Self { overlay, root, view, pool, nodes, names, files, directories, backings, passes_through, is_root_user }
     }
 
     fn below(&self) -> &Root {
@@ -72,21 +74,36 @@ impl LazyFileSystem {
         self.nodes().child_path(parent.0, name).and_then(|path| self.view.stored(path)).ok_or_else(gone)
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
-        Ok(statat(self.below().directory(), path, AtFlags::SYMLINK_NOFOLLOW)?)
+    /// Does something where a node lies, while no name on the way changes.
+    fn at<T>(&self, node: INodeNo, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let _standing = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        act(&self.path(node)?)
     }
 
-    /// The node that lies at `path`, and what the kernel is told of it.
-    fn entry(&self, parent: INodeNo, name: &OsStr, path: &Path) -> io::Result<FileAttr> {
-        let stat = self.stat(path)?;
-        let node = self.nodes().learn(parent.0, name);
-        Ok(attributes::attributes(node, &stat))
+    /// As [`Self::at`], where a child of a node lies, or will.
+    fn at_child<T>(&self, parent: INodeNo, name: &OsStr, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let _standing = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        act(&self.child(parent, name)?)
+    }
+
+    /// Held while a name changes: nobody is on the way to anything.
+    fn changing(&self) -> impl Drop + '_ {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node that has this name, and what the kernel is told of it.
+    fn entry(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
+        self.at_child(parent, name, |path| {
+            let stat = self.below().stat(path)?;
+            let node = self.nodes().learn(parent.0, name);
+            Ok(attributes::attributes(node, &stat))
+        })
     }
 
     /// Opens what lies at `path`. `flags` as whoever opens gave them.
     fn open_handle(&self, node: u64, path: &Path, flags: i32) -> io::Result<Handle> {
         let flags = OFlags::from_bits_retain(flags as u32);
-        let lazy = self.overlay.lazy(&self.stat(path)?);
+        let lazy = self.overlay.lazy(&self.below().stat(path)?);
         // Appending is the kernel's business: it says at which offset. What is still coming is read and written here, whatever for.
         let kept = OFlags::ACCMODE | OFlags::DSYNC | OFlags::SYNC;
         let flags_below = if lazy.is_some() { OFlags::RDWR } else { flags & kept };
@@ -173,8 +190,7 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = self.child(parent, name).and_then(|path| self.entry(parent, name, &path));
-        answer!(reply, found, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+        answer!(reply, self.entry(parent, name), entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
     }
 
     fn forget(&self, _request: &Request, node: INodeNo, times: u64) {
@@ -264,7 +280,7 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn open(&self, _request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let opened = self.path(node).and_then(|path| self.open_handle(node.0, &path, flags.0));
+        let opened = self.at(node, |path| self.open_handle(node.0, path, flags.0));
         let mut handle = match opened {
             Ok(handle) => handle,
             Err(error) => return reply.error(error.into()),
@@ -454,8 +470,8 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn fsyncdir(&self, _request: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        let synced = self.path(node).and_then(|path| self.below().open_file(&path, OFlags::DIRECTORY, 0)?.sync_all());
-        answer!(reply, synced, () => reply.ok());
+        let opened = self.at(node, |path| self.below().open_file(path, OFlags::DIRECTORY, 0));
+        answer!(reply, opened.and_then(|directory| directory.sync_all()), () => reply.ok());
     }
 
     fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {

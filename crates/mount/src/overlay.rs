@@ -3,7 +3,7 @@
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
 use crate::private::Private;
-use crate::root::{Identity, PRIVATE_DIRECTORY, Root};
+use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
 use crate::source::Source;
 use crate::view::View;
 use rustix::fs::{OFlags, RawMode, Stat};
@@ -227,6 +227,31 @@ impl Overlay {
         files.by_number.get(number).map(|coming| coming.file.clone())
     }
 
+    /// An open file of one of the directories, and what is known of it if it is still coming. Then it is open for reading and writing,
+    /// whatever it was before: it is read to be written, and written to be read.
+    pub fn take_up(&self, root: usize, file: File) -> io::Result<(File, Option<Arc<LazyFile>>)> {
+        let identity = Identity::of(&stat_of(&file)?);
+        let known = {
+            let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+            files
+                .by_identity
+                .get(&identity)
+                .and_then(|number| Some((*number, files.by_number.get(number)?.file.clone())))
+        };
+        let Some((number, lazy)) = known else { return Ok((file, None)) };
+        match self.roots[root].open_number(number) {
+            // Just now the last of it came.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((file, None)),
+            reopened => {
+                let reopened = reopened?;
+                if Identity::of(&stat_of(&reopened)?) != identity {
+                    return Err(io::Error::other(format!("file {number} has another one's number")));
+                }
+                Ok((reopened, Some(lazy)))
+            }
+        }
+    }
+
     /// Numbers of the files that are still coming.
     pub fn numbers(&self) -> Vec<FileNumber> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).by_number.keys().copied().collect()
@@ -276,7 +301,7 @@ impl Overlay {
     /// Brings a part of a file for nobody in particular. Of a file that was removed nothing comes.
     pub fn bring(&self, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
-        if crate::root::stat_of(&file)?.st_nlink < 2 {
+        if stat_of(&file)?.st_nlink < 2 {
             return Ok(());
         }
         coming.file.bring(&file, range, &*self.source)

@@ -320,3 +320,32 @@ fn what_a_recovering_server_syncs_as_a_whole_is_durable() {
     rustix::fs::syncfs(&top).unwrap();
     assert!(!relation.is_unsettled());
 }
+
+#[test]
+fn what_is_opened_is_what_is_looked_at() {
+    let world = World::new();
+    // Two files change their names all the time, past the mount, one of which is still coming.
+    let below = world.mounted.as_ref().unwrap().overlay().roots()[0].directory();
+    fs::write(world.path("base/5/plain"), vec![0xbb; RELATION_BYTES as usize]).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(below, "base/5/plain", below, "base/5/16384", flags).unwrap();
+            }
+        });
+        for number in 0..RELATION_BYTES / PAGE_BYTES {
+            // It may not be had, as long as the kernel thinks that it is the other one.
+            let Ok(found) = File::open(world.path("base/5/16384")).and_then(|file| read_page(&file, number)) else {
+                continue;
+            };
+            let is_right = found == page(1, number) || found == [0xbb; PAGE_BYTES as usize];
+            if !is_right {
+                is_done.store(true, Ordering::Relaxed);
+            }
+            assert!(is_right, "page {number} begins with {:?}", &found[..16]);
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+}

@@ -103,11 +103,10 @@ impl LazyFileSystem {
     /// Opens what lies at `path`. `flags` as whoever opens gave them.
     fn open_handle(&self, node: u64, path: &Path, flags: i32) -> io::Result<Handle> {
         let flags = OFlags::from_bits_retain(flags as u32);
-        let lazy = self.overlay.lazy(&self.below().stat(path)?);
-        // Appending is the kernel's business: it says at which offset. What is still coming is read and written here, whatever for.
+        // Appending is the kernel's business: it says at which offset.
         let kept = OFlags::ACCMODE | OFlags::DSYNC | OFlags::SYNC;
-        let flags_below = if lazy.is_some() { OFlags::RDWR } else { flags & kept };
-        let file = self.below().open_file(path, flags_below, 0)?;
+        // First opened, then looked at: by its name, it might be another one a moment later.
+        let (file, lazy) = self.overlay.take_up(self.root, self.below().open_file(path, flags & kept, 0)?)?;
         let is_synchronous = flags.intersects(OFlags::DSYNC | OFlags::SYNC);
         Ok(Handle { node, file, lazy, is_synchronous, passed_through: None })
     }

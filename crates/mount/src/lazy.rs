@@ -82,20 +82,14 @@ pub enum Written {
 impl LazyFile {
     /// A file of so many bytes, none of which is here.
     pub fn new(number: FileNumber, origin_bytes: u64) -> Self {
-        let local = BlockSet::new(blocks_of(origin_bytes));
+        Self::recalled(number, origin_bytes, BlockSet::new(blocks_of(origin_bytes)))
+    }
+
+    /// A file of which the journal says that these blocks are here.
+    pub fn recalled(number: FileNumber, origin_bytes: u64, local: BlockSet) -> Self {
         let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
         let state = State { origin_bytes, local, unrecorded, coming, ahead, is_broken: false };
         Self { number, state: Mutex::new(state), syncing: Mutex::default(), settled: Condvar::new() }
-    }
-
-    /// What the journal says of it.
-    pub fn recall(&mut self, record: &Record) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match record {
-            Record::Local { blocks, .. } => state.local.insert(blocks.clone()),
-            Record::Shortening { bytes, .. } => state.shorten(*bytes),
-            Record::File { .. } | Record::Shortened { .. } => {}
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

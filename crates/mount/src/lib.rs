@@ -22,4 +22,5 @@ mod pool;
 pub mod private;
 pub mod root;
 pub mod source;
+pub mod told;
 pub mod view;

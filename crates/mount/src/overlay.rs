@@ -5,6 +5,7 @@ use crate::lazy::{BringError, LazyFile, finish_shortening};
 use crate::private::Private;
 use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
 use crate::source::Source;
+use crate::told::{Told, records as records_of, told};
 use crate::view::View;
 use rustix::fs::{OFlags, RawMode, Stat};
 use std::collections::{BTreeMap, HashMap};
@@ -196,22 +197,31 @@ impl Overlay {
             Some(root) => Journal::open_in(own(root).map_err(failed("look into", root.path()))?.directory(), JOURNAL)?,
             None => return Err(JournalError::Io(io::ErrorKind::NotFound.into()).into()),
         };
-        let told = Told::by(&records);
-        if let Some(needed) = told.values().map(|told| told.root + 1).max().filter(|needed| *needed > roots.len()) {
+        let mut told = told(&records);
+        let needed = told.values().map(|told| told.root as usize + 1).max();
+        if let Some(needed) = needed.filter(|needed| *needed > roots.len()) {
             return Err(OverlayError::Roots { root: first, needed, given: roots.len() });
         }
+        // A directory where nothing was ever made, such as one whose disk isn't mounted, would look like one in which all is here.
+        for root in told.values().map(|told| &roots[told.root as usize]) {
+            own(root)
+                .and_then(Private::files)
+                .map_err(failed("look for files that are still coming in", root.path()))?;
+        }
         let mut files = Files::default();
-        for (number, told) in told {
-            let root = &roots[told.root];
-            if let Some(coming) = told.found(number, root, &journal)? {
-                files.by_identity.insert(coming.identity, number);
-                files.by_number.insert(number, coming);
+        for (number, told) in &mut told {
+            if let Some(coming) = found(*number, told, &roots[told.root as usize], &journal)? {
+                files.by_identity.insert(coming.identity, *number);
+                files.by_number.insert(*number, coming);
             }
         }
         // What an earlier mount wrote and did not sync may be in memory only, and whoever recovers from a crash takes it for durable.
         for root in &roots {
             root.sync().map_err(failed("sync", root.path()))?;
         }
+        // That the others' second names are gone is durable now: nobody asks for them again.
+        told.retain(|number, _| files.by_number.contains_key(number));
+        journal.shrink(&records_of(&told)).map_err(failed("write the journal in", &first))?;
         Ok(Self { roots, journal, source, files: RwLock::new(files), waiting: AtomicUsize::new(0) })
     }
 
@@ -310,7 +320,9 @@ impl Overlay {
     /// Makes what came of a file durable; one that is whole is retired.
     pub fn settle(&self, number: FileNumber) -> io::Result<()> {
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
-        if coming.file.sync(&file, &self.journal)? {
+        let is_whole = coming.file.sync(&file, &self.journal)?;
+        self.journal.compact_if_long()?;
+        if is_whole {
             let retired = [(number, coming)];
             self.forget(&retired);
             self.roots[retired[0].1.root].retire(number)?;
@@ -374,12 +386,15 @@ impl Overlay {
         if files > 0 {
             return Err(OverlayError::Unfinished { files });
         }
+        let first = self.roots.first().map(|root| root.path().to_path_buf()).unwrap_or_default();
         for root in &self.roots {
             root.sync().map_err(failed("sync", root.path()))?;
         }
         if let (Some(root), Some(seen), Some(stored)) = (self.roots.first(), &view.held_back, view.held_back_name()) {
             root.rename(&stored, seen).map_err(failed("name", &root.path().join(seen)))?;
         }
+        // From here on nothing is coming, and whoever comes back to it misses nothing.
+        self.journal.clear().map_err(failed("write the journal in", &first))?;
         // The journal first: while it is there, somebody may come back to it, and then the rest has to be there too.
         for root in &self.roots {
             let private = root.path().join(PRIVATE_DIRECTORY);
@@ -416,52 +431,20 @@ impl Overlay {
     }
 }
 
-/// What a journal tells of one file.
-struct Told {
-    root: usize,
-    file: LazyFile,
-    /// It was to be cut to so many bytes, and nobody knows whether it was.
-    shortening: Option<u64>,
-}
-
-impl Told {
-    fn by(records: &[Record]) -> BTreeMap<FileNumber, Self> {
-        let mut told: BTreeMap<FileNumber, Self> = BTreeMap::new();
-        for record in records {
-            match record {
-                Record::File { number, root, bytes } => {
-                    let file = LazyFile::new(*number, *bytes);
-                    told.insert(*number, Self { root: *root as usize, file, shortening: None });
-                }
-                Record::Local { number, .. } => {
-                    told.get_mut(number).into_iter().for_each(|told| told.file.recall(record));
-                }
-                Record::Shortening { number, bytes } => told.get_mut(number).into_iter().for_each(|told| {
-                    told.file.recall(record);
-                    told.shortening = Some(*bytes);
-                }),
-                Record::Shortened { number } => {
-                    told.get_mut(number).into_iter().for_each(|told| told.shortening = None);
-                }
-            }
-        }
-        told
+/// A file of which the journal tells, as it is now. None when it was retired. A cut that a crash interrupted is finished.
+fn found(number: FileNumber, told: &mut Told, root: &Root, journal: &Journal) -> Result<Option<Coming>, OverlayError> {
+    let looked = root.stat_number(number).map_err(failed("look at a file in", root.path()))?;
+    let Some(stat) = looked else { return Ok(None) };
+    if let Some(bytes) = told.shortening.take() {
+        let finish = || finish_shortening(&root.open_number(number)?, number, bytes, journal);
+        finish().map_err(failed("cut a file in", root.path()))?;
     }
-
-    /// The file as it is now. None when it was retired.
-    fn found(self, number: FileNumber, root: &Root, journal: &Journal) -> Result<Option<Coming>, OverlayError> {
-        let looked = root.stat_number(number).map_err(failed("look at a file in", root.path()))?;
-        let Some(stat) = looked else { return Ok(None) };
-        if let Some(bytes) = self.shortening {
-            let finish = || finish_shortening(&root.open_number(number)?, number, bytes, journal);
-            finish().map_err(failed("cut a file in", root.path()))?;
-        }
-        let (found, expected) = (stat.st_size as u64, self.file.progress().1);
-        if found < expected && !self.file.is_whole() {
-            return Err(OverlayError::Size { number, root: root.path().to_path_buf(), found, expected });
-        }
-        Ok(Some(Coming { root: self.root, identity: Identity::of(&stat), file: Arc::new(self.file) }))
+    let (found, expected) = (stat.st_size as u64, told.bytes);
+    if found < expected && !told.local.is_full() {
+        return Err(OverlayError::Size { number, root: root.path().to_path_buf(), found, expected });
     }
+    let file = Arc::new(LazyFile::recalled(number, told.bytes, told.local.clone()));
+    Ok(Some(Coming { root: told.root as usize, identity: Identity::of(&stat), file }))
 }
 
 /// Reads until the room is full or the file ends.

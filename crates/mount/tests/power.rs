@@ -393,3 +393,16 @@ fn two_never_serve_one_directory() {
     world.overlay = None;
     second().unwrap();
 }
+
+#[test]
+fn a_directory_whose_disk_is_not_there_does_not_look_whole() {
+    let (top, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let new = |number, root| NewFile { number, root, path: "file".into(), bytes: SECTOR_BYTES, mode: 0o600 };
+    let roots = [top.path().to_path_buf(), other.path().to_path_buf()];
+    create(&roots, &[new(1, 0), new(2, 1)], None, b"").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let open = |second: &Path| Overlay::open(&[roots[0].clone(), second.to_path_buf()], Box::new(Origin { bytes: 0 }));
+    let refused = open(elsewhere.path()).err().unwrap().to_string();
+    assert!(refused.starts_with("look for files that are still coming in"), "{refused}");
+    assert_eq!(open(other.path()).unwrap().numbers(), [1, 2]);
+}

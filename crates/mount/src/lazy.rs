@@ -199,16 +199,24 @@ impl LazyFile {
     pub fn set_length(&self, file: &File, bytes: u64, journal: &Journal) -> io::Result<()> {
         // What a sync took is neither unrecorded nor in the journal until it ends.
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.lock();
-        if bytes >= state.origin_bytes || state.is_recorded() {
-            state.shorten(bytes);
-            return file.set_len(bytes);
+        {
+            let mut state = self.lock();
+            if bytes >= state.origin_bytes || state.is_recorded() {
+                state.shorten(bytes);
+                return file.set_len(bytes);
+            }
         }
+        // Who reads or writes goes on while the disk is waited for. A crash from here on cuts the file, and nobody was promised anything
+        // that is lost by this: a sync waits.
         journal.append(&[Record::Shortening { number: self.number, bytes }])?;
-        state.shorten(bytes);
+        let cut = {
+            let mut state = self.lock();
+            state.shorten(bytes);
+            file.set_len(bytes)
+        };
         // Its length and the journal disagree until both are durable: see [`finish_shortening`].
-        let done = finish_shortening(file, self.number, bytes, journal);
-        state.is_broken |= done.is_err();
+        let done = cut.and_then(|()| shortened(file, self.number, journal));
+        self.lock().is_broken |= done.is_err();
         done
     }
 
@@ -235,6 +243,10 @@ impl LazyFile {
 /// Cuts a file off whose journal says that it is to be cut, and says that it was.
 pub fn finish_shortening(file: &File, number: FileNumber, bytes: u64, journal: &Journal) -> io::Result<()> {
     file.set_len(bytes)?;
+    shortened(file, number, journal)
+}
+
+fn shortened(file: &File, number: FileNumber, journal: &Journal) -> io::Result<()> {
     file.sync_all()?;
     journal.append(&[Record::Shortened { number }])
 }

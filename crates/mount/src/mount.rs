@@ -2,7 +2,7 @@
 
 use crate::filesystem::LazyFileSystem;
 use crate::overlay::Overlay;
-use crate::pool::Pool;
+use crate::pool::Pools;
 use crate::view::View;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use rustix::mount::{UnmountFlags, unmount};
@@ -16,8 +16,6 @@ use std::sync::Arc;
 pub const NAME: &str = "lifeboat";
 /// Threads that answer the kernel, for each directory.
 const THREADS: usize = 4;
-/// Reads that wait for the source at once, of all directories.
-const FETCHES_AT_ONCE: usize = 32;
 
 /// Why a directory can't be mounted over.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +41,7 @@ pub fn mount(overlay: Arc<Overlay>, view: &View) -> Result<Mounted, MountError> 
         move |source| MountError { path, source }
     };
     let first = overlay.roots().first().map(|root| root.path().to_path_buf()).unwrap_or_default();
-    let pool = Arc::new(Pool::new(FETCHES_AT_ONCE).map_err(failed(&first))?);
+    let pool = Arc::new(Pools::new().map_err(failed(&first))?);
     raise_open_files();
     let mut mounted = Mounted { overlay: overlay.clone(), sessions: Vec::new() };
     for (number, root) in overlay.roots().iter().enumerate() {
@@ -177,6 +175,13 @@ fn take_away(path: &Path, flags: UnmountFlags) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks::BLOCK_BYTES;
+    use crate::journal::FileNumber;
+    use crate::overlay::{NewFile, create};
+    use crate::source::{Piece, Sink, Source, SourceError};
+    use std::fs::File;
+    use std::ops::Range;
+    use std::os::unix::fs::FileExt;
 
     #[test]
     fn our_mounts_are_found_by_place_and_kind() {
@@ -188,5 +193,72 @@ mod tests {
         assert!(found("/data/my shop") && found("/data/root"));
         assert!(!found("/data/other") && !found("/data") && !found("/"));
         assert_eq!(unescaped("a\\134b\\9\\04"), "a\\b\\9\\04");
+    }
+
+    /// Pages of ones.
+    struct Ones;
+
+    impl Source for Ones {
+        fn fetch(&self, _: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+            Ok(sink(range.start, Piece::Bytes(&vec![1; (range.end - range.start) as usize]))?)
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_disk_keeps_nobody_else_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = [directory.path().to_path_buf()];
+        let new = |number: u32| {
+            let path = PathBuf::from(number.to_string());
+            NewFile { number, root: 0, path, bytes: 10 * BLOCK_BYTES, mode: 0o600 }
+        };
+        create(&top, &(0..3 * THREADS as u32).map(new).collect::<Vec<_>>(), None, b"").unwrap();
+        let overlay = Arc::new(Overlay::open(&top, Box::new(Ones)).unwrap());
+        let mut mounted = mount(overlay.clone(), &View::default()).expect("needs /dev/fuse, and root or fusermount3");
+        let open =
+            |number: usize| File::options().read(true).write(true).open(top[0].join(number.to_string())).unwrap();
+        let files: Vec<File> = (0..3 * THREADS).map(open).collect();
+        files.iter().for_each(|file| file.write_all_at(&[2; BLOCK_BYTES as usize], 0).unwrap());
+        let mut room = [0];
+        files[1].read_exact_at(&mut room, 2 * BLOCK_BYTES).unwrap();
+        std::thread::scope(|scope| {
+            let disk = overlay.hold_journal();
+            let syncs: Vec<_> = files
+                .iter()
+                .enumerate()
+                .map(|(number, file)| {
+                    scope.spawn(move || match number {
+                        0..THREADS => file.sync_all(),
+                        // The cut of one file is waited for, the others wait for a thread.
+                        _ => file.set_len(3 * BLOCK_BYTES),
+                    })
+                })
+                .collect();
+            let listed = scope.spawn(|| std::fs::read_dir(&top[0]).map(drop));
+            let (told, tells) = std::sync::mpsc::channel();
+            let (file, other, place) = (&files[1], &files[THREADS], top[0].join("new"));
+            let reads = scope.spawn(move || {
+                for at in 0..200 {
+                    let mut room = [0];
+                    // Here, not here, in a file that is being synced, and in one that is being cut.
+                    file.read_exact_at(&mut room, at % 10 * BLOCK_BYTES).unwrap();
+                    assert_eq!(room, [1 + u8::from(at % 10 == 0)]);
+                    other.read_exact_at(&mut room, 0).unwrap();
+                    // Who writes to a file that is being synced or cut, the kernel lets wait; not who writes to another one.
+                    std::fs::write(&place, b"1").unwrap();
+                }
+                told.send(()).unwrap();
+            });
+            let all_read = tells.recv_timeout(std::time::Duration::from_secs(20));
+            let waited = syncs.iter().all(|sync| !sync.is_finished());
+            drop(disk);
+            all_read.expect("reads wait for the disk");
+            assert!(waited, "the disk was not waited for");
+            reads.join().unwrap();
+            listed.join().unwrap().unwrap();
+            syncs.into_iter().for_each(|sync| sync.join().unwrap().unwrap());
+        });
+        drop(files);
+        mounted.unmount().unwrap();
     }
 }

@@ -409,6 +409,12 @@ impl Overlay {
         Ok(())
     }
 
+    /// As if the disk were slow: nothing is added to the journal while this is held.
+    #[cfg(test)]
+    pub(crate) fn hold_journal(&self) -> impl Drop + '_ {
+        self.journal.hold()
+    }
+
     fn coming(&self, number: FileNumber) -> Option<Coming> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).by_number.get(&number).cloned()
     }

@@ -167,7 +167,7 @@ fn who_waits_for_the_source_keeps_nobody_else_waiting() {
     let gate = world.pages.gate.clone();
     let closed = gate.lock().unwrap();
     std::thread::scope(|scope| {
-        let waiting: Vec<_> = (1..20)
+        let waiting: Vec<_> = (1..50)
             .map(|n| {
                 scope.spawn({
                     let relation = &relation;
@@ -178,10 +178,13 @@ fn who_waits_for_the_source_keeps_nobody_else_waiting() {
         for _ in 0..100 {
             assert_eq!(read_page(&relation, 0).unwrap(), page(1, 0));
             fs::write(world.path("postmaster.pid"), b"1").unwrap();
+            relation.write_all_at(&page(9, 9), 5 * PAGE_BYTES).unwrap();
+            relation.sync_all().unwrap();
+            File::open(world.path("postmaster.pid")).unwrap().sync_all().unwrap();
         }
         assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
         drop(closed);
-        for (n, waiting) in (1..20).zip(waiting) {
+        for (n, waiting) in (1..50).zip(waiting) {
             assert_eq!(waiting.join().unwrap().unwrap(), page(1, n * 100));
         }
     });

@@ -10,7 +10,7 @@ mod operations;
 use crate::lazy::{BringError, Written};
 use crate::nodes::{Nodes, TOP};
 use crate::overlay::{Overlay, read_full};
-use crate::pool::Pool;
+use crate::pool::Pools;
 use crate::root::Root;
 use crate::view::View;
 use attributes::FOR_EVER;
@@ -20,6 +20,7 @@ use rustix::fs::{AtFlags, OFlags};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,12 +30,17 @@ use std::time::SystemTime;
 /// One write of the kernel's, in bytes.
 const WRITE_BYTES_MAX: u32 = 1024 * 1024;
 
-/// One directory, mounted over itself.
+/// One directory, mounted over itself, and who waits so that the kernel needn't.
 pub struct LazyFileSystem {
+    directory: Arc<Directory>,
+    pools: Arc<Pools>,
+}
+
+/// One directory, as it is seen.
+pub struct Directory {
     overlay: Arc<Overlay>,
     root: usize,
     view: View,
-    pool: Arc<Pool>,
     nodes: Mutex<Nodes>,
     /// Read while a path is walked, written while a name changes: what the kernel allowed for one file is never done to another.
     names: RwLock<()>,
@@ -49,13 +55,37 @@ pub struct LazyFileSystem {
 
 impl LazyFileSystem {
     /// Of one of the overlay's directories.
-    pub fn new(overlay: Arc<Overlay>, root: usize, view: View, pool: Arc<Pool>) -> Self {
+    pub fn new(overlay: Arc<Overlay>, root: usize, view: View, pools: Arc<Pools>) -> Self {
         let is_root_user = rustix::process::geteuid().is_root();
         let (nodes, names, files, directories, backings) = Default::default();
         let passes_through = AtomicBool::new(false);
-        Self { overlay, root, view, pool, nodes, names, files, directories, backings, passes_through, is_root_user }
+        let directory =
+            Directory { overlay, root, view, nodes, names, files, directories, backings, passes_through, is_root_user };
+        Self { directory: Arc::new(directory), pools }
     }
 
+    /// Does what waits for the source.
+    fn later(&self, act: impl FnOnce(&Directory) + Send + 'static) {
+        let directory = self.directory.clone();
+        self.pools.source.run(move || act(&directory));
+    }
+
+    /// Does what waits for the disk.
+    fn on_disk(&self, act: impl FnOnce(&Directory) + Send + 'static) {
+        let directory = self.directory.clone();
+        self.pools.disk.run(move || act(&directory));
+    }
+}
+
+impl Deref for LazyFileSystem {
+    type Target = Directory;
+
+    fn deref(&self) -> &Directory {
+        &self.directory
+    }
+}
+
+impl Directory {
     fn below(&self) -> &Root {
         &self.overlay.roots()[self.root]
     }
@@ -103,8 +133,8 @@ impl LazyFileSystem {
     /// Opens what lies at `path`. `flags` as whoever opens gave them.
     fn open_handle(&self, node: u64, path: &Path, flags: i32) -> io::Result<Handle> {
         let flags = OFlags::from_bits_retain(flags as u32);
-        // Appending is the kernel's business: it says at which offset.
-        let kept = OFlags::ACCMODE | OFlags::DSYNC | OFlags::SYNC;
+        // Appending is the kernel's business: it says at which offset. What is to be durable is synced, where that keeps nobody waiting.
+        let kept = OFlags::ACCMODE;
         // First opened, then looked at: by its name, it might be another one a moment later.
         let (file, lazy) = self.overlay.take_up(self.root, self.below().open_file(path, flags & kept, 0)?)?;
         let is_synchronous = flags.intersects(OFlags::DSYNC | OFlags::SYNC);
@@ -140,12 +170,6 @@ impl LazyFileSystem {
 
     fn handle(&self, number: FileHandle) -> io::Result<Arc<Handle>> {
         self.files.get(number.0).ok_or_else(|| io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error()))
-    }
-
-    /// Brings a part of a file, then does what needed it; elsewhere, because it may take long.
-    fn later(&self, act: impl FnOnce(&Overlay) + Send + 'static) {
-        let overlay = self.overlay.clone();
-        self.pool.run(move || act(&overlay));
     }
 }
 
@@ -218,10 +242,17 @@ impl Filesystem for LazyFileSystem {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let done = size.map_or(Ok(()), |size| self.set_length(node, handle, size));
-        let done = done.and_then(|()| self.set_attributes(node, mode, (user, group), (accessed, modified)));
-        let done = done.and_then(|()| self.look_at(node, handle));
-        answer!(reply, done, attributes => reply.attr(&FOR_EVER, &attributes));
+        let set = move |this: &Directory, cut: io::Result<()>| {
+            let done = cut.and_then(|()| this.set_attributes(node, mode, (user, group), (accessed, modified)));
+            let done = done.and_then(|()| this.look_at(node, handle));
+            answer!(reply, done, attributes => reply.attr(&FOR_EVER, &attributes));
+        };
+        let Some(bytes) = size else { return set(self, Ok(())) };
+        match self.to_be_cut(node, handle) {
+            // What is cut off of it must never come, and that is durable when it is answered.
+            Ok(open) if open.lazy.is_some() => self.on_disk(move |this| set(this, this.set_length(&open, bytes))),
+            opened => set(self, opened.and_then(|open| self.set_length(&open, bytes))),
+        }
     }
 
     fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {
@@ -270,7 +301,7 @@ impl Filesystem for LazyFileSystem {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        answer!(reply, self.rename((parent, name), (new_parent, new_name), flags), () => reply.ok());
+        answer!(reply, self.change_name((parent, name), (new_parent, new_name), flags), () => reply.ok());
     }
 
     fn link(&self, _request: &Request, node: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: ReplyEntry) {
@@ -317,7 +348,7 @@ impl Filesystem for LazyFileSystem {
         else {
             return answer!(reply, read_full(&handle.file, offset, &mut room), length => reply.data(&room[..length]));
         };
-        self.later(move |overlay| match overlay.read(&lazy, &handle.file, offset, &mut room) {
+        self.later(move |this| match this.overlay.read(&lazy, &handle.file, offset, &mut room) {
             Ok(length) => reply.data(&room[..length]),
             Err(error) => reply.error(errno(error)),
         });
@@ -341,18 +372,16 @@ impl Filesystem for LazyFileSystem {
         };
         let length = data.len() as u32;
         match self.write_now(&handle, offset, data) {
-            Ok(Written::Whole) => reply.written(length),
             Err(error) => reply.error(error.into()),
+            Ok(Written::Whole) if handle.is_synchronous => self.on_disk(move |this| {
+                answer!(reply, this.sync(&handle), () => reply.written(length));
+            }),
+            Ok(Written::Whole) => reply.written(length),
             Ok(Written::Needs(_)) => {
-                let (Some(lazy), data) = (handle.lazy.clone(), data.to_vec()) else { return reply.error(Errno::EIO) };
-                self.later(move |overlay| {
-                    let written = overlay.write(&lazy, &handle.file, offset, &data);
-                    let is_synced = handle.is_synchronous && written.is_ok();
-                    let synced = if is_synced { overlay.sync(&lazy, &handle.file) } else { Ok(()) };
-                    match written.and_then(|()| Ok(synced?)) {
-                        Ok(()) => reply.written(length),
-                        Err(error) => reply.error(errno(error)),
-                    }
+                let data = data.to_vec();
+                self.later(move |this| match this.write_when_here(&handle, offset, &data) {
+                    Ok(()) => reply.written(length),
+                    Err(error) => reply.error(errno(error)),
                 });
             }
         }
@@ -436,19 +465,20 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn fsync(&self, _request: &Request, _node: INodeNo, number: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        let synced = self.handle(number).and_then(|handle| match &handle.lazy {
-            Some(lazy) => self.overlay.sync(lazy, &handle.file),
-            None => handle.file.sync_all(),
+        let handle = self.handle(number);
+        self.on_disk(move |this| {
+            let synced = handle.and_then(|handle| this.sync(&handle));
+            answer!(reply, synced, () => reply.ok());
         });
-        answer!(reply, synced, () => reply.ok());
     }
 
     fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // A server that recovers from a crash opens the top and calls syncfs on it, of which the kernel tells nobody. What it takes
-        // for durable from then on must be.
-        let settled = if node.0 == TOP { self.overlay.settle_all().and_then(|()| self.below().sync()) } else { Ok(()) };
-        let listed = settled.and_then(|()| self.list(node));
-        answer!(reply, listed, listed => reply.opened(FileHandle(self.directories.insert(listed)), FopenFlags::empty()));
+        let open = move |this: &Directory, settled: io::Result<()>| {
+            let opened =
+                settled.and_then(|()| this.list(node)).map(|listed| FileHandle(this.directories.insert(listed)));
+            answer!(reply, opened, number => reply.opened(number, FopenFlags::empty()));
+        };
+        if node.0 == TOP { self.on_disk(move |this| open(this, this.settle())) } else { open(self, Ok(())) }
     }
 
     fn readdir(&self, _request: &Request, node: INodeNo, number: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -469,8 +499,10 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn fsyncdir(&self, _request: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        let opened = self.at(node, |path| self.below().open_file(path, OFlags::DIRECTORY, 0));
-        answer!(reply, opened.and_then(|directory| directory.sync_all()), () => reply.ok());
+        self.on_disk(move |this| {
+            let opened = this.at(node, |path| this.below().open_file(path, OFlags::DIRECTORY, 0));
+            answer!(reply, opened.and_then(|directory| directory.sync_all()), () => reply.ok());
+        });
     }
 
     fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
@@ -526,7 +558,10 @@ impl Filesystem for LazyFileSystem {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let done = self.handle(number).and_then(|handle| operations::allocate(&handle, offset, length, mode));
-        answer!(reply, done, () => reply.ok());
+        let handle = self.handle(number);
+        self.on_disk(move |_| {
+            let done = handle.and_then(|handle| operations::allocate(&handle, offset, length, mode));
+            answer!(reply, done, () => reply.ok());
+        });
     }
 }

@@ -2,8 +2,8 @@
 
 use super::attributes::{attributes, kind, timespec};
 use super::handles::{Handle, Listed};
-use super::{LazyFileSystem, gone};
-use crate::lazy::Written;
+use super::{Directory, gone};
+use crate::lazy::{BringError, Written};
 use crate::place::{Place, Reached};
 use fuser::{FileAttr, FileHandle, FileType, INodeNo, RenameFlags, Request, TimeOrNow};
 use rustix::fs::{
@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-impl LazyFileSystem {
+impl Directory {
     pub(super) fn look_at(&self, node: INodeNo, handle: Option<FileHandle>) -> io::Result<FileAttr> {
         let stat = match self.opened(node, handle)? {
             Some(open) => fstat(&open.file)?,
@@ -36,11 +36,15 @@ impl LazyFileSystem {
         }
     }
 
-    pub(super) fn set_length(&self, node: INodeNo, handle: Option<FileHandle>, bytes: u64) -> io::Result<()> {
-        let open = match self.opened(node, handle)? {
-            Some(open) => open,
-            None => self.at(node, |path| self.open_handle(node.0, path, OFlags::RDWR.bits() as i32))?.into(),
-        };
+    /// The file that is to have another length.
+    pub(super) fn to_be_cut(&self, node: INodeNo, handle: Option<FileHandle>) -> io::Result<Arc<Handle>> {
+        match self.opened(node, handle)? {
+            Some(open) => Ok(open),
+            None => self.at(node, |path| self.open_handle(node.0, path, OFlags::RDWR.bits() as i32)).map(Arc::new),
+        }
+    }
+
+    pub(super) fn set_length(&self, open: &Handle, bytes: u64) -> io::Result<()> {
         match &open.lazy {
             Some(lazy) => self.overlay.set_length(lazy, &open.file, bytes),
             None => open.file.set_len(bytes),
@@ -166,7 +170,12 @@ impl LazyFileSystem {
         Ok(())
     }
 
-    pub(super) fn rename(&self, from: (INodeNo, &OsStr), to: (INodeNo, &OsStr), flags: RenameFlags) -> io::Result<()> {
+    pub(super) fn change_name(
+        &self,
+        from: (INodeNo, &OsStr),
+        to: (INodeNo, &OsStr),
+        flags: RenameFlags,
+    ) -> io::Result<()> {
         if flags.intersects(!RenameFlags::RENAME_NOREPLACE) {
             return Err(Errno::INVAL.into());
         }
@@ -209,15 +218,37 @@ impl LazyFileSystem {
 
     /// Writes, if nothing must be brought first.
     pub(super) fn write_now(&self, handle: &Handle, offset: u64, data: &[u8]) -> io::Result<Written> {
-        let Some(lazy) = &handle.lazy else {
-            handle.file.write_all_at(data, offset)?;
-            return Ok(Written::Whole);
-        };
-        let written = lazy.write(&handle.file, offset, data)?;
-        if handle.is_synchronous && written == Written::Whole {
-            self.overlay.sync(lazy, &handle.file)?;
+        match &handle.lazy {
+            Some(lazy) => lazy.write(&handle.file, offset, data),
+            None => handle.file.write_all_at(data, offset).map(|()| Written::Whole),
         }
-        Ok(written)
+    }
+
+    /// Writes, and brings first what must be brought.
+    pub(super) fn write_when_here(&self, handle: &Handle, offset: u64, data: &[u8]) -> Result<(), BringError> {
+        match &handle.lazy {
+            Some(lazy) => self.overlay.write(lazy, &handle.file, offset, data)?,
+            None => handle.file.write_all_at(data, offset)?,
+        }
+        if handle.is_synchronous {
+            self.sync(handle)?;
+        }
+        Ok(())
+    }
+
+    /// What was written is durable when this returns.
+    pub(super) fn sync(&self, handle: &Handle) -> io::Result<()> {
+        match &handle.lazy {
+            Some(lazy) => self.overlay.sync(lazy, &handle.file),
+            None => handle.file.sync_all(),
+        }
+    }
+
+    /// A server that recovers from a crash opens the top and calls syncfs on it, of which the kernel tells nobody. What it takes for
+    /// durable from then on must be.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        self.overlay.settle_all()?;
+        self.below().sync()
     }
 }
 

@@ -9,7 +9,7 @@
 
 mod open;
 
-pub use open::Journal;
+pub use open::{Journal, is_full};
 
 use std::io;
 use std::ops::Range;

@@ -10,7 +10,9 @@ use super::{
 use crate::place::open_below;
 use crate::root::{Identity, stat_of};
 use crate::told::{records as records_of, told};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, fallocate, flock, fsync, renameat, statat, unlinkat,
+};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,6 +26,9 @@ const SHORTER: u64 = 4;
 const SHRINK_FROM_BYTES: u64 = 64 * 1024;
 /// Below this, nothing is gained while it is used.
 const COMPACT_FROM_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Room that is kept for what comes next: where a disk is full, what was written before can still be synced.
+const RESERVE_BYTES: u64 = 1024 * 1024;
 
 /// A journal that is open for more.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ struct End {
     frames: u32,
     /// Its length when it was last known to say nothing twice.
     needed: u64,
+    /// Up to where there is room, for sure.
+    reserved: u64,
     is_broken: bool,
 }
 
@@ -66,7 +73,7 @@ impl Journal {
     }
 
     fn of(directory: BorrowedFd<'_>, name: &str, file: File, at: u64, frames: u32) -> io::Result<Self> {
-        let end = Mutex::new(End { file, at, frames, needed: at, is_broken: false });
+        let end = Mutex::new(End { file, at, frames, needed: at, reserved: 0, is_broken: false });
         let directory = directory.try_clone_to_owned()?;
         Ok(Self { directory, name: name.to_owned(), end, compacting: Mutex::default() })
     }
@@ -111,7 +118,8 @@ impl Journal {
 
     /// Adds records. They are durable when it returns.
     ///
-    /// After an error it takes no more: it isn't known what of the frame is there.
+    /// After a sync that failed it takes no more: it isn't known what of the frame is there. When there is no room, it isn't there, and can
+    /// be added when there is.
     pub fn append(&self, records: &[Record]) -> io::Result<()> {
         self.lock().append(records)
     }
@@ -213,7 +221,23 @@ fn broken() -> io::Error {
     io::Error::other("the journal of the mount could not be written before")
 }
 
+/// Whether there was no room, and may be later.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl End {
+    /// Makes room ahead, if the file system can and has it.
+    fn reserve(&mut self, bytes: u64) {
+        if self.at + bytes <= self.reserved {
+            return;
+        }
+        let ahead = bytes + RESERVE_BYTES;
+        if fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.at, ahead).is_ok() {
+            self.reserved = self.at + ahead;
+        }
+    }
+
     fn append(&mut self, records: &[Record]) -> io::Result<()> {
         // No frame is longer than the reader takes.
         for records in records.chunks(FRAME_BYTES_MAX / RECORD_BYTES) {
@@ -222,7 +246,13 @@ impl End {
             }
             let frame = frame(self.frames, records);
             self.is_broken = true;
-            self.file.write_all_at(&frame, self.at)?;
+            self.reserve(frame.len() as u64);
+            if let Err(error) = self.file.write_all_at(&frame, self.at) {
+                // Nothing of it was called durable, and what is written there next is written over it.
+                self.is_broken = !is_full(&error) || self.file.set_len(self.at).is_err();
+                self.reserved = 0;
+                return Err(error);
+            }
             self.file.sync_data()?;
             (self.is_broken, self.at, self.frames) = (false, self.at + frame.len() as u64, self.frames + 1);
         }

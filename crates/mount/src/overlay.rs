@@ -115,6 +115,13 @@ struct Files {
     by_number: BTreeMap<FileNumber, Coming>,
 }
 
+impl Files {
+    fn forget(&mut self, number: FileNumber, coming: &Coming) {
+        self.by_number.remove(&number);
+        self.by_identity.remove(&coming.identity);
+    }
+}
+
 /// A file that is still coming, and where it is.
 #[derive(Clone)]
 struct Coming {
@@ -323,9 +330,10 @@ impl Overlay {
         let is_whole = coming.file.sync(&file, &self.journal)?;
         self.journal.compact_if_long()?;
         if is_whole {
-            let retired = [(number, coming)];
-            self.forget(&retired);
-            self.roots[retired[0].1.root].retire(number)?;
+            // At once in the eyes of whoever counts its names.
+            let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            files.forget(number, &coming);
+            self.roots[coming.root].retire(number)?;
         }
         Ok(())
     }
@@ -357,16 +365,11 @@ impl Overlay {
             }
         }
         // Forgotten first: without its last name the file is gone, and another one may get its inode.
-        self.forget(&removed);
-        removed.iter().try_for_each(|(number, coming)| self.roots[coming.root].retire(*number))
-    }
-
-    fn forget(&self, retired: &[(FileNumber, Coming)]) {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        for (number, coming) in retired {
-            files.by_number.remove(number);
-            files.by_identity.remove(&coming.identity);
+        {
+            let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            removed.iter().for_each(|(number, coming)| files.forget(*number, coming));
         }
+        removed.iter().try_for_each(|(number, coming)| self.roots[coming.root].retire(*number))
     }
 
     /// Makes what was written to a file durable.

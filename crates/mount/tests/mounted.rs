@@ -352,3 +352,33 @@ fn what_is_opened_is_what_is_looked_at() {
         is_done.store(true, Ordering::Relaxed);
     });
 }
+
+#[test]
+fn a_file_can_have_two_names_whether_it_is_here_or_coming() {
+    let world = World::new();
+    fs::write(world.path("here"), b"here").unwrap();
+    for (first, second) in [("here", "here.2"), ("base/5/16385", "base/5/16385.2")] {
+        let names = |name: &str| fs::metadata(world.path(name)).unwrap().nlink();
+        assert_eq!(names(first), 1, "{first}");
+        fs::hard_link(world.path(first), world.path(second)).unwrap();
+        assert_eq!((names(first), names(second)), (2, 2));
+        let inode = |name: &str| fs::metadata(world.path(name)).unwrap().ino();
+        assert_eq!(inode(first), inode(second));
+        fs::remove_file(world.path(second)).unwrap();
+        assert_eq!(names(first), 1);
+        File::open(world.path(first)).unwrap().read_exact(&mut [0; 4]).unwrap();
+        fs::hard_link(world.path(first), world.path(second)).unwrap();
+        fs::remove_file(world.path(first)).unwrap();
+        File::open(world.path(second)).unwrap().read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(names(second), 1);
+        fs::rename(world.path(second), world.path(first)).unwrap();
+    }
+    // With two names it is as good as with one when all of it has come.
+    fs::hard_link(world.path("base/5/16385"), world.path("second")).unwrap();
+    let overlay = world.mounted.as_ref().unwrap().overlay();
+    overlay.bring(2, 0..10 * PAGE_BYTES).unwrap();
+    overlay.settle(2).unwrap();
+    assert!(!overlay.numbers().contains(&2));
+    assert_eq!(read_page(&world.open("second"), 3).unwrap(), page(2, 3));
+    assert_eq!(fs::metadata(world.path("base/5/16385")).unwrap().nlink(), 2);
+}

@@ -13,10 +13,10 @@ use crate::overlay::{Overlay, read_full};
 use crate::pool::Pools;
 use crate::root::Root;
 use crate::view::View;
-use attributes::FOR_EVER;
+use attributes::{FOR_EVER, Seen};
 use fuser::*;
 use handles::{Handle, Listed, Open};
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, Stat};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
@@ -124,10 +124,23 @@ impl Directory {
     /// The node that has this name, and what the kernel is told of it.
     fn entry(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
         self.at_child(parent, name, |path| {
-            let stat = self.below().stat(path)?;
-            let node = self.nodes().learn(parent.0, name);
-            Ok(attributes::attributes(node, &stat))
+            let seen = self.seen(|| self.below().stat(path))?;
+            let node = self.nodes().learn(parent.0, name, seen.linked());
+            Ok(attributes::attributes(node, &seen))
         })
+    }
+
+    /// What is seen of a file that can be looked at so.
+    fn seen(&self, look: impl Fn() -> io::Result<Stat>) -> io::Result<Seen> {
+        let stat = look()?;
+        if stat.st_nlink < 2 || attributes::kind(stat.st_mode) == FileType::Directory {
+            return Ok(Seen { is_coming: self.overlay.lazy(&stat).is_some(), stat });
+        }
+        match self.overlay.lazy(&stat) {
+            Some(_) => Ok(Seen { stat, is_coming: true }),
+            // The last of it may have come between the two, and the kernel asks only once how many names it has.
+            None => Ok(Seen { stat: look()?, is_coming: false }),
+        }
     }
 
     /// Opens what lies at `path`. `flags` as whoever opens gave them.

@@ -20,11 +20,11 @@ use std::sync::Arc;
 
 impl Directory {
     pub(super) fn look_at(&self, node: INodeNo, handle: Option<FileHandle>) -> io::Result<FileAttr> {
-        let stat = match self.opened(node, handle)? {
-            Some(open) => fstat(&open.file)?,
-            None => self.at(node, |path| self.below().stat(path))?,
+        let seen = match self.opened(node, handle)? {
+            Some(open) => self.seen(|| Ok(fstat(&open.file)?))?,
+            None => self.at(node, |path| self.seen(|| self.below().stat(path)))?,
         };
-        Ok(attributes(node.0, &stat))
+        Ok(attributes(node.0, &seen))
     }
 
     /// The open file that is meant; or, of one that was removed, any. None when it must be found by its name.
@@ -192,8 +192,9 @@ impl Directory {
         let below = self.below();
         let (old, new) = (below.place(&self.path(node)?)?, below.place(&self.child(parent, name)?)?);
         old.link(&new)?;
-        self.nodes().link(node.0, parent.0, name);
-        Ok(attributes(node.0, &new.stat()?))
+        let seen = self.seen(|| new.stat())?;
+        self.nodes().link(node.0, parent.0, name, seen.linked());
+        Ok(attributes(node.0, &seen))
     }
 
     /// What a directory holds, as it is seen.

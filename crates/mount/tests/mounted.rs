@@ -1,7 +1,7 @@
 //! A real mount, used by real programs' calls.
 
 use lifeboat_mount::journal::FileNumber;
-use lifeboat_mount::mount::{Mounted, State, mount, state_of, take_stale_away};
+use lifeboat_mount::mount::{Mounted, State, mount, mounts, state_of, take_stale_away};
 use lifeboat_mount::overlay::{NewFile, Overlay, create, is_made};
 use lifeboat_mount::source::{Piece, Sink, Source, SourceError};
 use lifeboat_mount::view::View;
@@ -265,9 +265,15 @@ fn until_everything_is_here_the_directory_does_not_look_whole_without_the_mount(
     let mut world = World::new();
     assert_eq!(fs::read(world.path("global/pg_control")).unwrap(), b"control");
     world.open("global/pg_control").write_all(b"CONTROL").unwrap();
-    assert_eq!(state_of(world.top()), State::Mounted);
+    let other = tempfile::tempdir().unwrap();
+    let link = other.path().join("link");
+    symlink(world.top(), &link).unwrap();
+    assert_eq!([state_of(world.top()), state_of(&link)], [State::Mounted; 2]);
+    assert_eq!(state_of(&world.path("base")), State::Nothing);
+    assert!(mounts().contains(&world.top().to_path_buf()));
     world.mounted.take().unwrap().unmount().unwrap();
-    assert_eq!(state_of(world.top()), State::Nothing);
+    assert_eq!([state_of(world.top()), state_of(&link)], [State::Nothing; 2]);
+    assert!(!mounts().contains(&world.top().to_path_buf()));
     assert!(!world.path("global/pg_control").exists() && is_made(world.top()));
     world.mount();
     assert_eq!(fs::read(world.path("global/pg_control")).unwrap(), b"CONTROL");

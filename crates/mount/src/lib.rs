@@ -11,6 +11,7 @@
 
 pub mod blocks;
 mod filesystem;
+mod finish;
 pub mod hydrate;
 pub mod journal;
 pub mod lazy;

@@ -1,5 +1,6 @@
 //! All files that are still coming: made, found again after a stop, retired when they are whole.
 
+use crate::finish::{Step, end_the_rest, steps, take};
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
 use crate::private::Private;
@@ -17,10 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The journal, in the first directory. Its name is given last: what has no journal was never finished making.
-const JOURNAL: &str = "journal";
-const JOURNAL_UNFINISHED: &str = "journal.new";
+pub(crate) const JOURNAL: &str = "journal";
+pub(crate) const JOURNAL_UNFINISHED: &str = "journal.new";
 /// What whoever made it must know to come back.
-const ORIGIN: &str = "origin";
+pub(crate) const ORIGIN: &str = "origin";
 
 /// A file to be.
 #[derive(Debug, Clone)]
@@ -143,7 +144,9 @@ pub fn origin_of(root: &Path) -> io::Result<Option<Vec<u8>>> {
         root => root?,
     };
     let Some(private) = root.private()? else { return Ok(None) };
-    if !private.has(JOURNAL)? {
+    // A stop came between the last steps of the end.
+    if !private.has(JOURNAL)? || !private.has(ORIGIN)? {
+        end_the_rest(&root)?;
         return Ok(None);
     }
     let mut origin = Vec::new();
@@ -389,27 +392,17 @@ impl Overlay {
         if files > 0 {
             return Err(OverlayError::Unfinished { files });
         }
+        steps(self.roots.len()).into_iter().try_for_each(|step| self.last(step, view))
+    }
+
+    /// One of the last steps.
+    pub(crate) fn last(&self, step: Step, view: &View) -> Result<(), OverlayError> {
         let first = self.roots.first().map(|root| root.path().to_path_buf()).unwrap_or_default();
-        for root in &self.roots {
-            root.sync().map_err(failed("sync", root.path()))?;
-        }
-        if let (Some(root), Some(seen), Some(stored)) = (self.roots.first(), &view.held_back, view.held_back_name()) {
-            root.rename(&stored, seen).map_err(failed("name", &root.path().join(seen)))?;
-        }
-        // From here on nothing is coming, and whoever comes back to it misses nothing.
-        self.journal.clear().map_err(failed("write the journal in", &first))?;
-        // The journal first: while it is there, somebody may come back to it, and then the rest has to be there too.
-        for root in &self.roots {
-            let private = root.path().join(PRIVATE_DIRECTORY);
-            if let Some(own) = root.private().map_err(failed("look into", &private))? {
-                for name in [JOURNAL, JOURNAL_UNFINISHED, ORIGIN] {
-                    own.remove(name).map_err(failed("remove", &private))?;
-                }
-            }
-            root.remove_private().map_err(failed("remove", &private))?;
-            root.sync().map_err(failed("sync", root.path()))?;
-        }
-        Ok(())
+        let taken = match step {
+            Step::Forget => self.journal.clear(),
+            step => take(step, &self.roots, view),
+        };
+        taken.map_err(failed("finish", &first))
     }
 
     /// As if the disk were slow: nothing is added to the journal while this is held.

@@ -97,6 +97,11 @@ impl Root {
     pub fn remove_private(&self) -> io::Result<()> {
         let Some(private) = self.private()? else { return Ok(()) };
         private.remove_files()?;
+        self.remove_empty_private()
+    }
+
+    /// Removes [`PRIVATE_DIRECTORY`], if nothing is in it.
+    pub fn remove_empty_private(&self) -> io::Result<()> {
         found(unlinkat(&self.directory, PRIVATE_DIRECTORY, AtFlags::REMOVEDIR)).map(drop)
     }
 

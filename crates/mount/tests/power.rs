@@ -4,9 +4,10 @@
 //! A loss of power is played: every sector of a local file that changed since its last sync stays or goes back, by chance.
 
 use lifeboat_mount::blocks::BLOCK_BYTES;
-use lifeboat_mount::journal::{FileNumber, Journal, Record};
+use lifeboat_mount::journal::{FileNumber, Journal, Record, parse};
 use lifeboat_mount::overlay::{NewFile, Overlay, create};
 use lifeboat_mount::source::{Piece, Sink, Source, SourceError};
+use lifeboat_mount::told::told;
 use lifeboat_mount::view::View;
 use proptest::prelude::*;
 use std::fs::{File, OpenOptions};
@@ -410,13 +411,20 @@ fn a_directory_whose_disk_is_not_there_does_not_look_whole() {
 /// Several who write, sync, settle and cut one file at once; then the power goes: what a sync covered is there.
 #[test]
 fn who_syncs_at_once_with_others_loses_nothing() {
-    for round in 0..12u64 {
+    for round in 0..24u64 {
         let mut world = World::new(40 * BLOCK_BYTES);
+        let journal = world.directory.path().join(".lifeboat-mount/journal");
         let synced: Vec<u64> = world.with(|overlay, file| {
             let lazy = overlay.lazy(&rustix::fs::fstat(file).unwrap()).unwrap();
             let write = |number: u64| {
                 overlay.write(&lazy, file, number * BLOCK_BYTES, &[number as u8 + 1; BLOCK_BYTES as usize]).unwrap();
                 overlay.sync(&lazy, file).unwrap();
+                // If the power went now.
+                let said = parse(&std::fs::read(&journal).unwrap()).unwrap().records;
+                assert!(
+                    told(&said)[&FILE].local.contains(number),
+                    "block {number} was synced, and is not in the journal"
+                );
                 number
             };
             std::thread::scope(|scope| {
@@ -436,8 +444,7 @@ fn who_syncs_at_once_with_others_loses_nothing() {
         });
         // Blocks of which the journal doesn't say that they are here, are as they were before.
         world.overlay = None;
-        let journal = world.directory.path().join(".lifeboat-mount/journal");
-        let told = lifeboat_mount::told::told(&Journal::open(&journal).unwrap().1).remove(&FILE).unwrap();
+        let told = told(&Journal::open(&journal).unwrap().1).remove(&FILE).unwrap();
         let file = OpenOptions::new().write(true).open(world.path()).unwrap();
         for run in told.local.missing(0..told.local.blocks()) {
             let bytes = (run.end * BLOCK_BYTES).min(told.bytes) - run.start * BLOCK_BYTES;
@@ -465,10 +472,10 @@ fn who_gets_the_inode_of_a_retired_file_is_another_one() {
     let top = directory.path();
     let name = |number: u32| PathBuf::from(format!("coming {number}"));
     let new = |number| NewFile { number, root: 0, path: name(number), bytes: SECTOR_BYTES, mode: 0o600 };
-    create(&[top.to_path_buf()], &(0..400).map(new).collect::<Vec<_>>(), None, b"").unwrap();
+    create(&[top.to_path_buf()], &(0..2000).map(new).collect::<Vec<_>>(), None, b"").unwrap();
     let overlay = Overlay::open(&[top.to_path_buf()], Box::new(Origin { bytes: SECTOR_BYTES })).unwrap();
     let inodes: std::collections::HashSet<u64> =
-        (0..400).map(|number| std::fs::metadata(top.join(name(number))).unwrap().ino()).collect();
+        (0..2000).map(|number| std::fs::metadata(top.join(name(number))).unwrap().ino()).collect();
     let (is_done, again) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -483,8 +490,8 @@ fn who_gets_the_inode_of_a_retired_file_is_another_one() {
                 again.fetch_add(u64::from(inodes.contains(&stat.st_ino)), std::sync::atomic::Ordering::Relaxed);
             }
         });
-        for first in (0..400).step_by(40) {
-            (first..first + 40).for_each(|number| std::fs::remove_file(top.join(name(number))).unwrap());
+        for first in (0..2000).step_by(1000) {
+            (first..first + 1000).for_each(|number| std::fs::remove_file(top.join(name(number))).unwrap());
             overlay.retire_removed().unwrap();
         }
         is_done.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -67,6 +67,14 @@ impl BlockSet {
         self.words.truncate(blocks.div_ceil(64) as usize);
     }
 
+    /// The runs of blocks that are in it, in order.
+    pub fn runs(&self) -> Vec<Range<u64>> {
+        let gaps = self.missing(0..self.blocks);
+        let starts = std::iter::once(0).chain(gaps.iter().map(|gap| gap.end));
+        let ends = gaps.iter().map(|gap| gap.start).chain(std::iter::once(self.blocks));
+        starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
+    }
+
     /// The runs of blocks in `range` that are not in it, in order. What is out of bounds is left out.
     pub fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut runs: Vec<Range<u64>> = Vec::new();
@@ -125,6 +133,9 @@ mod tests {
                 }
                 prop_assert_eq!(set.count(), model.len() as u64);
                 prop_assert_eq!(set.is_full(), model.len() as u64 == bound);
+                let runs = set.runs();
+                prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start), "{:?}", runs);
+                prop_assert_eq!(runs.into_iter().flatten().collect::<BTreeSet<u64>>(), model.clone());
                 let missing = set.missing(start..start + 200);
                 prop_assert!(missing.windows(2).all(|pair| pair[0].end < pair[1].start), "{:?}", missing);
                 let listed: Vec<u64> = missing.into_iter().flatten().collect();

@@ -7,13 +7,12 @@
 //! the next block. Only the last frame can be torn, because none is written before the one in front of it is durable; and a header
 //! lies in one sector, so it is whole or not there. Anything else that doesn't read is damage, and refused.
 
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+mod open;
+
+pub use open::{Journal, is_full};
+
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"LBMOUNT1";
 /// Frames begin at multiples of this.
@@ -82,6 +81,16 @@ pub enum JournalError {
 }
 
 impl Record {
+    /// Of which file it is.
+    pub fn number(&self) -> FileNumber {
+        match self {
+            Self::File { number, .. }
+            | Self::Local { number, .. }
+            | Self::Shortening { number, .. }
+            | Self::Shortened { number } => *number,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         let (kind, number, first, second) = match self {
             Self::File { number, root, bytes } => (FILE, *number, u64::from(*root), *bytes),
@@ -179,7 +188,11 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, JournalError> {
     if bytes.get(..ALIGNMENT_BYTES) != Some(&first_block()) {
         return Err(JournalError::Damaged { at: 0 });
     }
-    let mut parsed = Parsed { records: Vec::new(), frames: 0, end: ALIGNMENT_BYTES };
+    parse_frames(bytes, Parsed { records: Vec::new(), frames: 0, end: ALIGNMENT_BYTES })
+}
+
+/// Reads the frames behind what was read already.
+fn parse_frames(bytes: &[u8], mut parsed: Parsed) -> Result<Parsed, JournalError> {
     while parsed.end < bytes.len() {
         let at = parsed.end;
         let Some(header) = Header::read(bytes, at) else {
@@ -199,77 +212,6 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, JournalError> {
 /// Whether no frame begins behind `at`.
 fn is_last(bytes: &[u8], at: usize) -> bool {
     (at + ALIGNMENT_BYTES..bytes.len()).step_by(ALIGNMENT_BYTES).all(|at| Header::read(bytes, at).is_none())
-}
-
-/// A journal that is open for more.
-#[derive(Debug)]
-pub struct Journal {
-    end: Mutex<End>,
-}
-
-/// Where the next frame goes.
-#[derive(Debug)]
-struct End {
-    file: File,
-    at: u64,
-    frames: u32,
-    is_broken: bool,
-}
-
-impl Journal {
-    /// Writes a new one, whole, under `path`. The caller makes its name durable.
-    pub fn create(path: &Path, records: &[Record]) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all_at(&first_block(), 0)?;
-        let journal = Self { end: Mutex::new(End { file, at: ALIGNMENT_BYTES as u64, frames: 0, is_broken: false }) };
-        journal.append(records)?;
-        Ok(journal)
-    }
-
-    /// Opens the one at `path`, without what a crash tore off, for as long as it is kept: nobody else can.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Record>), JournalError> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(JournalError::Busy),
-            locked => locked.map_err(io::Error::from)?,
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let Parsed { records, frames, end } = parse(&bytes)?;
-        if end < bytes.len() {
-            file.set_len(end as u64)?;
-            file.sync_all()?;
-        }
-        Ok((Self { end: Mutex::new(End { file, at: end as u64, frames, is_broken: false }) }, records))
-    }
-
-    /// Nothing is added while this is held.
-    #[cfg(test)]
-    pub(crate) fn hold(&self) -> impl Drop + '_ {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds records. They are durable when it returns.
-    ///
-    /// After an error it takes no more: it isn't known what of the frame is there.
-    pub fn append(&self, records: &[Record]) -> io::Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        // No frame is longer than the reader takes.
-        for records in records.chunks(FRAME_BYTES_MAX / RECORD_BYTES) {
-            if end.is_broken {
-                return Err(io::Error::other("the journal of the mount could not be written before"));
-            }
-            let frame = frame(end.frames, records);
-            end.is_broken = true;
-            end.file.write_all_at(&frame, end.at)?;
-            end.file.sync_data()?;
-            (end.is_broken, end.at, end.frames) = (false, end.at + frame.len() as u64, end.frames + 1);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -365,32 +307,5 @@ mod tests {
         for bytes in [zeroed, damaged, [&bytes[..second], &bytes[second + ALIGNMENT_BYTES..]].concat()] {
             assert!(matches!(parse(&bytes), Err(JournalError::Damaged { at }) if at == second));
         }
-    }
-
-    #[test]
-    fn it_goes_on_behind_what_was_torn_off() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("journal");
-        let file = Record::File { number: 7, root: 0, bytes: 1 << 20 };
-        let local = |blocks| Record::Local { number: 7, blocks };
-        Journal::create(&path, std::slice::from_ref(&file)).unwrap().append(&[local(0..2)]).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, [&whole[..], &frame(2, &[local(2..9)])[..31]].concat()).unwrap();
-        let (journal, records) = Journal::open(&path).unwrap();
-        assert_eq!(records, [file.clone(), local(0..2)]);
-        journal.append(&[local(4..5)]).unwrap();
-        drop(journal);
-        assert_eq!(Journal::open(&path).unwrap().1, [file, local(0..2), local(4..5)]);
-    }
-
-    #[test]
-    fn after_an_error_it_takes_no_more() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("journal");
-        let journal = Journal::create(&path, &[]).unwrap();
-        journal.end.lock().unwrap().file = File::open(&path).unwrap();
-        assert!(journal.append(&[Record::Shortened { number: 1 }]).is_err());
-        journal.end.lock().unwrap().file = OpenOptions::new().write(true).open(&path).unwrap();
-        assert!(journal.append(&[Record::Shortened { number: 1 }]).is_err());
     }
 }

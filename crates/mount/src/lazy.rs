@@ -6,7 +6,7 @@
 //! any file system.
 
 use crate::blocks::{BLOCK_BYTES, BlockSet, blocks_of};
-use crate::journal::{FileNumber, Journal, Record};
+use crate::journal::{FileNumber, Journal, Record, is_full};
 use crate::source::{Piece, Source, SourceError};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
@@ -40,6 +40,8 @@ struct State {
     /// Being fetched.
     coming: Vec<Range<u64>>,
     ahead: Ahead,
+    /// It was cut, and the journal had no room to say so.
+    owes_shortened: bool,
     /// A sync failed: nobody knows what reached the disk, and a second sync would not tell.
     is_broken: bool,
 }
@@ -82,20 +84,14 @@ pub enum Written {
 impl LazyFile {
     /// A file of so many bytes, none of which is here.
     pub fn new(number: FileNumber, origin_bytes: u64) -> Self {
-        let local = BlockSet::new(blocks_of(origin_bytes));
-        let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
-        let state = State { origin_bytes, local, unrecorded, coming, ahead, is_broken: false };
-        Self { number, state: Mutex::new(state), syncing: Mutex::default(), settled: Condvar::new() }
+        Self::recalled(number, origin_bytes, BlockSet::new(blocks_of(origin_bytes)))
     }
 
-    /// What the journal says of it.
-    pub fn recall(&mut self, record: &Record) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match record {
-            Record::Local { blocks, .. } => state.local.insert(blocks.clone()),
-            Record::Shortening { bytes, .. } => state.shorten(*bytes),
-            Record::File { .. } | Record::Shortened { .. } => {}
-        }
+    /// A file of which the journal says that these blocks are here.
+    pub fn recalled(number: FileNumber, origin_bytes: u64, local: BlockSet) -> Self {
+        let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
+        let state = State { origin_bytes, local, unrecorded, coming, ahead, owes_shortened: false, is_broken: false };
+        Self { number, state: Mutex::new(state), syncing: Mutex::default(), settled: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -117,7 +113,8 @@ impl LazyFile {
 
     /// Whether something came that isn't in the journal.
     pub fn is_unsettled(&self) -> bool {
-        !self.lock().unrecorded.is_empty()
+        let state = self.lock();
+        !state.unrecorded.is_empty() || state.owes_shortened
     }
 
     /// The byte ranges in `range` that are not here.
@@ -156,12 +153,19 @@ impl LazyFile {
             let bytes = state.bytes_of(&run);
             state.coming.push(run.clone());
             drop(state);
-            let fetched = source.fetch(self.number, bytes.clone(), &mut |offset, piece| self.fill(file, offset, piece));
+            let mut refused = None;
+            let fetched = source.fetch(self.number, bytes.clone(), &mut |offset, piece| {
+                self.fill(file, offset, piece).inspect_err(|error| refused = error.raw_os_error())
+            });
             state = self.lock();
             state.coming.retain(|coming| *coming != run);
             self.settled.notify_all();
             let failed = |source| BringError::Source { number: self.number, bytes, source };
-            fetched.map_err(failed.clone())?;
+            match (fetched, refused) {
+                // It was there, and the local disk did not take it.
+                (Err(_), Some(code)) => return Err(io::Error::from_raw_os_error(code).into()),
+                (fetched, _) => fetched.map_err(failed.clone())?,
+            }
             if !state.local.missing(run).is_empty() {
                 return Err(failed("it was not delivered".into()));
             }
@@ -205,36 +209,69 @@ impl LazyFile {
     pub fn set_length(&self, file: &File, bytes: u64, journal: &Journal) -> io::Result<()> {
         // What a sync took is neither unrecorded nor in the journal until it ends.
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.lock();
-        if bytes >= state.origin_bytes || state.is_recorded() {
-            state.shorten(bytes);
-            return file.set_len(bytes);
+        {
+            let mut state = self.lock();
+            if bytes >= state.origin_bytes || state.is_recorded() {
+                state.shorten(bytes);
+                return file.set_len(bytes);
+            }
         }
+        // Who reads or writes goes on while the disk is waited for. A crash from here on cuts the file, and nobody was promised anything
+        // that is lost by this: a sync waits.
         journal.append(&[Record::Shortening { number: self.number, bytes }])?;
-        state.shorten(bytes);
+        let cut = {
+            let mut state = self.lock();
+            state.shorten(bytes);
+            file.set_len(bytes)
+        };
         // Its length and the journal disagree until both are durable: see [`finish_shortening`].
-        let done = finish_shortening(file, self.number, bytes, journal);
-        state.is_broken |= done.is_err();
-        done
+        let durable = cut.and_then(|()| file.sync_all());
+        let is_cut = durable.is_ok();
+        let said = durable.and_then(|()| journal.append(&[Record::Shortened { number: self.number }]));
+        let mut state = self.lock();
+        match said {
+            // The next sync says it, before it promises anything.
+            Err(error) if is_cut && is_full(&error) => state.owes_shortened = true,
+            Err(error) => {
+                state.is_broken = true;
+                return Err(error);
+            }
+            Ok(()) => state.owes_shortened = false,
+        }
+        Ok(())
     }
 
     /// Makes what was written durable, then what the journal says of it. Returns whether all of the file is here, and the journal
     /// says so.
     pub fn sync(&self, file: &File, journal: &Journal) -> io::Result<bool> {
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let runs = {
+        let (runs, owes_shortened) = {
             let mut state = self.lock();
             if state.is_broken {
                 return Err(io::Error::other("an earlier sync failed: what reached the disk is not known"));
             }
-            std::mem::take(&mut state.unrecorded)
+            (merged(std::mem::take(&mut state.unrecorded)), state.owes_shortened)
         };
         let local = |blocks: &Range<u64>| Record::Local { number: self.number, blocks: blocks.clone() };
-        let records: Vec<Record> = merged(runs).iter().map(local).collect();
-        let done = file.sync_data().and_then(|()| journal.append(&records));
+        let shortened = owes_shortened.then_some(Record::Shortened { number: self.number });
+        let records: Vec<Record> = shortened.into_iter().chain(runs.iter().map(local)).collect();
+        let synced = file.sync_data();
+        let is_synced = synced.is_ok();
+        let done = synced.and_then(|()| journal.append(&records));
         let mut state = self.lock();
-        state.is_broken |= done.is_err();
-        done.map(|()| state.is_recorded() && !state.is_broken)
+        match done {
+            // Nothing is promised, and nothing is lost: it can be said when there is room.
+            Err(error) if is_synced && is_full(&error) => {
+                state.unrecorded.extend(runs);
+                return Err(error);
+            }
+            Err(error) => {
+                state.is_broken = true;
+                return Err(error);
+            }
+            Ok(()) => state.owes_shortened = false,
+        }
+        Ok(state.is_recorded() && !state.is_broken)
     }
 }
 
@@ -248,7 +285,7 @@ pub fn finish_shortening(file: &File, number: FileNumber, bytes: u64, journal: &
 impl State {
     /// Only between syncs.
     fn is_recorded(&self) -> bool {
-        self.local.is_full() && self.unrecorded.is_empty()
+        self.local.is_full() && self.unrecorded.is_empty() && !self.owes_shortened
     }
 
     fn bytes_of(&self, run: &Range<u64>) -> Range<u64> {

@@ -3,22 +3,20 @@
 use crate::control::{Control, Silent};
 use crate::filesystem::LazyFileSystem;
 use crate::overlay::Overlay;
-use crate::pool::Pool;
+use crate::pool::Pools;
+use crate::session::{Served, take_away};
 use crate::view::View;
-use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
-use rustix::mount::{UnmountFlags, unmount};
+use fuser::{Config, MountOption, SessionACL};
+use rustix::mount::UnmountFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// What the kernel calls the mounts.
-pub const NAME: &str = "lifeboat";
+pub use crate::mounts::{NAME, State, mounts, state_of};
+
 /// Threads that answer the kernel, for each directory.
 const THREADS: usize = 4;
-/// Reads that wait for the source at once, of all directories.
-const FETCHES_AT_ONCE: usize = 32;
 
 /// Why a directory can't be mounted over.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +32,7 @@ pub struct MountError {
 /// Directories that are mounted. Dropped, they are unmounted as far as nobody uses them.
 pub struct Mounted {
     overlay: Arc<Overlay>,
-    sessions: Vec<(PathBuf, BackgroundSession)>,
+    sessions: Vec<Served>,
 }
 
 /// Mounts every directory of an overlay over itself. `view` is of the first.
@@ -49,15 +47,14 @@ pub fn mount_controlled(overlay: Arc<Overlay>, view: &View, control: Arc<dyn Con
         move |source| MountError { path, source }
     };
     let first = overlay.roots().first().map(|root| root.path().to_path_buf()).unwrap_or_default();
-    let pool = Arc::new(Pool::new(FETCHES_AT_ONCE).map_err(failed(&first))?);
+    let pool = Arc::new(Pools::new().map_err(failed(&first))?);
     raise_open_files();
     let mut mounted = Mounted { overlay: overlay.clone(), sessions: Vec::new() };
     for (number, root) in overlay.roots().iter().enumerate() {
         let view = if number == 0 { view.clone() } else { View::default() };
         let control: Arc<dyn Control> = if number == 0 { control.clone() } else { Arc::new(Silent) };
         let files = LazyFileSystem::new(overlay.clone(), number, view, pool.clone()).controlled_by(control);
-        let start = || Session::new(files, root.path(), &options())?.spawn();
-        mounted.sessions.push((root.path().to_path_buf(), start().map_err(failed(root.path()))?));
+        mounted.sessions.push(Served::begin(files, root, &options()).map_err(failed(root.path()))?);
     }
     Ok(mounted)
 }
@@ -96,10 +93,11 @@ impl Mounted {
     /// Takes the mounts away, and makes durable what nobody synced. When somebody still uses one, all that are left stay as they are.
     pub fn unmount(&mut self) -> Result<(), MountError> {
         // The first is where a server lives: while it does, none of the others may go, or it would read what lies below.
-        while let Some((path, _)) = self.sessions.first() {
-            take_away(path, UnmountFlags::empty()).map_err(|source| MountError { path: path.clone(), source })?;
-            let (path, session) = self.sessions.remove(0);
-            session.join().map_err(|source| MountError { path, source })?;
+        while let Some(first) = self.sessions.first() {
+            let path = first.path().to_path_buf();
+            let failed = |source| MountError { path: path.clone(), source };
+            first.take_away().map_err(failed)?;
+            self.sessions.remove(0).join().map_err(failed)?;
         }
         let first = self.overlay.roots().first().map(|root| root.path().to_path_buf()).unwrap_or_default();
         self.overlay.settle_all().map_err(|source| MountError { path: first, source })
@@ -116,91 +114,86 @@ impl Drop for Mounted {
     }
 }
 
-/// What is mounted at a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Nothing, or something that is none of ours.
-    Nothing,
-    /// A mount of ours that answers.
-    Mounted,
-    /// A mount of ours whose program is gone: everything in it is an error until it is taken away.
-    Stale,
-}
-
-/// What is mounted at `path`.
-pub fn state_of(path: &Path) -> State {
-    // Not `stat`: the kernel answers that itself from what it was told before.
-    match rustix::fs::statvfs(path) {
-        Err(rustix::io::Errno::NOTCONN) => State::Stale,
-        _ if is_ours(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), path) => State::Mounted,
-        _ => State::Nothing,
-    }
-}
-
-/// All of our mounts on this machine, in the order in which they were made.
-pub fn mounts() -> Vec<PathBuf> {
-    let list = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let places = list.lines().filter_map(|line| line.split(' ').nth(4)).map(|place| PathBuf::from(unescaped(place)));
-    places.filter(|place| is_ours(&list, place)).collect()
-}
-
-/// Whether the list of mounts has one of ours at `path`. See proc_pid_mountinfo(5).
-fn is_ours(list: &str, path: &Path) -> bool {
-    list.lines().any(|line| {
-        let place = line.split(' ').nth(4).map(unescaped);
-        let mut behind = line.split(" - ").nth(1).unwrap_or_default().split(' ');
-        // Root mounts without a subtype.
-        let is_fuse = behind.next().is_some_and(|kind| kind == "fuse" || kind.starts_with("fuse."));
-        is_fuse && behind.next() == Some(NAME) && place.is_some_and(|place| Path::new(&place) == path)
-    })
-}
-
-/// A path as the list of mounts has it: blanks and such as octal numbers.
-fn unescaped(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
-    while let [byte, behind @ ..] = rest {
-        let code = behind.get(..3).filter(|_| *byte == b'\\').and_then(octal);
-        out.push(code.unwrap_or(*byte));
-        rest = if code.is_some() { &behind[3..] } else { behind };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn octal(digits: &[u8]) -> Option<u8> {
-    u8::from_str_radix(std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?, 8).ok()
-}
-
 /// Takes away what a program that is gone left mounted at `path`, even while somebody has something open there.
 pub fn take_stale_away(path: &Path) -> io::Result<()> {
     take_away(path, UnmountFlags::DETACH)
 }
 
-fn take_away(path: &Path, flags: UnmountFlags) -> io::Result<()> {
-    match unmount(path, flags) {
-        Err(rustix::io::Errno::PERM) => {}
-        result => return Ok(result?),
-    }
-    // Who isn't root asks the program that is allowed to.
-    let mut command = Command::new("fusermount3");
-    command.arg("-u").args(flags.contains(UnmountFlags::DETACH).then_some("-z")).arg("--").arg(path);
-    let output = command.stdin(Stdio::null()).output()?;
-    let said = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if output.status.success() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::ResourceBusy, said())) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks::BLOCK_BYTES;
+    use crate::journal::FileNumber;
+    use crate::overlay::{NewFile, create};
+    use crate::source::{Piece, Sink, Source, SourceError};
+    use std::fs::File;
+    use std::ops::Range;
+    use std::os::unix::fs::FileExt;
+
+    /// Pages of ones.
+    struct Ones;
+
+    impl Source for Ones {
+        fn fetch(&self, _: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+            Ok(sink(range.start, Piece::Bytes(&vec![1; (range.end - range.start) as usize]))?)
+        }
+    }
 
     #[test]
-    fn our_mounts_are_found_by_place_and_kind() {
-        let list = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
-                    36 22 0:33 / /data/my\\040shop rw,nosuid,nodev - fuse.lifeboat lifeboat rw,user_id=0\n\
-                    37 22 0:34 / /data/root rw - fuse lifeboat rw\n\
-                    38 22 0:35 / /data/other rw - fuse.sshfs host:/ rw\n";
-        let found = |path: &str| is_ours(list, Path::new(path));
-        assert!(found("/data/my shop") && found("/data/root"));
-        assert!(!found("/data/other") && !found("/data") && !found("/"));
-        assert_eq!(unescaped("a\\134b\\9\\04"), "a\\b\\9\\04");
+    fn who_waits_for_the_disk_keeps_nobody_else_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = [directory.path().to_path_buf()];
+        let new = |number: u32| {
+            let path = PathBuf::from(number.to_string());
+            NewFile { number, root: 0, path, bytes: 10 * BLOCK_BYTES, mode: 0o600 }
+        };
+        create(&top, &(0..3 * THREADS as u32).map(new).collect::<Vec<_>>(), None, b"").unwrap();
+        let overlay = Arc::new(Overlay::open(&top, Box::new(Ones)).unwrap());
+        let mut mounted = mount(overlay.clone(), &View::default()).expect("needs /dev/fuse, and root or fusermount3");
+        let open =
+            |number: usize| File::options().read(true).write(true).open(top[0].join(number.to_string())).unwrap();
+        let files: Vec<File> = (0..3 * THREADS).map(open).collect();
+        files.iter().for_each(|file| file.write_all_at(&[2; BLOCK_BYTES as usize], 0).unwrap());
+        let mut room = [0];
+        files[1].read_exact_at(&mut room, 2 * BLOCK_BYTES).unwrap();
+        std::thread::scope(|scope| {
+            let disk = overlay.hold_journal();
+            let syncs: Vec<_> = files
+                .iter()
+                .enumerate()
+                .map(|(number, file)| {
+                    scope.spawn(move || match number {
+                        0..THREADS => file.sync_all(),
+                        // The cut of one file is waited for, the others wait for a thread.
+                        _ => file.set_len(3 * BLOCK_BYTES),
+                    })
+                })
+                .collect();
+            let listed = scope.spawn(|| std::fs::read_dir(&top[0]).map(drop));
+            let (told, tells) = std::sync::mpsc::channel();
+            let (file, other, place) = (&files[1], &files[THREADS], top[0].join("new"));
+            let reads = scope.spawn(move || {
+                for at in 0..200 {
+                    let mut room = [0];
+                    // Here, not here, in a file that is being synced, and in one that is being cut.
+                    file.read_exact_at(&mut room, at % 10 * BLOCK_BYTES).unwrap();
+                    assert_eq!(room, [1 + u8::from(at % 10 == 0)]);
+                    other.read_exact_at(&mut room, 0).unwrap();
+                    // Who writes to a file that is being synced or cut, the kernel lets wait; not who writes to another one.
+                    std::fs::write(&place, b"1").unwrap();
+                }
+                told.send(()).unwrap();
+            });
+            let all_read = tells.recv_timeout(std::time::Duration::from_secs(20));
+            let waited = syncs.iter().all(|sync| !sync.is_finished());
+            drop(disk);
+            all_read.expect("reads wait for the disk");
+            assert!(waited, "the disk was not waited for");
+            reads.join().unwrap();
+            listed.join().unwrap().unwrap();
+            syncs.into_iter().for_each(|sync| sync.join().unwrap().unwrap());
+        });
+        drop(files);
+        mounted.unmount().unwrap();
     }
 }

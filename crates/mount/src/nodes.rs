@@ -1,5 +1,6 @@
 //! The numbers by which the kernel knows files and directories, and where these are now.
 
+use crate::root::Identity;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -11,28 +12,27 @@ pub const TOP: u64 = 1;
 #[derive(Debug)]
 pub struct Nodes {
     by_number: HashMap<u64, Node>,
-    children: HashMap<(u64, OsString), u64>,
+    children: HashMap<Name, u64>,
+    /// Files that have, or had, several names: whichever is asked for, it is the same node.
+    linked: HashMap<Identity, u64>,
     next: u64,
 }
 
-#[derive(Debug)]
+/// In which directory, and how it is called there.
+type Name = (u64, OsString);
+
+#[derive(Debug, Default)]
 struct Node {
-    parent: u64,
-    /// None when it was removed, and somebody has it open.
-    name: Option<OsString>,
+    /// As far as they are known. None when it was removed, and somebody has it open.
+    names: Vec<Name>,
     /// How often the kernel was told of it and has not forgotten it.
     lookups: u64,
-}
-
-impl Node {
-    fn is(&self, parent: u64, name: &OsStr) -> bool {
-        self.parent == parent && self.name.as_deref() == Some(name)
-    }
+    linked: Option<Identity>,
 }
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { by_number: HashMap::new(), children: HashMap::new(), next: TOP + 1 }
+        Self { by_number: HashMap::new(), children: HashMap::new(), linked: HashMap::new(), next: TOP + 1 }
     }
 }
 
@@ -42,9 +42,9 @@ impl Nodes {
         let mut names = Vec::new();
         let mut at = number;
         while at != TOP {
-            let node = self.by_number.get(&at)?;
-            names.push(node.name.as_deref()?);
-            at = node.parent;
+            let (parent, name) = self.by_number.get(&at)?.names.first()?;
+            names.push(name);
+            at = *parent;
         }
         // "." stands for the top itself: an empty path is none.
         Some(if names.is_empty() { PathBuf::from(".") } else { names.iter().rev().collect() })
@@ -56,43 +56,54 @@ impl Nodes {
         Some(if parent == TOP { PathBuf::from(name) } else { path.join(name) })
     }
 
-    /// The number of what has this name, known from now on.
-    pub fn learn(&mut self, parent: u64, name: &OsStr) -> u64 {
+    /// The number of what has this name, known from now on. `linked` when it has others.
+    pub fn learn(&mut self, parent: u64, name: &OsStr, linked: Option<Identity>) -> u64 {
         let key = (parent, name.to_os_string());
-        let number = *self.children.entry(key).or_insert_with(|| {
-            self.next += 1;
-            self.next - 1
-        });
-        let node = Node { parent, name: Some(name.to_os_string()), lookups: 0 };
-        self.by_number.entry(number).or_insert(node).lookups += 1;
+        let known = self.children.get(&key).or_else(|| self.linked.get(&linked?)).copied();
+        let number = known.unwrap_or(self.next);
+        self.next += u64::from(known.is_none());
+        self.by_number.entry(number).or_default();
+        self.link(number, parent, name, linked);
         number
     }
 
-    /// A second name for a node, which is then where it is.
-    pub fn link(&mut self, number: u64, parent: u64, name: &OsStr) {
-        self.unlink(parent, name);
-        if let Some(node) = self.by_number.get_mut(&number) {
-            (node.parent, node.name) = (parent, Some(name.to_os_string()));
-            node.lookups += 1;
-            self.children.insert((parent, name.to_os_string()), number);
+    /// A node has this name, whatever others it has.
+    pub fn link(&mut self, number: u64, parent: u64, name: &OsStr, linked: Option<Identity>) {
+        let key = (parent, name.to_os_string());
+        if self.children.get(&key).is_some_and(|other| *other != number) {
+            self.unlink(parent, name);
+        }
+        let Some(node) = self.by_number.get_mut(&number) else { return };
+        node.lookups += 1;
+        if !node.names.contains(&key) {
+            node.names.push(key.clone());
+        }
+        self.children.insert(key, number);
+        if let Some(identity) = linked {
+            node.linked = linked;
+            self.linked.insert(identity, number);
         }
     }
 
     /// What had this name has it no longer.
     pub fn unlink(&mut self, parent: u64, name: &OsStr) {
-        let Some(number) = self.children.remove(&(parent, name.to_os_string())) else { return };
-        if let Some(node) = self.by_number.get_mut(&number).filter(|node| node.is(parent, name)) {
-            node.name = None;
+        let key = (parent, name.to_os_string());
+        let Some(node) = self.children.remove(&key).and_then(|number| self.by_number.get_mut(&number)) else { return };
+        node.names.retain(|name| *name != key);
+        // Without a name it may be gone at any time, and another file be what it was.
+        if let Some(identity) = node.linked.take_if(|_| node.names.is_empty()) {
+            self.linked.remove(&identity);
         }
     }
 
     /// What had one name has another.
     pub fn rename(&mut self, from: (u64, &OsStr), to: (u64, &OsStr)) {
-        self.unlink(to.0, to.1);
-        let Some(number) = self.children.remove(&(from.0, from.1.to_os_string())) else { return };
-        self.children.insert((to.0, to.1.to_os_string()), number);
+        let (from, to) = ((from.0, from.1.to_os_string()), (to.0, to.1.to_os_string()));
+        self.unlink(to.0, &to.1);
+        let Some(number) = self.children.remove(&from) else { return };
+        self.children.insert(to.clone(), number);
         if let Some(node) = self.by_number.get_mut(&number) {
-            (node.parent, node.name) = (to.0, Some(to.1.to_os_string()));
+            node.names.iter_mut().filter(|name| **name == from).for_each(|name| *name = to.clone());
         }
     }
 
@@ -104,11 +115,12 @@ impl Nodes {
             return;
         }
         let Some(node) = self.by_number.remove(&number) else { return };
-        let Some(name) = node.name else { return };
-        let key = (node.parent, name);
-        if self.children.get(&key) == Some(&number) {
-            self.children.remove(&key);
+        for name in &node.names {
+            if self.children.get(name) == Some(&number) {
+                self.children.remove(name);
+            }
         }
+        node.linked.map(|identity| self.linked.remove(&identity));
     }
 }
 
@@ -123,12 +135,12 @@ mod tests {
     #[test]
     fn what_lies_in_a_renamed_directory_moves_with_it() {
         let mut nodes = Nodes::default();
-        let slots = nodes.learn(TOP, name("pg_replslot"));
-        let slot = nodes.learn(slots, name("one.tmp"));
-        let state = nodes.learn(slot, name("state"));
+        let slots = nodes.learn(TOP, name("pg_replslot"), None);
+        let slot = nodes.learn(slots, name("one.tmp"), None);
+        let state = nodes.learn(slot, name("state"), None);
         nodes.rename((slots, name("one.tmp")), (slots, name("one")));
         assert_eq!(nodes.path(state).unwrap(), PathBuf::from("pg_replslot/one/state"));
-        assert_eq!(nodes.learn(slots, name("one")), slot);
+        assert_eq!(nodes.learn(slots, name("one"), None), slot);
         assert_eq!(nodes.path(TOP).unwrap(), PathBuf::from("."));
         assert_eq!(nodes.child_path(TOP, name("base")).unwrap(), PathBuf::from("base"));
     }
@@ -136,14 +148,14 @@ mod tests {
     #[test]
     fn a_name_that_is_given_anew_is_another_node() {
         let mut nodes = Nodes::default();
-        let old = nodes.learn(TOP, name("file"));
+        let old = nodes.learn(TOP, name("file"), None);
         nodes.unlink(TOP, name("file"));
-        let new = nodes.learn(TOP, name("file"));
+        let new = nodes.learn(TOP, name("file"), None);
         assert_ne!(old, new);
         assert_eq!(nodes.path(old), None);
         // Forgetting the old one leaves the new one alone.
         nodes.forget(old, 1);
-        assert_eq!((nodes.path(old), nodes.learn(TOP, name("file"))), (None, new));
+        assert_eq!((nodes.path(old), nodes.learn(TOP, name("file"), None)), (None, new));
         nodes.forget(new, 1);
         assert!(nodes.path(new).is_some());
         nodes.forget(new, 1);
@@ -153,13 +165,42 @@ mod tests {
     #[test]
     fn what_is_renamed_over_another_takes_its_place() {
         let mut nodes = Nodes::default();
-        let (one, two) = (nodes.learn(TOP, name("one")), nodes.learn(TOP, name("two")));
+        let (one, two) = (nodes.learn(TOP, name("one"), None), nodes.learn(TOP, name("two"), None));
         nodes.rename((TOP, name("one")), (TOP, name("two")));
-        assert_eq!(nodes.learn(TOP, name("two")), one);
+        assert_eq!(nodes.learn(TOP, name("two"), None), one);
         nodes.forget(two, 1);
         assert_eq!(nodes.path(one).unwrap(), PathBuf::from("two"));
-        nodes.link(one, TOP, name("three"));
+        nodes.link(one, TOP, name("three"), None);
         nodes.unlink(TOP, name("two"));
         assert_eq!(nodes.path(one).unwrap(), PathBuf::from("three"));
+    }
+
+    #[test]
+    fn a_file_of_two_names_is_one_and_outlives_either() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = |text: &str| {
+            let path = directory.path().join(text);
+            std::fs::write(&path, text).unwrap();
+            Some(Identity::of(&rustix::fs::stat(&path).unwrap()))
+        };
+        let (one, other) = (identity("one"), identity("other"));
+        let path = |nodes: &Nodes, node| nodes.path(node).map(|path| path.into_os_string().into_string().unwrap());
+        for (gone, left) in [("a", "b"), ("b", "a")] {
+            let mut nodes = Nodes::default();
+            let node = nodes.learn(TOP, name("a"), one);
+            assert_eq!(nodes.learn(TOP, name("b"), one), node);
+            assert_ne!(nodes.learn(TOP, name("c"), other), node);
+            nodes.unlink(TOP, name(gone));
+            assert_eq!(path(&nodes, node).as_deref(), Some(left));
+            assert_eq!(nodes.learn(TOP, name(left), None), node, "it is found by the name that is left");
+            nodes.rename((TOP, name(left)), (TOP, name("d")));
+            assert_eq!(path(&nodes, node).as_deref(), Some("d"));
+            // One that has no name any more is nobody's, whoever gets its inode.
+            nodes.unlink(TOP, name("d"));
+            assert_eq!(path(&nodes, node), None);
+            assert_ne!(nodes.learn(TOP, name("e"), one), node);
+            nodes.forget(node, 3);
+            assert!(!nodes.by_number.contains_key(&node));
+        }
     }
 }

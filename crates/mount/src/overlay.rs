@@ -1,24 +1,27 @@
 //! All files that are still coming: made, found again after a stop, retired when they are whole.
 
+use crate::finish::{Step, end_the_rest, steps, take};
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
-use crate::root::{Identity, PRIVATE_DIRECTORY, Root};
+use crate::private::Private;
+use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
 use crate::source::{Counted, Source};
+use crate::told::{Told, records as records_of, told};
 use crate::view::View;
-use rustix::fs::{RawMode, Stat};
+use rustix::fs::{OFlags, RawMode, Stat};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The journal, in the first directory. Its name is given last: what has no journal was never finished making.
-const JOURNAL: &str = "journal";
-const JOURNAL_UNFINISHED: &str = "journal.new";
+pub(crate) const JOURNAL: &str = "journal";
+pub(crate) const JOURNAL_UNFINISHED: &str = "journal.new";
 /// What whoever made it must know to come back.
-const ORIGIN: &str = "origin";
+pub(crate) const ORIGIN: &str = "origin";
 
 /// A file to be.
 #[derive(Debug, Clone)]
@@ -115,6 +118,13 @@ struct Files {
     by_number: BTreeMap<FileNumber, Coming>,
 }
 
+impl Files {
+    fn forget(&mut self, number: FileNumber, coming: &Coming) {
+        self.by_number.remove(&number);
+        self.by_identity.remove(&coming.identity);
+    }
+}
+
 /// A file that is still coming, and where it is.
 #[derive(Clone)]
 struct Coming {
@@ -125,15 +135,25 @@ struct Coming {
 
 /// Whether [`create`] was once done there, and not finished since.
 pub fn is_made(root: &Path) -> bool {
-    root.join(PRIVATE_DIRECTORY).join(JOURNAL).exists()
+    let has_journal = |root: Root| root.private()?.map_or(Ok(false), |private| private.has(JOURNAL));
+    Root::open(root).and_then(has_journal).unwrap_or(false)
 }
 
 /// What [`create`] was told to keep. None where it was never done, or is finished. Only while nothing is mounted there.
 pub fn origin_of(root: &Path) -> io::Result<Option<Vec<u8>>> {
-    if !is_made(root) {
+    let root = match Root::open(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        root => root?,
+    };
+    let Some(private) = root.private()? else { return Ok(None) };
+    // A stop came between the last steps of the end.
+    if !private.has(JOURNAL)? || !private.has(ORIGIN)? {
+        end_the_rest(&root)?;
         return Ok(None);
     }
-    std::fs::read(root.join(PRIVATE_DIRECTORY).join(ORIGIN)).map(Some)
+    let mut origin = Vec::new();
+    private.open_file(ORIGIN, OFlags::RDONLY)?.read_to_end(&mut origin)?;
+    Ok(Some(origin))
 }
 
 /// Makes all files, as large as they will be and empty. The first directory keeps the journal, and `origin`: what the caller must
@@ -151,26 +171,32 @@ pub fn create(
     }
     for file in files {
         let root = &opened[file.root];
-        root.make_file(file.number, &file.path, file.bytes, file.mode)
+        root.make_file(file.number, &file.path, file.bytes, file.mode, owner)
             .map_err(failed("make", &root.path().join(&file.path)))?;
-        if let Some((user, group)) = owner {
-            let path = root.path().join(&file.path);
-            std::os::unix::fs::lchown(&path, Some(user), Some(group)).map_err(failed("give away", &path))?;
-        }
     }
-    let Some(first) = roots.first() else { return Ok(()) };
-    let private = first.join(PRIVATE_DIRECTORY);
-    let (unfinished, path) = (private.join(JOURNAL_UNFINISHED), private.join(JOURNAL));
-    let kept = private.join(ORIGIN);
-    std::fs::write(&kept, origin).map_err(failed("write", &kept))?;
+    let Some(first) = opened.first() else { return Ok(()) };
     let record = |file: &NewFile| Record::File { number: file.number, root: file.root as u32, bytes: file.bytes };
     let records: Vec<Record> = files.iter().map(record).collect();
-    Journal::create(&unfinished, &records).map_err(failed("write", &unfinished))?;
+    let private = first.path().join(PRIVATE_DIRECTORY);
+    let kept = own(first).and_then(|private| {
+        let mut file = private.open_file(ORIGIN, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        file.write_all(origin)?;
+        Journal::create_in(private.directory(), JOURNAL_UNFINISHED, &records)
+    });
+    kept.map_err(failed("write in", &private))?;
     for root in &opened {
         root.sync().map_err(failed("sync", root.path()))?;
     }
-    std::fs::rename(&unfinished, &path).map_err(failed("name", &path))?;
-    File::open(&private).and_then(|directory| directory.sync_all()).map_err(failed("sync", &private))
+    let named = own(first).and_then(|private| {
+        private.rename(JOURNAL_UNFINISHED, JOURNAL)?;
+        private.sync()
+    });
+    named.map_err(failed("name the journal in", &private))
+}
+
+/// What the mount keeps for itself in a directory where it was made.
+fn own(root: &Root) -> io::Result<&Private> {
+    root.private()?.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 impl Overlay {
@@ -179,23 +205,35 @@ impl Overlay {
         let roots: Vec<Root> =
             roots.iter().map(|path| Root::open(path).map_err(failed("open", path))).collect::<Result<_, _>>()?;
         let first = roots.first().map(|root| root.path().to_path_buf()).unwrap_or_default();
-        let (journal, records) = Journal::open(&first.join(PRIVATE_DIRECTORY).join(JOURNAL))?;
-        let told = Told::by(&records);
-        if let Some(needed) = told.values().map(|told| told.root + 1).max().filter(|needed| *needed > roots.len()) {
+        let (journal, records) = match roots.first() {
+            Some(root) => Journal::open_in(own(root).map_err(failed("look into", root.path()))?.directory(), JOURNAL)?,
+            None => return Err(JournalError::Io(io::ErrorKind::NotFound.into()).into()),
+        };
+        let mut told = told(&records);
+        let needed = told.values().map(|told| told.root as usize + 1).max();
+        if let Some(needed) = needed.filter(|needed| *needed > roots.len()) {
             return Err(OverlayError::Roots { root: first, needed, given: roots.len() });
         }
+        // A directory where nothing was ever made, such as one whose disk isn't mounted, would look like one in which all is here.
+        for root in told.values().map(|told| &roots[told.root as usize]) {
+            own(root)
+                .and_then(Private::files)
+                .map_err(failed("look for files that are still coming in", root.path()))?;
+        }
         let mut files = Files::default();
-        for (number, told) in told {
-            let root = &roots[told.root];
-            if let Some(coming) = told.found(number, root, &journal)? {
-                files.by_identity.insert(coming.identity, number);
-                files.by_number.insert(number, coming);
+        for (number, told) in &mut told {
+            if let Some(coming) = found(*number, told, &roots[told.root as usize], &journal)? {
+                files.by_identity.insert(coming.identity, *number);
+                files.by_number.insert(*number, coming);
             }
         }
         // What an earlier mount wrote and did not sync may be in memory only, and whoever recovers from a crash takes it for durable.
         for root in &roots {
             root.sync().map_err(failed("sync", root.path()))?;
         }
+        // That the others' second names are gone is durable now: nobody asks for them again.
+        told.retain(|number, _| files.by_number.contains_key(number));
+        journal.shrink(&records_of(&told)).map_err(failed("write the journal in", &first))?;
         let fetched = Arc::new(AtomicU64::new(0));
         let source = Box::new(Counted::new(source, fetched.clone()));
         Ok(Self { roots, journal, source, files: RwLock::new(files), waiting: AtomicUsize::new(0), fetched })
@@ -211,6 +249,31 @@ impl Overlay {
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
         let number = files.by_identity.get(&Identity::of(stat))?;
         files.by_number.get(number).map(|coming| coming.file.clone())
+    }
+
+    /// An open file of one of the directories, and what is known of it if it is still coming. Then it is open for reading and writing,
+    /// whatever it was before: it is read to be written, and written to be read.
+    pub fn take_up(&self, root: usize, file: File) -> io::Result<(File, Option<Arc<LazyFile>>)> {
+        let identity = Identity::of(&stat_of(&file)?);
+        let known = {
+            let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+            files
+                .by_identity
+                .get(&identity)
+                .and_then(|number| Some((*number, files.by_number.get(number)?.file.clone())))
+        };
+        let Some((number, lazy)) = known else { return Ok((file, None)) };
+        match self.roots[root].open_number(number) {
+            // Just now the last of it came.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((file, None)),
+            reopened => {
+                let reopened = reopened?;
+                if Identity::of(&stat_of(&reopened)?) != identity {
+                    return Err(io::Error::other(format!("file {number} has another one's number")));
+                }
+                Ok((reopened, Some(lazy)))
+            }
+        }
     }
 
     /// Numbers of the files that are still coming.
@@ -267,7 +330,7 @@ impl Overlay {
     /// Brings a part of a file for nobody in particular. Of a file that was removed nothing comes.
     pub fn bring(&self, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
-        if crate::root::stat_of(&file)?.st_nlink < 2 {
+        if stat_of(&file)?.st_nlink < 2 {
             return Ok(());
         }
         coming.file.bring(&file, range, &*self.source)
@@ -276,10 +339,13 @@ impl Overlay {
     /// Makes what came of a file durable; one that is whole is retired.
     pub fn settle(&self, number: FileNumber) -> io::Result<()> {
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
-        if coming.file.sync(&file, &self.journal)? {
-            let retired = [(number, coming)];
-            self.forget(&retired);
-            self.roots[retired[0].1.root].retire(number)?;
+        let is_whole = coming.file.sync(&file, &self.journal)?;
+        self.journal.compact_if_long()?;
+        if is_whole {
+            // At once in the eyes of whoever counts its names.
+            let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            files.forget(number, &coming);
+            self.roots[coming.root].retire(number)?;
         }
         Ok(())
     }
@@ -311,16 +377,11 @@ impl Overlay {
             }
         }
         // Forgotten first: without its last name the file is gone, and another one may get its inode.
-        self.forget(&removed);
-        removed.iter().try_for_each(|(number, coming)| self.roots[coming.root].retire(*number))
-    }
-
-    fn forget(&self, retired: &[(FileNumber, Coming)]) {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        for (number, coming) in retired {
-            files.by_number.remove(number);
-            files.by_identity.remove(&coming.identity);
+        {
+            let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            removed.iter().for_each(|(number, coming)| files.forget(*number, coming));
         }
+        removed.iter().try_for_each(|(number, coming)| self.roots[coming.root].retire(*number))
     }
 
     /// Makes what was written to a file durable.
@@ -340,27 +401,23 @@ impl Overlay {
         if files > 0 {
             return Err(OverlayError::Unfinished { files });
         }
-        for root in &self.roots {
-            root.sync().map_err(failed("sync", root.path()))?;
-        }
-        if let (Some(root), Some(seen), Some(stored)) = (self.roots.first(), &view.held_back, view.held_back_name()) {
-            root.rename(&stored, seen).map_err(failed("name", &root.path().join(seen)))?;
-        }
-        // The journal first: while it is there, somebody may come back to it, and then the rest has to be there too.
-        for root in &self.roots {
-            let private = root.path().join(PRIVATE_DIRECTORY);
-            for name in [JOURNAL, JOURNAL_UNFINISHED, ORIGIN] {
-                match root.remove_from_private(name) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(failed("remove", &private)(error));
-                    }
-                    _ => {}
-                }
-            }
-            root.remove_private().map_err(failed("remove", &private))?;
-            root.sync().map_err(failed("sync", root.path()))?;
-        }
-        Ok(())
+        steps(self.roots.len()).into_iter().try_for_each(|step| self.last(step, view))
+    }
+
+    /// One of the last steps.
+    pub(crate) fn last(&self, step: Step, view: &View) -> Result<(), OverlayError> {
+        let first = self.roots.first().map(|root| root.path().to_path_buf()).unwrap_or_default();
+        let taken = match step {
+            Step::Forget => self.journal.clear(),
+            step => take(step, &self.roots, view),
+        };
+        taken.map_err(failed("finish", &first))
+    }
+
+    /// As if the disk were slow: nothing is added to the journal while this is held.
+    #[cfg(test)]
+    pub(crate) fn hold_journal(&self) -> impl Drop + '_ {
+        self.journal.hold()
     }
 
     fn coming(&self, number: FileNumber) -> Option<Coming> {
@@ -385,52 +442,20 @@ impl Overlay {
     }
 }
 
-/// What a journal tells of one file.
-struct Told {
-    root: usize,
-    file: LazyFile,
-    /// It was to be cut to so many bytes, and nobody knows whether it was.
-    shortening: Option<u64>,
-}
-
-impl Told {
-    fn by(records: &[Record]) -> BTreeMap<FileNumber, Self> {
-        let mut told: BTreeMap<FileNumber, Self> = BTreeMap::new();
-        for record in records {
-            match record {
-                Record::File { number, root, bytes } => {
-                    let file = LazyFile::new(*number, *bytes);
-                    told.insert(*number, Self { root: *root as usize, file, shortening: None });
-                }
-                Record::Local { number, .. } => {
-                    told.get_mut(number).into_iter().for_each(|told| told.file.recall(record));
-                }
-                Record::Shortening { number, bytes } => told.get_mut(number).into_iter().for_each(|told| {
-                    told.file.recall(record);
-                    told.shortening = Some(*bytes);
-                }),
-                Record::Shortened { number } => {
-                    told.get_mut(number).into_iter().for_each(|told| told.shortening = None);
-                }
-            }
-        }
-        told
+/// A file of which the journal tells, as it is now. None when it was retired. A cut that a crash interrupted is finished.
+fn found(number: FileNumber, told: &mut Told, root: &Root, journal: &Journal) -> Result<Option<Coming>, OverlayError> {
+    let looked = root.stat_number(number).map_err(failed("look at a file in", root.path()))?;
+    let Some(stat) = looked else { return Ok(None) };
+    if let Some(bytes) = told.shortening.take() {
+        let finish = || finish_shortening(&root.open_number(number)?, number, bytes, journal);
+        finish().map_err(failed("cut a file in", root.path()))?;
     }
-
-    /// The file as it is now. None when it was retired.
-    fn found(self, number: FileNumber, root: &Root, journal: &Journal) -> Result<Option<Coming>, OverlayError> {
-        let looked = root.stat_number(number).map_err(failed("look at a file in", root.path()))?;
-        let Some(stat) = looked else { return Ok(None) };
-        if let Some(bytes) = self.shortening {
-            let finish = || finish_shortening(&root.open_number(number)?, number, bytes, journal);
-            finish().map_err(failed("cut a file in", root.path()))?;
-        }
-        let (found, expected) = (stat.st_size as u64, self.file.progress().1);
-        if found < expected && !self.file.is_whole() {
-            return Err(OverlayError::Size { number, root: root.path().to_path_buf(), found, expected });
-        }
-        Ok(Some(Coming { root: self.root, identity: Identity::of(&stat), file: Arc::new(self.file) }))
+    let (found, expected) = (stat.st_size as u64, told.bytes);
+    if found < expected && !told.local.is_full() {
+        return Err(OverlayError::Size { number, root: root.path().to_path_buf(), found, expected });
     }
+    let file = Arc::new(LazyFile::recalled(number, told.bytes, told.local.clone()));
+    Ok(Some(Coming { root: told.root as usize, identity: Identity::of(&stat), file }))
 }
 
 /// Reads until the room is full or the file ends.

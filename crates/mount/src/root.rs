@@ -1,19 +1,19 @@
 //! One directory that is mounted over: where its files lie, and what of it the mount keeps to itself.
 
 use crate::journal::FileNumber;
+use crate::place::{Place, Reached, open_below};
+use crate::private::{Private, found};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RawMode, ResolveFlags, Stat, fstat, linkat, mkdirat, open, openat2, renameat, statat,
-    unlinkat,
+    AtFlags, Gid, Mode, OFlags, RawMode, RenameFlags, Stat, Uid, fchmod, fchown, fstat, open, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// What the mount keeps for itself, in each directory: never seen through the mount.
-pub const PRIVATE_DIRECTORY: &str = ".lifeboat-mount";
-const FILES_DIRECTORY: &str = ".lifeboat-mount/files";
+pub use crate::private::PRIVATE_DIRECTORY;
 
 /// A directory, held open: what it holds is reached while something is mounted over it.
 ///
@@ -23,6 +23,7 @@ const FILES_DIRECTORY: &str = ".lifeboat-mount/files";
 pub struct Root {
     path: PathBuf,
     directory: OwnedFd,
+    private: OnceLock<Private>,
 }
 
 /// Which file it is, whatever its name.
@@ -43,7 +44,7 @@ impl Root {
     /// Opens a directory that nothing is mounted over yet.
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { path: path.to_path_buf(), directory })
+        Ok(Self { path: path.to_path_buf(), directory, private: OnceLock::new() })
     }
 
     /// Where it is.
@@ -58,75 +59,101 @@ impl Root {
 
     /// Makes the place for second names.
     pub fn make_private(&self) -> io::Result<()> {
-        for name in [PRIVATE_DIRECTORY, FILES_DIRECTORY] {
-            match mkdirat(&self.directory, name, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let private = Private::make(self.directory())?;
+        let _ = self.private.set(private);
         Ok(())
     }
 
-    /// Removes a file of the mount's own.
-    pub fn remove_from_private(&self, name: &str) -> io::Result<()> {
-        Ok(unlinkat(&self.directory, format!("{PRIVATE_DIRECTORY}/{name}"), AtFlags::empty())?)
+    /// What the mount keeps here for itself. None where nothing was made, or all of it was removed.
+    pub fn private(&self) -> io::Result<Option<&Private>> {
+        if self.private.get().is_none() {
+            let Some(private) = Private::open(self.directory())? else { return Ok(None) };
+            let _ = self.private.set(private);
+        }
+        Ok(self.private.get())
     }
 
-    /// Removes it, with every second name.
+    /// As [`Self::private`], where it must be.
+    fn own(&self) -> io::Result<&Private> {
+        self.private()?.ok_or_else(|| Errno::NOENT.into())
+    }
+
+    /// Where a path leads.
+    pub fn place(&self, path: &Path) -> io::Result<Place<'_>> {
+        Place::of(self.directory(), path)
+    }
+
+    /// Takes hold of what lies at `path`.
+    pub fn reach(&self, path: &Path) -> io::Result<Reached> {
+        Reached::at(self.directory(), path)
+    }
+
+    /// What is known of what lies at `path`.
+    pub fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.place(path)?.stat()
+    }
+
+    /// Removes what is left of [`PRIVATE_DIRECTORY`], with every second name.
     pub fn remove_private(&self) -> io::Result<()> {
-        for number in self.numbers()? {
-            self.retire(number)?;
-        }
-        for name in [FILES_DIRECTORY, PRIVATE_DIRECTORY] {
-            match unlinkat(&self.directory, name, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        let Some(private) = self.private()? else { return Ok(()) };
+        private.remove_files()?;
+        self.remove_empty_private()
     }
 
-    /// Makes a file of so many bytes, all holes, under both its names.
-    pub fn make_file(&self, number: FileNumber, path: &Path, bytes: u64, mode: RawMode) -> io::Result<()> {
-        let second = name_of(number);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let file = self.open_file(Path::new(&second), flags, mode)?;
+    /// Removes [`PRIVATE_DIRECTORY`], if nothing is in it.
+    pub fn remove_empty_private(&self) -> io::Result<()> {
+        found(unlinkat(&self.directory, PRIVATE_DIRECTORY, AtFlags::REMOVEDIR)).map(drop)
+    }
+
+    /// Makes a file of so many bytes, all holes, under both its names, and gives it to its owner.
+    pub fn make_file(
+        &self,
+        number: FileNumber,
+        path: &Path,
+        bytes: u64,
+        mode: RawMode,
+        owner: Option<(u32, u32)>,
+    ) -> io::Result<()> {
+        let second = Place::of(self.own()?.files()?, Path::new(&number.to_string()))?;
+        let first = self.place(path)?;
+        let file = File::from(second.open(OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, Mode::RUSR | Mode::WUSR)?);
         file.set_len(bytes)?;
-        match linkat(&self.directory, &second, &self.directory, path, AtFlags::empty()) {
-            Err(Errno::EXIST) => {
-                unlinkat(&self.directory, path, AtFlags::empty())?;
-                Ok(linkat(&self.directory, &second, &self.directory, path, AtFlags::empty())?)
+        if let Some((user, group)) = owner {
+            fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+        }
+        fchmod(&file, Mode::from_raw_mode(mode))?;
+        match second.link(&first) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                first.remove(AtFlags::empty())?;
+                second.link(&first)
             }
-            result => Ok(result?),
+            result => result,
         }
     }
 
     /// Opens what lies at `path`, itself and not what a link leads to.
     pub fn open_file(&self, path: &Path, flags: OFlags, mode: RawMode) -> io::Result<File> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(mode) } else { Mode::empty() };
-        Ok(openat2(&self.directory, path, flags, mode, resolve)?.into())
+        open_below(self.directory(), path, flags, Mode::from_raw_mode(mode)).map(File::from)
     }
 
     /// Opens a file that is still coming.
     pub fn open_number(&self, number: FileNumber) -> io::Result<File> {
-        self.open_file(Path::new(&name_of(number)), OFlags::RDWR, 0)
+        let name = number.to_string();
+        open_below(self.own()?.files()?, Path::new(&name), OFlags::RDWR, Mode::empty()).map(File::from)
     }
 
     /// What is known of the file with this number. None when all of it came and its second name is gone.
     pub fn stat_number(&self, number: FileNumber) -> io::Result<Option<Stat>> {
-        match statat(&self.directory, name_of(number), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let Some(private) = self.private()? else { return Ok(None) };
+        let Ok(files) = private.files() else { return Ok(None) };
+        found(statat(files, number.to_string(), AtFlags::SYMLINK_NOFOLLOW))
     }
 
     /// Gives a file another name, unless it was done before. Durable when it returns.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match renameat(&self.directory, from, &self.directory, to) {
-            Err(Errno::NOENT) if statat(&self.directory, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}
+        let (from, to) = (self.place(from)?, self.place(to)?);
+        match from.rename(&to, RenameFlags::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && to.stat().is_ok() => {}
             result => result?,
         }
         self.sync()
@@ -134,30 +161,15 @@ impl Root {
 
     /// Forgets the second name of a file: from now on it is like any other.
     pub fn retire(&self, number: FileNumber) -> io::Result<()> {
-        match unlinkat(&self.directory, name_of(number), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn numbers(&self) -> io::Result<Vec<FileNumber>> {
-        let directory = match self.open_file(Path::new(FILES_DIRECTORY), OFlags::DIRECTORY, 0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            directory => directory?,
-        };
-        let entries = rustix::fs::Dir::read_from(directory)?;
-        let number = |entry: rustix::fs::DirEntry| entry.file_name().to_str().ok()?.parse().ok();
-        entries.filter_map(|entry| entry.map(number).transpose()).collect::<Result<_, _>>().map_err(io::Error::from)
+        let Some(private) = self.private()? else { return Ok(()) };
+        let Ok(files) = private.files() else { return Ok(()) };
+        found(unlinkat(files, number.to_string(), AtFlags::empty())).map(drop)
     }
 
     /// Brings everything of its file system to the disk.
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::syncfs(&self.directory)?)
     }
-}
-
-fn name_of(number: FileNumber) -> String {
-    format!("{FILES_DIRECTORY}/{number}")
 }
 
 /// What is known of an open file.

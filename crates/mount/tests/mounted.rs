@@ -1,7 +1,7 @@
 //! A real mount, used by real programs' calls.
 
 use lifeboat_mount::journal::FileNumber;
-use lifeboat_mount::mount::{Mounted, State, mount, state_of, take_stale_away};
+use lifeboat_mount::mount::{Mounted, State, mount, mounts, state_of, take_stale_away};
 use lifeboat_mount::overlay::{NewFile, Overlay, create, is_made};
 use lifeboat_mount::source::{Piece, Sink, Source, SourceError};
 use lifeboat_mount::view::View;
@@ -167,7 +167,7 @@ fn who_waits_for_the_source_keeps_nobody_else_waiting() {
     let gate = world.pages.gate.clone();
     let closed = gate.lock().unwrap();
     std::thread::scope(|scope| {
-        let waiting: Vec<_> = (1..20)
+        let waiting: Vec<_> = (1..50)
             .map(|n| {
                 scope.spawn({
                     let relation = &relation;
@@ -178,10 +178,13 @@ fn who_waits_for_the_source_keeps_nobody_else_waiting() {
         for _ in 0..100 {
             assert_eq!(read_page(&relation, 0).unwrap(), page(1, 0));
             fs::write(world.path("postmaster.pid"), b"1").unwrap();
+            relation.write_all_at(&page(9, 9), 5 * PAGE_BYTES).unwrap();
+            relation.sync_all().unwrap();
+            File::open(world.path("postmaster.pid")).unwrap().sync_all().unwrap();
         }
         assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
         drop(closed);
-        for (n, waiting) in (1..20).zip(waiting) {
+        for (n, waiting) in (1..50).zip(waiting) {
             assert_eq!(waiting.join().unwrap().unwrap(), page(1, n * 100));
         }
     });
@@ -262,9 +265,15 @@ fn until_everything_is_here_the_directory_does_not_look_whole_without_the_mount(
     let mut world = World::new();
     assert_eq!(fs::read(world.path("global/pg_control")).unwrap(), b"control");
     world.open("global/pg_control").write_all(b"CONTROL").unwrap();
-    assert_eq!(state_of(world.top()), State::Mounted);
+    let other = tempfile::tempdir().unwrap();
+    let link = other.path().join("link");
+    symlink(world.top(), &link).unwrap();
+    assert_eq!([state_of(world.top()), state_of(&link)], [State::Mounted; 2]);
+    assert_eq!(state_of(&world.path("base")), State::Nothing);
+    assert!(mounts().contains(&world.top().to_path_buf()));
     world.mounted.take().unwrap().unmount().unwrap();
-    assert_eq!(state_of(world.top()), State::Nothing);
+    assert_eq!([state_of(world.top()), state_of(&link)], [State::Nothing; 2]);
+    assert!(!mounts().contains(&world.top().to_path_buf()));
     assert!(!world.path("global/pg_control").exists() && is_made(world.top()));
     world.mount();
     assert_eq!(fs::read(world.path("global/pg_control")).unwrap(), b"CONTROL");
@@ -319,4 +328,63 @@ fn what_a_recovering_server_syncs_as_a_whole_is_durable() {
     let top = rustix::fs::open(world.top(), rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
     rustix::fs::syncfs(&top).unwrap();
     assert!(!relation.is_unsettled());
+}
+
+#[test]
+fn what_is_opened_is_what_is_looked_at() {
+    let world = World::new();
+    // Two files change their names all the time, past the mount, one of which is still coming.
+    let below = world.mounted.as_ref().unwrap().overlay().roots()[0].directory();
+    fs::write(world.path("base/5/plain"), vec![0xbb; RELATION_BYTES as usize]).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(below, "base/5/plain", below, "base/5/16384", flags).unwrap();
+            }
+        });
+        for number in 0..RELATION_BYTES / PAGE_BYTES {
+            // It may not be had, as long as the kernel thinks that it is the other one.
+            let Ok(found) = File::open(world.path("base/5/16384")).and_then(|file| read_page(&file, number)) else {
+                continue;
+            };
+            let is_right = found == page(1, number) || found == [0xbb; PAGE_BYTES as usize];
+            if !is_right {
+                is_done.store(true, Ordering::Relaxed);
+            }
+            assert!(is_right, "page {number} begins with {:?}", &found[..16]);
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_file_can_have_two_names_whether_it_is_here_or_coming() {
+    let world = World::new();
+    fs::write(world.path("here"), b"here").unwrap();
+    for (first, second) in [("here", "here.2"), ("base/5/16385", "base/5/16385.2")] {
+        let names = |name: &str| fs::metadata(world.path(name)).unwrap().nlink();
+        assert_eq!(names(first), 1, "{first}");
+        fs::hard_link(world.path(first), world.path(second)).unwrap();
+        assert_eq!((names(first), names(second)), (2, 2));
+        let inode = |name: &str| fs::metadata(world.path(name)).unwrap().ino();
+        assert_eq!(inode(first), inode(second));
+        fs::remove_file(world.path(second)).unwrap();
+        assert_eq!(names(first), 1);
+        File::open(world.path(first)).unwrap().read_exact(&mut [0; 4]).unwrap();
+        fs::hard_link(world.path(first), world.path(second)).unwrap();
+        fs::remove_file(world.path(first)).unwrap();
+        File::open(world.path(second)).unwrap().read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(names(second), 1);
+        fs::rename(world.path(second), world.path(first)).unwrap();
+    }
+    // With two names it is as good as with one when all of it has come.
+    fs::hard_link(world.path("base/5/16385"), world.path("second")).unwrap();
+    let overlay = world.mounted.as_ref().unwrap().overlay();
+    overlay.bring(2, 0..10 * PAGE_BYTES).unwrap();
+    overlay.settle(2).unwrap();
+    assert!(!overlay.numbers().contains(&2));
+    assert_eq!(read_page(&world.open("second"), 3).unwrap(), page(2, 3));
+    assert_eq!(fs::metadata(world.path("base/5/16385")).unwrap().nlink(), 2);
 }

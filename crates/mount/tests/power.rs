@@ -4,14 +4,15 @@
 //! A loss of power is played: every sector of a local file that changed since its last sync stays or goes back, by chance.
 
 use lifeboat_mount::blocks::BLOCK_BYTES;
-use lifeboat_mount::journal::{FileNumber, Journal, Record};
+use lifeboat_mount::journal::{FileNumber, Journal, Record, parse};
 use lifeboat_mount::overlay::{NewFile, Overlay, create};
 use lifeboat_mount::source::{Piece, Sink, Source, SourceError};
+use lifeboat_mount::told::told;
 use lifeboat_mount::view::View;
 use proptest::prelude::*;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const SECTOR_BYTES: u64 = 4096;
@@ -392,4 +393,110 @@ fn two_never_serve_one_directory() {
     assert!(second().err().unwrap().to_string().contains("another process serves it"));
     world.overlay = None;
     second().unwrap();
+}
+
+#[test]
+fn a_directory_whose_disk_is_not_there_does_not_look_whole() {
+    let (top, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let new = |number, root| NewFile { number, root, path: "file".into(), bytes: SECTOR_BYTES, mode: 0o600 };
+    let roots = [top.path().to_path_buf(), other.path().to_path_buf()];
+    create(&roots, &[new(1, 0), new(2, 1)], None, b"").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let open = |second: &Path| Overlay::open(&[roots[0].clone(), second.to_path_buf()], Box::new(Origin { bytes: 0 }));
+    let refused = open(elsewhere.path()).err().unwrap().to_string();
+    assert!(refused.starts_with("look for files that are still coming in"), "{refused}");
+    assert_eq!(open(other.path()).unwrap().numbers(), [1, 2]);
+}
+
+/// Several who write, sync, settle and cut one file at once; then the power goes: what a sync covered is there.
+#[test]
+fn who_syncs_at_once_with_others_loses_nothing() {
+    for round in 0..24u64 {
+        let mut world = World::new(40 * BLOCK_BYTES);
+        let journal = world.directory.path().join(".lifeboat-mount/journal");
+        let synced: Vec<u64> = world.with(|overlay, file| {
+            let lazy = overlay.lazy(&rustix::fs::fstat(file).unwrap()).unwrap();
+            let write = |number: u64| {
+                overlay.write(&lazy, file, number * BLOCK_BYTES, &[number as u8 + 1; BLOCK_BYTES as usize]).unwrap();
+                overlay.sync(&lazy, file).unwrap();
+                // If the power went now.
+                let said = parse(&std::fs::read(&journal).unwrap()).unwrap().records;
+                assert!(
+                    told(&said)[&FILE].local.contains(number),
+                    "block {number} was synced, and is not in the journal"
+                );
+                number
+            };
+            std::thread::scope(|scope| {
+                let writers: Vec<_> = (0..3)
+                    .map(|first| scope.spawn(move || (0..8).map(|at| write(first + 3 * at)).collect::<Vec<_>>()))
+                    .collect();
+                scope.spawn(|| (0..20).for_each(|_| overlay.settle(FILE).unwrap()));
+                scope.spawn(|| overlay.bring(FILE, 24 * BLOCK_BYTES..34 * BLOCK_BYTES).unwrap());
+                // Behind all that is written: it becomes shorter, then longer.
+                scope.spawn(|| {
+                    for blocks in [38, 36, 39, 35 + round % 3] {
+                        overlay.set_length(&lazy, file, blocks * BLOCK_BYTES).unwrap();
+                    }
+                });
+                writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+            })
+        });
+        // Blocks of which the journal doesn't say that they are here, are as they were before.
+        world.overlay = None;
+        let told = told(&Journal::open(&journal).unwrap().1).remove(&FILE).unwrap();
+        let file = OpenOptions::new().write(true).open(world.path()).unwrap();
+        for run in told.local.missing(0..told.local.blocks()) {
+            let bytes = (run.end * BLOCK_BYTES).min(told.bytes) - run.start * BLOCK_BYTES;
+            file.write_all_at(&vec![0; bytes as usize], run.start * BLOCK_BYTES).unwrap();
+        }
+        world.open();
+        for number in synced {
+            let sectors = number * BLOCK_BYTES / SECTOR_BYTES..(number + 1) * BLOCK_BYTES / SECTOR_BYTES;
+            assert!(
+                world.read(sectors) == vec![number as u8 + 1; BLOCK_BYTES as usize],
+                "block {number} of round {round}"
+            );
+        }
+        for number in 24 * BLOCK_BYTES / SECTOR_BYTES..34 * BLOCK_BYTES / SECTOR_BYTES {
+            assert!(world.read(number..number + 1) == origin_sector(number), "sector {number}");
+        }
+        assert!(world.read(0..200).len() as u64 == (35 + round % 3) * BLOCK_BYTES);
+    }
+}
+
+/// Files are removed and retired while others are made, which get their inodes: no new one is taken for one that is still coming.
+#[test]
+fn who_gets_the_inode_of_a_retired_file_is_another_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path();
+    let name = |number: u32| PathBuf::from(format!("coming {number}"));
+    let new = |number| NewFile { number, root: 0, path: name(number), bytes: SECTOR_BYTES, mode: 0o600 };
+    create(&[top.to_path_buf()], &(0..2000).map(new).collect::<Vec<_>>(), None, b"").unwrap();
+    let overlay = Overlay::open(&[top.to_path_buf()], Box::new(Origin { bytes: SECTOR_BYTES })).unwrap();
+    let inodes: std::collections::HashSet<u64> =
+        (0..2000).map(|number| std::fs::metadata(top.join(name(number))).unwrap().ino()).collect();
+    let (is_done, again) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                let path = top.join(format!("new {}", number % 1000));
+                let _ = std::fs::remove_file(&path);
+                let stat = rustix::fs::fstat(File::create(&path).unwrap()).unwrap();
+                assert!(overlay.lazy(&stat).is_none(), "a new file is taken for one that is coming");
+                again.fetch_add(u64::from(inodes.contains(&stat.st_ino)), std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        for first in (0..2000).step_by(1000) {
+            (first..first + 1000).for_each(|number| std::fs::remove_file(top.join(name(number))).unwrap());
+            overlay.retire_removed().unwrap();
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(overlay.numbers(), []);
+    let again = again.into_inner();
+    println!("{again} new files had the inode of one that was retired");
 }

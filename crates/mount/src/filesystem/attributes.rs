@@ -1,5 +1,6 @@
 //! What the kernel is told of a file: what the one that lies there has, under the mount's own number.
 
+use crate::root::Identity;
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use rustix::fs::{Stat, Timespec, UTIME_NOW, UTIME_OMIT};
 use std::time::{Duration, SystemTime};
@@ -7,7 +8,8 @@ use std::time::{Duration, SystemTime};
 /// Nobody but the mount changes what it shows: the kernel need never ask again.
 pub const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
-pub fn attributes(node: u64, stat: &Stat) -> FileAttr {
+pub fn attributes(node: u64, seen: &Seen) -> FileAttr {
+    let stat = &seen.stat;
     let changed = time(stat.st_ctime, stat.st_ctime_nsec);
     FileAttr {
         ino: INodeNo(node),
@@ -19,7 +21,7 @@ pub fn attributes(node: u64, stat: &Stat) -> FileAttr {
         crtime: changed,
         kind: kind(stat.st_mode),
         perm: (stat.st_mode & 0o7777) as u16,
-        nlink: names(stat),
+        nlink: seen.names(),
         uid: stat.st_uid,
         gid: stat.st_gid,
         rdev: stat.st_rdev as u32,
@@ -28,10 +30,23 @@ pub fn attributes(node: u64, stat: &Stat) -> FileAttr {
     }
 }
 
-/// The second name of a file that is still coming isn't seen, and so not counted.
-fn names(stat: &Stat) -> u32 {
-    let is_file = kind(stat.st_mode) == FileType::RegularFile;
-    if is_file { 1 } else { stat.st_nlink as u32 }
+/// What lies there, as it is seen.
+pub struct Seen {
+    pub stat: Stat,
+    /// The second name of a file that is still coming isn't seen, and so not counted.
+    pub is_coming: bool,
+}
+
+impl Seen {
+    pub fn names(&self) -> u32 {
+        (self.stat.st_nlink as u32).saturating_sub(self.is_coming.into())
+    }
+
+    /// Which it is, if it can be found by several names.
+    pub fn linked(&self) -> Option<Identity> {
+        let is_linked = kind(self.stat.st_mode) != FileType::Directory && self.names() > 1;
+        is_linked.then(|| Identity::of(&self.stat))
+    }
 }
 
 pub fn kind(mode: u32) -> FileType {

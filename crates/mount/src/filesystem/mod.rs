@@ -3,42 +3,51 @@
 //! Reads and writes of files that are still coming go around the kernel's page cache, so that there is one copy of each page and no
 //! second opinion of it; files that are here are passed through, where the kernel can, and then cost what they cost without a mount.
 
+mod asked;
 mod attributes;
 mod handles;
 mod operations;
-mod told;
 
 use crate::control::{Control, Silent};
 use crate::lazy::{BringError, Written};
 use crate::nodes::{Nodes, TOP};
 use crate::overlay::{Overlay, read_full};
-use crate::pool::Pool;
+use crate::pool::Pools;
 use crate::root::Root;
 use crate::view::View;
-use attributes::FOR_EVER;
+use asked::Asked;
+use attributes::{FOR_EVER, Seen};
 use fuser::*;
 use handles::{Handle, Listed, Open};
-use rustix::fs::{AtFlags, OFlags, Stat, statat};
+use rustix::fs::{AtFlags, OFlags, Stat};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::SystemTime;
-use told::Told;
 
 /// One write of the kernel's, in bytes.
 const WRITE_BYTES_MAX: u32 = 1024 * 1024;
 
-/// One directory, mounted over itself.
+/// One directory, mounted over itself, and who waits so that the kernel needn't.
 pub struct LazyFileSystem {
+    directory: Arc<Directory>,
+    pools: Arc<Pools>,
+    asked: Asked,
+}
+
+/// One directory, as it is seen.
+pub struct Directory {
     overlay: Arc<Overlay>,
     root: usize,
     view: View,
-    pool: Arc<Pool>,
     nodes: Mutex<Nodes>,
+    /// Read while a path is walked, written while a name changes: what the kernel allowed for one file is never done to another.
+    names: RwLock<()>,
     files: Open<Handle>,
     directories: Open<Vec<Listed>>,
     /// All open files of a node are passed through to the same one.
@@ -46,24 +55,46 @@ pub struct LazyFileSystem {
     passes_through: AtomicBool,
     /// Whether what is made must be given to whoever made it.
     is_root_user: bool,
-    told: Told,
 }
 
 impl LazyFileSystem {
     /// Of one of the overlay's directories.
-    pub fn new(overlay: Arc<Overlay>, root: usize, view: View, pool: Arc<Pool>) -> Self {
+    pub fn new(overlay: Arc<Overlay>, root: usize, view: View, pools: Arc<Pools>) -> Self {
         let is_root_user = rustix::process::geteuid().is_root();
-        let (nodes, files, directories, backings) = Default::default();
+        let (nodes, names, files, directories, backings) = Default::default();
         let passes_through = AtomicBool::new(false);
-        let told = Told::new(Arc::new(Silent));
-        Self { overlay, root, view, pool, nodes, files, directories, backings, passes_through, is_root_user, told }
+        let directory =
+            Directory { overlay, root, view, nodes, names, files, directories, backings, passes_through, is_root_user };
+        Self { directory: Arc::new(directory), pools, asked: Asked::new(Arc::new(Silent)) }
     }
 
     /// The same, asked through this one.
     pub fn controlled_by(self, control: Arc<dyn Control>) -> Self {
-        Self { told: Told::new(control), ..self }
+        Self { asked: Asked::new(control), ..self }
     }
 
+    /// Does what waits for the source.
+    fn later(&self, act: impl FnOnce(&Directory) + Send + 'static) {
+        let directory = self.directory.clone();
+        self.pools.source.run(move || act(&directory));
+    }
+
+    /// Does what waits for the disk.
+    fn on_disk(&self, act: impl FnOnce(&Directory) + Send + 'static) {
+        let directory = self.directory.clone();
+        self.pools.disk.run(move || act(&directory));
+    }
+}
+
+impl Deref for LazyFileSystem {
+    type Target = Directory;
+
+    fn deref(&self) -> &Directory {
+        &self.directory
+    }
+}
+
+impl Directory {
     fn below(&self) -> &Root {
         &self.overlay.roots()[self.root]
     }
@@ -82,25 +113,52 @@ impl LazyFileSystem {
         self.nodes().child_path(parent.0, name).and_then(|path| self.view.stored(path)).ok_or_else(gone)
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
-        Ok(statat(self.below().directory(), path, AtFlags::SYMLINK_NOFOLLOW)?)
+    /// Does something where a node lies, while no name on the way changes.
+    fn at<T>(&self, node: INodeNo, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let _standing = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        act(&self.path(node)?)
     }
 
-    /// The node that lies at `path`, and what the kernel is told of it.
-    fn entry(&self, parent: INodeNo, name: &OsStr, path: &Path) -> io::Result<FileAttr> {
-        let stat = self.stat(path)?;
-        let node = self.nodes().learn(parent.0, name);
-        Ok(attributes::attributes(node, &stat))
+    /// As [`Self::at`], where a child of a node lies, or will.
+    fn at_child<T>(&self, parent: INodeNo, name: &OsStr, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let _standing = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        act(&self.child(parent, name)?)
+    }
+
+    /// Held while a name changes: nobody is on the way to anything.
+    fn changing(&self) -> impl Drop + '_ {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node that has this name, and what the kernel is told of it.
+    fn entry(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
+        self.at_child(parent, name, |path| {
+            let seen = self.seen(|| self.below().stat(path))?;
+            let node = self.nodes().learn(parent.0, name, seen.linked());
+            Ok(attributes::attributes(node, &seen))
+        })
+    }
+
+    /// What is seen of a file that can be looked at so.
+    fn seen(&self, look: impl Fn() -> io::Result<Stat>) -> io::Result<Seen> {
+        let stat = look()?;
+        if stat.st_nlink < 2 || attributes::kind(stat.st_mode) == FileType::Directory {
+            return Ok(Seen { is_coming: self.overlay.lazy(&stat).is_some(), stat });
+        }
+        match self.overlay.lazy(&stat) {
+            Some(_) => Ok(Seen { stat, is_coming: true }),
+            // The last of it may have come between the two, and the kernel asks only once how many names it has.
+            None => Ok(Seen { stat: look()?, is_coming: false }),
+        }
     }
 
     /// Opens what lies at `path`. `flags` as whoever opens gave them.
     fn open_handle(&self, node: u64, path: &Path, flags: i32) -> io::Result<Handle> {
         let flags = OFlags::from_bits_retain(flags as u32);
-        let lazy = self.overlay.lazy(&self.stat(path)?);
-        // Appending is the kernel's business: it says at which offset. What is still coming is read and written here, whatever for.
-        let kept = OFlags::ACCMODE | OFlags::DSYNC | OFlags::SYNC;
-        let flags_below = if lazy.is_some() { OFlags::RDWR } else { flags & kept };
-        let file = self.below().open_file(path, flags_below, 0)?;
+        // Appending is the kernel's business: it says at which offset. What is to be durable is synced, where that keeps nobody waiting.
+        let kept = OFlags::ACCMODE;
+        // First opened, then looked at: by its name, it might be another one a moment later.
+        let (file, lazy) = self.overlay.take_up(self.root, self.below().open_file(path, flags & kept, 0)?)?;
         let is_synchronous = flags.intersects(OFlags::DSYNC | OFlags::SYNC);
         Ok(Handle { node, file, lazy, is_synchronous, passed_through: None })
     }
@@ -134,12 +192,6 @@ impl LazyFileSystem {
 
     fn handle(&self, number: FileHandle) -> io::Result<Arc<Handle>> {
         self.files.get(number.0).ok_or_else(|| io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error()))
-    }
-
-    /// Brings a part of a file, then does what needed it; elsewhere, because it may take long.
-    fn later(&self, act: impl FnOnce(&Overlay) + Send + 'static) {
-        let overlay = self.overlay.clone();
-        self.pool.run(move || act(&overlay));
     }
 }
 
@@ -183,11 +235,10 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if Told::is_meant(parent, name) {
-            return answer!(reply, self.told_attributes(), entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+        if Asked::is_meant(parent, name) {
+            return answer!(reply, self.asked_attributes(), entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
         }
-        let found = self.child(parent, name).and_then(|path| self.entry(parent, name, &path));
-        answer!(reply, found, entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
+        answer!(reply, self.entry(parent, name), entry => reply.entry(&FOR_EVER, &entry, Generation(0)));
     }
 
     fn forget(&self, _request: &Request, node: INodeNo, times: u64) {
@@ -195,8 +246,8 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn getattr(&self, _request: &Request, node: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
-        if node == told::NODE {
-            return answer!(reply, self.told_attributes(), told => reply.attr(&FOR_EVER, &told));
+        if node == asked::NODE {
+            return answer!(reply, self.asked_attributes(), told => reply.attr(&FOR_EVER, &told));
         }
         answer!(reply, self.look_at(node, handle), attributes => reply.attr(&FOR_EVER, &attributes));
     }
@@ -219,10 +270,17 @@ impl Filesystem for LazyFileSystem {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let done = size.map_or(Ok(()), |size| self.set_length(node, handle, size));
-        let done = done.and_then(|()| self.set_attributes(node, mode, (user, group), (accessed, modified)));
-        let done = done.and_then(|()| self.look_at(node, handle));
-        answer!(reply, done, attributes => reply.attr(&FOR_EVER, &attributes));
+        let set = move |this: &Directory, cut: io::Result<()>| {
+            let done = cut.and_then(|()| this.set_attributes(node, mode, (user, group), (accessed, modified)));
+            let done = done.and_then(|()| this.look_at(node, handle));
+            answer!(reply, done, attributes => reply.attr(&FOR_EVER, &attributes));
+        };
+        let Some(bytes) = size else { return set(self, Ok(())) };
+        match self.to_be_cut(node, handle) {
+            // What is cut off of it must never come, and that is durable when it is answered.
+            Ok(open) if open.lazy.is_some() => self.on_disk(move |this| set(this, this.set_length(&open, bytes))),
+            opened => set(self, opened.and_then(|open| self.set_length(&open, bytes))),
+        }
     }
 
     fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {
@@ -271,7 +329,7 @@ impl Filesystem for LazyFileSystem {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        answer!(reply, self.rename((parent, name), (new_parent, new_name), flags), () => reply.ok());
+        answer!(reply, self.change_name((parent, name), (new_parent, new_name), flags), () => reply.ok());
     }
 
     fn link(&self, _request: &Request, node: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: ReplyEntry) {
@@ -280,10 +338,10 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn open(&self, _request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if node == told::NODE {
-            return reply.opened(FileHandle(self.told.open()), FopenFlags::FOPEN_DIRECT_IO);
+        if node == asked::NODE {
+            return reply.opened(FileHandle(self.asked.open()), FopenFlags::FOPEN_DIRECT_IO);
         }
-        let opened = self.path(node).and_then(|path| self.open_handle(node.0, &path, flags.0));
+        let opened = self.at(node, |path| self.open_handle(node.0, path, flags.0));
         let mut handle = match opened {
             Ok(handle) => handle,
             Err(error) => return reply.error(error.into()),
@@ -312,8 +370,8 @@ impl Filesystem for LazyFileSystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if node == told::NODE {
-            return reply.data(&self.told.read(number.0, offset, size));
+        if node == asked::NODE {
+            return reply.data(&self.asked.read(number.0, offset, size));
         }
         let handle = match self.handle(number) {
             Ok(handle) => handle,
@@ -324,7 +382,7 @@ impl Filesystem for LazyFileSystem {
         else {
             return answer!(reply, read_full(&handle.file, offset, &mut room), length => reply.data(&room[..length]));
         };
-        self.later(move |overlay| match overlay.read(&lazy, &handle.file, offset, &mut room) {
+        self.later(move |this| match this.overlay.read(&lazy, &handle.file, offset, &mut room) {
             Ok(length) => reply.data(&room[..length]),
             Err(error) => reply.error(errno(error)),
         });
@@ -342,8 +400,8 @@ impl Filesystem for LazyFileSystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        if node == told::NODE {
-            return answer!(reply, self.told.write(data), length => reply.written(length));
+        if node == asked::NODE {
+            return answer!(reply, self.asked.write(data), length => reply.written(length));
         }
         let handle = match self.handle(number) {
             Ok(handle) => handle,
@@ -351,18 +409,16 @@ impl Filesystem for LazyFileSystem {
         };
         let length = data.len() as u32;
         match self.write_now(&handle, offset, data) {
-            Ok(Written::Whole) => reply.written(length),
             Err(error) => reply.error(error.into()),
+            Ok(Written::Whole) if handle.is_synchronous => self.on_disk(move |this| {
+                answer!(reply, this.sync(&handle), () => reply.written(length));
+            }),
+            Ok(Written::Whole) => reply.written(length),
             Ok(Written::Needs(_)) => {
-                let (Some(lazy), data) = (handle.lazy.clone(), data.to_vec()) else { return reply.error(Errno::EIO) };
-                self.later(move |overlay| {
-                    let written = overlay.write(&lazy, &handle.file, offset, &data);
-                    let is_synced = handle.is_synchronous && written.is_ok();
-                    let synced = if is_synced { overlay.sync(&lazy, &handle.file) } else { Ok(()) };
-                    match written.and_then(|()| Ok(synced?)) {
-                        Ok(()) => reply.written(length),
-                        Err(error) => reply.error(errno(error)),
-                    }
+                let data = data.to_vec();
+                self.later(move |this| match this.write_when_here(&handle, offset, &data) {
+                    Ok(()) => reply.written(length),
+                    Err(error) => reply.error(errno(error)),
                 });
             }
         }
@@ -379,7 +435,7 @@ impl Filesystem for LazyFileSystem {
         reply: ReplyEmpty,
     ) {
         match node {
-            told::NODE => self.told.release(number.0),
+            asked::NODE => self.asked.release(number.0),
             _ => self.files.remove(number.0),
         }
         reply.ok();
@@ -449,19 +505,20 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn fsync(&self, _request: &Request, _node: INodeNo, number: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        let synced = self.handle(number).and_then(|handle| match &handle.lazy {
-            Some(lazy) => self.overlay.sync(lazy, &handle.file),
-            None => handle.file.sync_all(),
+        let handle = self.handle(number);
+        self.on_disk(move |this| {
+            let synced = handle.and_then(|handle| this.sync(&handle));
+            answer!(reply, synced, () => reply.ok());
         });
-        answer!(reply, synced, () => reply.ok());
     }
 
     fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // A server that recovers from a crash opens the top and calls syncfs on it, of which the kernel tells nobody. What it takes
-        // for durable from then on must be.
-        let settled = if node.0 == TOP { self.overlay.settle_all().and_then(|()| self.below().sync()) } else { Ok(()) };
-        let listed = settled.and_then(|()| self.list(node));
-        answer!(reply, listed, listed => reply.opened(FileHandle(self.directories.insert(listed)), FopenFlags::empty()));
+        let open = move |this: &Directory, settled: io::Result<()>| {
+            let opened =
+                settled.and_then(|()| this.list(node)).map(|listed| FileHandle(this.directories.insert(listed)));
+            answer!(reply, opened, number => reply.opened(number, FopenFlags::empty()));
+        };
+        if node.0 == TOP { self.on_disk(move |this| open(this, this.settle())) } else { open(self, Ok(())) }
     }
 
     fn readdir(&self, _request: &Request, node: INodeNo, number: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -482,8 +539,10 @@ impl Filesystem for LazyFileSystem {
     }
 
     fn fsyncdir(&self, _request: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        let synced = self.path(node).and_then(|path| self.below().open_file(&path, OFlags::DIRECTORY, 0)?.sync_all());
-        answer!(reply, synced, () => reply.ok());
+        self.on_disk(move |this| {
+            let opened = this.at(node, |path| this.below().open_file(path, OFlags::DIRECTORY, 0));
+            answer!(reply, opened.and_then(|directory| directory.sync_all()), () => reply.ok());
+        });
     }
 
     fn statfs(&self, _request: &Request, _node: INodeNo, reply: ReplyStatfs) {
@@ -539,7 +598,10 @@ impl Filesystem for LazyFileSystem {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let done = self.handle(number).and_then(|handle| operations::allocate(&handle, offset, length, mode));
-        answer!(reply, done, () => reply.ok());
+        let handle = self.handle(number);
+        self.on_disk(move |_| {
+            let done = handle.and_then(|handle| operations::allocate(&handle, offset, length, mode));
+            answer!(reply, done, () => reply.ok());
+        });
     }
 }

@@ -2,28 +2,29 @@
 
 use super::attributes::{attributes, kind, timespec};
 use super::handles::{Handle, Listed};
-use super::{LazyFileSystem, gone};
-use crate::lazy::Written;
+use super::{Directory, gone};
+use crate::lazy::{BringError, Written};
+use crate::place::{Place, Reached};
 use fuser::{FileAttr, FileHandle, FileType, INodeNo, RenameFlags, Request, TimeOrNow};
 use rustix::fs::{
-    AtFlags, FallocateFlags, Gid, Mode, OFlags, RenameFlags as RenameFlagsBelow, Timestamps, Uid, chmodat, chownat,
-    fallocate, fstat, linkat, mkdirat, mknodat, readlinkat, renameat_with, symlinkat, unlinkat, utimensat,
+    AtFlags, FallocateFlags, Gid, Mode, OFlags, RenameFlags as RenameFlagsBelow, Timestamps, Uid, fallocate, fchmod,
+    fchown, fstat, statat,
 };
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-impl LazyFileSystem {
+impl Directory {
     pub(super) fn look_at(&self, node: INodeNo, handle: Option<FileHandle>) -> io::Result<FileAttr> {
-        let stat = match self.opened(node, handle)? {
-            Some(open) => fstat(&open.file)?,
-            None => self.stat(&self.path(node)?)?,
+        let seen = match self.opened(node, handle)? {
+            Some(open) => self.seen(|| Ok(fstat(&open.file)?))?,
+            None => self.at(node, |path| self.seen(|| self.below().stat(path)))?,
         };
-        Ok(attributes(node.0, &stat))
+        Ok(attributes(node.0, &seen))
     }
 
     /// The open file that is meant; or, of one that was removed, any. None when it must be found by its name.
@@ -35,11 +36,15 @@ impl LazyFileSystem {
         }
     }
 
-    pub(super) fn set_length(&self, node: INodeNo, handle: Option<FileHandle>, bytes: u64) -> io::Result<()> {
-        let open = match self.opened(node, handle)? {
-            Some(open) => open,
-            None => self.open_handle(node.0, &self.path(node)?, OFlags::RDWR.bits() as i32)?.into(),
-        };
+    /// The file that is to have another length.
+    pub(super) fn to_be_cut(&self, node: INodeNo, handle: Option<FileHandle>) -> io::Result<Arc<Handle>> {
+        match self.opened(node, handle)? {
+            Some(open) => Ok(open),
+            None => self.at(node, |path| self.open_handle(node.0, path, OFlags::RDWR.bits() as i32)).map(Arc::new),
+        }
+    }
+
+    pub(super) fn set_length(&self, open: &Handle, bytes: u64) -> io::Result<()> {
         match &open.lazy {
             Some(lazy) => self.overlay.set_length(lazy, &open.file, bytes),
             None => open.file.set_len(bytes),
@@ -56,37 +61,39 @@ impl LazyFileSystem {
         if mode.is_none() && user.is_none() && group.is_none() && accessed.is_none() && modified.is_none() {
             return Ok(());
         }
-        let (directory, path) = (self.below().directory(), self.path(node)?);
+        let lies = self.reach(node)?;
         if user.is_some() || group.is_some() {
-            let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
-            chownat(directory, &path, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+            lies.give(user.map(Uid::from_raw), group.map(Gid::from_raw))?;
         }
         if let Some(mode) = mode {
-            chmodat(directory, &path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
+            lies.set_mode(rights(mode))?;
         }
         if accessed.is_some() || modified.is_some() {
-            let times = Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
-            utimensat(directory, &path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+            lies.set_times(&Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) })?;
         }
         Ok(())
+    }
+
+    fn reach(&self, node: INodeNo) -> io::Result<Reached> {
+        self.at(node, |path| self.below().reach(path))
     }
 
     pub(super) fn read_link(&self, node: INodeNo) -> io::Result<OsString> {
-        let target = readlinkat(self.below().directory(), self.path(node)?, Vec::new())?;
-        Ok(OsString::from_vec(target.into_bytes()))
+        self.reach(node)?.read_link()
+    }
+
+    /// Where a child of a node lies, or will. Until the kernel has its answer, it lets nobody change a name in that directory.
+    fn place(&self, parent: INodeNo, name: &OsStr) -> io::Result<Place<'_>> {
+        self.at_child(parent, name, |path| self.below().place(path))
     }
 
     /// Gives what was just made to whoever made it, with the rights that were asked for.
-    fn give(&self, request: &Request, path: &Path, mode: Option<u32>) -> io::Result<()> {
-        let directory = self.below().directory();
+    fn give(&self, request: &Request, place: &Place<'_>, mode: Option<u32>) -> io::Result<()> {
+        let made = place.reach()?;
         if self.is_root_user {
-            let (user, group) = (Uid::from_raw(request.uid()), Gid::from_raw(request.gid()));
-            chownat(directory, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+            made.give(Some(Uid::from_raw(request.uid())), Some(Gid::from_raw(request.gid())))?;
         }
-        if let Some(mode) = mode {
-            chmodat(directory, path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
-        }
-        Ok(())
+        mode.map_or(Ok(()), |mode| made.set_mode(rights(mode)))
     }
 
     pub(super) fn make_node(
@@ -97,11 +104,10 @@ impl LazyFileSystem {
         mode: u32,
         device: u32,
     ) -> io::Result<FileAttr> {
-        let path = self.child(parent, name)?;
-        let (kind, rights) = (rustix::fs::FileType::from_raw_mode(mode), Mode::from_raw_mode(mode & 0o7777));
-        mknodat(self.below().directory(), &path, kind, rights, device.into())?;
-        self.give(request, &path, Some(mode))?;
-        self.entry(parent, name, &path)
+        let place = self.place(parent, name)?;
+        place.make_node(rustix::fs::FileType::from_raw_mode(mode), rights(mode), device.into())?;
+        self.give(request, &place, Some(mode))?;
+        self.entry(parent, name)
     }
 
     pub(super) fn make_directory(
@@ -111,10 +117,10 @@ impl LazyFileSystem {
         name: &OsStr,
         mode: u32,
     ) -> io::Result<FileAttr> {
-        let path = self.child(parent, name)?;
-        mkdirat(self.below().directory(), &path, Mode::from_raw_mode(mode & 0o7777))?;
-        self.give(request, &path, Some(mode))?;
-        self.entry(parent, name, &path)
+        let place = self.place(parent, name)?;
+        place.make_directory(rights(mode))?;
+        self.give(request, &place, Some(mode))?;
+        self.entry(parent, name)
     }
 
     pub(super) fn make_link(
@@ -124,10 +130,10 @@ impl LazyFileSystem {
         name: &OsStr,
         target: &Path,
     ) -> io::Result<FileAttr> {
-        let path = self.child(parent, name)?;
-        symlinkat(target, self.below().directory(), &path)?;
-        self.give(request, &path, None)?;
-        self.entry(parent, name, &path)
+        let place = self.place(parent, name)?;
+        place.make_link(target)?;
+        self.give(request, &place, None)?;
+        self.entry(parent, name)
     }
 
     pub(super) fn make_file(
@@ -138,59 +144,72 @@ impl LazyFileSystem {
         mode: u32,
         flags: i32,
     ) -> io::Result<(Handle, FileAttr)> {
-        let path = self.child(parent, name)?;
         let wanted = OFlags::from_bits_retain(flags as u32);
-        let made = wanted & OFlags::EXCL | OFlags::CREATE | OFlags::WRONLY;
-        match self.below().open_file(&path, made | OFlags::EXCL, mode & 0o7777) {
-            Ok(_) => self.give(request, &path, Some(mode))?,
+        match self.place(parent, name)?.open(OFlags::EXCL | OFlags::CREATE | OFlags::WRONLY, rights(mode)) {
+            Ok(made) => {
+                if self.is_root_user {
+                    fchown(&made, Some(Uid::from_raw(request.uid())), Some(Gid::from_raw(request.gid())))?;
+                }
+                fchmod(&made, rights(mode))?;
+            }
             // It came in the meantime, and is as good.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !wanted.contains(OFlags::EXCL) => {}
             Err(error) => return Err(error),
         }
-        let entry = self.entry(parent, name, &path)?;
-        let handle = self.open_handle(entry.ino.0, &path, (wanted - OFlags::CREATE - OFlags::EXCL).bits() as i32)?;
+        let entry = self.entry(parent, name)?;
+        let flags = (wanted - OFlags::CREATE - OFlags::EXCL).bits() as i32;
+        let handle = self.at_child(parent, name, |path| self.open_handle(entry.ino.0, path, flags))?;
         Ok((handle, entry))
     }
 
     pub(super) fn remove(&self, parent: INodeNo, name: &OsStr, flags: AtFlags) -> io::Result<()> {
-        let path = self.child(parent, name)?;
-        unlinkat(self.below().directory(), &path, flags)?;
+        self.place(parent, name)?.remove(flags)?;
+        // Whoever is on the way to it gets there first, or finds nothing; and never what gets its name next.
+        let _changing = self.changing();
         self.nodes().unlink(parent.0, name);
         Ok(())
     }
 
-    pub(super) fn rename(&self, from: (INodeNo, &OsStr), to: (INodeNo, &OsStr), flags: RenameFlags) -> io::Result<()> {
+    pub(super) fn change_name(
+        &self,
+        from: (INodeNo, &OsStr),
+        to: (INodeNo, &OsStr),
+        flags: RenameFlags,
+    ) -> io::Result<()> {
         if flags.intersects(!RenameFlags::RENAME_NOREPLACE) {
             return Err(Errno::INVAL.into());
         }
-        let (old, new) = (self.child(from.0, from.1)?, self.child(to.0, to.1)?);
-        let directory = self.below().directory();
-        renameat_with(directory, &old, directory, &new, RenameFlagsBelow::from_bits_retain(flags.bits()))?;
+        let _changing = self.changing();
+        let below = self.below();
+        let (old, new) = (below.place(&self.child(from.0, from.1)?)?, below.place(&self.child(to.0, to.1)?)?);
+        old.rename(&new, RenameFlagsBelow::from_bits_retain(flags.bits()))?;
         self.nodes().rename((from.0.0, from.1), (to.0.0, to.1));
         Ok(())
     }
 
     pub(super) fn second_name(&self, node: INodeNo, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
-        let (old, new) = (self.path(node)?, self.child(parent, name)?);
-        let directory = self.below().directory();
-        linkat(directory, &old, directory, &new, AtFlags::empty())?;
-        self.nodes().link(node.0, parent.0, name);
-        Ok(attributes(node.0, &self.stat(&new)?))
+        let _changing = self.changing();
+        let below = self.below();
+        let (old, new) = (below.place(&self.path(node)?)?, below.place(&self.child(parent, name)?)?);
+        old.link(&new)?;
+        let seen = self.seen(|| new.stat())?;
+        self.nodes().link(node.0, parent.0, name, seen.linked());
+        Ok(attributes(node.0, &seen))
     }
 
     /// What a directory holds, as it is seen.
     pub(super) fn list(&self, node: INodeNo) -> io::Result<Vec<Listed>> {
-        let path = self.path(node)?;
-        let directory = self.below().open_file(&path, OFlags::DIRECTORY, 0)?;
+        let opened = |path: &Path| Ok((path.to_path_buf(), self.below().open_file(path, OFlags::DIRECTORY, 0)?));
+        let (path, directory) = self.at(node, opened)?;
         let mut listed = vec![(OsString::from("."), FileType::Directory), (OsString::from(".."), FileType::Directory)];
-        for entry in rustix::fs::Dir::read_from(directory)? {
+        for entry in rustix::fs::Dir::read_from(&directory)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
                 continue;
             }
             let kind = match entry.file_type() {
-                rustix::fs::FileType::Unknown => kind(self.stat(&path.join(name))?.st_mode),
+                rustix::fs::FileType::Unknown => kind(statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
                 known => kind(known.as_raw_mode()),
             };
             listed.extend(self.view.seen(&path, name).map(|name| (name, kind)));
@@ -200,16 +219,42 @@ impl LazyFileSystem {
 
     /// Writes, if nothing must be brought first.
     pub(super) fn write_now(&self, handle: &Handle, offset: u64, data: &[u8]) -> io::Result<Written> {
-        let Some(lazy) = &handle.lazy else {
-            handle.file.write_all_at(data, offset)?;
-            return Ok(Written::Whole);
-        };
-        let written = lazy.write(&handle.file, offset, data)?;
-        if handle.is_synchronous && written == Written::Whole {
-            self.overlay.sync(lazy, &handle.file)?;
+        match &handle.lazy {
+            Some(lazy) => lazy.write(&handle.file, offset, data),
+            None => handle.file.write_all_at(data, offset).map(|()| Written::Whole),
         }
-        Ok(written)
     }
+
+    /// Writes, and brings first what must be brought.
+    pub(super) fn write_when_here(&self, handle: &Handle, offset: u64, data: &[u8]) -> Result<(), BringError> {
+        match &handle.lazy {
+            Some(lazy) => self.overlay.write(lazy, &handle.file, offset, data)?,
+            None => handle.file.write_all_at(data, offset)?,
+        }
+        if handle.is_synchronous {
+            self.sync(handle)?;
+        }
+        Ok(())
+    }
+
+    /// What was written is durable when this returns.
+    pub(super) fn sync(&self, handle: &Handle) -> io::Result<()> {
+        match &handle.lazy {
+            Some(lazy) => self.overlay.sync(lazy, &handle.file),
+            None => handle.file.sync_all(),
+        }
+    }
+
+    /// A server that recovers from a crash opens the top and calls syncfs on it, of which the kernel tells nobody. What it takes for
+    /// durable from then on must be.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        self.overlay.settle_all()?;
+        self.below().sync()
+    }
+}
+
+fn rights(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & 0o7777)
 }
 
 /// Makes room. What changes content isn't done to a file that is still coming: nobody needs it.

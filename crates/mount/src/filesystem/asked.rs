@@ -1,7 +1,7 @@
 //! The file through which a mount is asked how it goes: see [`crate::control`].
 
 use super::LazyFileSystem;
-use super::attributes::attributes;
+use super::attributes::{Seen, attributes};
 use super::handles::Open;
 use crate::control::{Command, Control};
 use crate::nodes::TOP;
@@ -15,12 +15,12 @@ use std::sync::Arc;
 pub const NODE: INodeNo = INodeNo(u64::MAX - 1);
 
 /// Who answers, and what was answered to those who have it open.
-pub struct Told {
+pub struct Asked {
     control: Arc<dyn Control>,
     answers: Open<Vec<u8>>,
 }
 
-impl Told {
+impl Asked {
     pub fn new(control: Arc<dyn Control>) -> Self {
         Self { control, answers: Open::default() }
     }
@@ -54,9 +54,9 @@ impl Told {
 
 impl LazyFileSystem {
     /// It belongs to whom the directory belongs to.
-    pub(super) fn told_attributes(&self) -> io::Result<FileAttr> {
+    pub(super) fn asked_attributes(&self) -> io::Result<FileAttr> {
         let stat = rustix::fs::fstat(self.below().directory())?;
-        let top = attributes(NODE.0, &stat);
+        let top = attributes(NODE.0, &Seen { stat, is_coming: false });
         Ok(FileAttr { kind: FileType::RegularFile, perm: 0o600, nlink: 1, size: 0, blocks: 0, ..top })
     }
 }

@@ -32,4 +32,5 @@ mod tablespaces;
 mod targets;
 mod timelines;
 mod torn;
+mod when;
 mod world;

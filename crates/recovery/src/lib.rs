@@ -26,6 +26,7 @@ mod error;
 pub mod instant;
 mod observe;
 mod restore;
+pub mod when;
 
 pub use boot::{
     Amcheck, BadRelation, BootReport, BootRequest, CheckResult, PagesReport, Reached, TablesReport, boot, remove_own,

@@ -16,6 +16,7 @@ mod restore;
 mod sync;
 mod verify;
 mod wal;
+mod when;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config, UnknownKeys};
@@ -41,6 +42,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Points(arguments) => points::run(&cli.global, arguments, output),
         Command::Restore(arguments) => restore::run(&cli.global, arguments, output),
         Command::Sync(arguments) => sync::run(&cli.global, arguments, output),
+        Command::When(arguments) => when::run(&cli.global, arguments, output),
         Command::Verify(arguments) => verify::run(&cli.global, arguments, output),
     }
 }

@@ -5,6 +5,7 @@ use crate::world::{Plan, World};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::TestCluster;
 use serde_json::Value;
+use std::path::Path;
 
 /// Runs it as one transaction, and says which.
 async fn transaction(cluster: &TestCluster, database: &str, statements: &str) -> Result<u64> {
@@ -152,6 +153,122 @@ fn told(world: &World, dropped: u64) -> Result<()> {
     let other = world.lifeboat(&["when", "shopp", "--dropped", "t"])?;
     ensure!(other.code == Some(3) && other.stderr.contains("did you mean shop?"), "{other:?}");
     Ok(())
+}
+
+/// A table is made, its entry goes to the log as a compressed page, and it is dropped.
+async fn under_compression(world: &World, compression: &str) -> Result<(String, u64)> {
+    let cluster = &world.cluster;
+    cluster.sql(&format!("alter system set wal_compression = {compression}")).await?;
+    cluster.sql("select pg_reload_conf()").await?;
+    let table = format!("packed_{compression}");
+    // Sessions that begin now have the setting.
+    transaction(cluster, "postgres", &format!("create table {table} as select n as id from generate_series(1, 9) n"))
+        .await?;
+    cluster.sql("checkpoint").await?;
+    let dropped = transaction(cluster, "postgres", &format!("drop table {table}")).await?;
+    Ok((table, dropped))
+}
+
+/// Databases that come and go, prepared transactions, compressed pages, `pg_class` written anew, and a hole in the log.
+async fn oddities(major: u16) -> Result<()> {
+    let world = Plan::new(major).cluster(|builder| builder.setting("max_prepared_transactions", 5)).start()?;
+    let cluster = &world.cluster;
+    cluster.sql("create table prepared as select 1 as id; create table lost as select 1 as id; create table last as select 1 as id").await?;
+    world.backup("full")?;
+
+    let prepared = "begin; drop table prepared; select pg_current_xact_id()::text; prepare transaction 'p'";
+    let prepared = in_database(cluster, "postgres", prepared).await?;
+    cluster.sql("commit prepared 'p'").await?;
+    let has_all =
+        cluster.sql("select (enumvals @> '{pglz,lz4,zstd}')::text from pg_settings where name = 'wal_compression'");
+    let kinds: &[&str] = match has_all.await?.as_deref() {
+        Some("true") => &["pglz", "lz4", "zstd"],
+        _ => &["on"],
+    };
+    let mut packed = Vec::new();
+    for kind in kinds {
+        packed.push(under_compression(&world, kind).await?);
+    }
+    cluster.sql("alter system reset wal_compression").await?;
+    cluster.sql("select pg_reload_conf()").await?;
+    // A database that no recovery point has: its files are in the log.
+    cluster.sql("create database unseen").await?;
+    in_database(cluster, "unseen", "create table brief as select 1 as id; select 1").await?;
+    let brief = transaction(cluster, "unseen", "drop table brief").await?;
+    cluster.sql("create database doomed").await?;
+    in_database(cluster, "doomed", "create table inside as select 41 + 1 as id; select 1").await?;
+    world.backup("incr")?;
+    cluster.sql("drop database doomed").await?;
+    // Where the entries lie after this, nobody knew when they were logged.
+    cluster.sql("vacuum full pg_class").await?;
+    let lost = transaction(cluster, "postgres", "drop table lost").await?;
+    world.archive_all().await?;
+
+    finds(&world, &["--dropped", "prepared"], prepared, "dropped")?;
+    for (table, dropped) in &packed {
+        finds(&world, &["--dropped", table], *dropped, "dropped")?;
+    }
+    finds(&world, &["--dropped", "brief", "--database", "unseen"], brief, "dropped")?;
+    finds(&world, &["--dropped", "lost"], lost, "file_gone")?;
+    let doomed = when(&world, &["--dropped", "inside"])?;
+    ensure!(doomed.len() == 1 && doomed[0]["what"] == "dropped_with_database", "{doomed:?}");
+    let copy = restored(&world, &doomed[0]).await?;
+    ensure!(in_database(&copy, "doomed", "select id::text from inside").await? == 42);
+    drop(copy);
+    hole(&world).await
+}
+
+/// What lies behind a hole, and behind the next recovery point, is found, and the hole is told.
+async fn hole(world: &World) -> Result<()> {
+    let cluster = &world.cluster;
+    let missing = cluster.sql("select pg_walfile_name(pg_current_wal_lsn())").await?.context("a segment")?;
+    cluster.sql("create table in_the_hole as select 1 as id").await?;
+    world.archive_all().await?;
+    cluster.sql("create table behind as select 1 as id").await?;
+    world.archive_all().await?;
+    world.backup("incr")?;
+    let behind = transaction(cluster, "postgres", "drop table behind").await?;
+    let younger = transaction(cluster, "postgres", "drop table in_the_hole").await?;
+    let last = transaction(cluster, "postgres", "drop table last").await?;
+    world.archive_all().await?;
+    lose(&world.path("repository-local"), &missing)?;
+    finds(world, &["--dropped", "behind"], behind, "dropped")?;
+    finds(world, &["--dropped", "last"], last, "dropped")?;
+    let output = world.done(&["when", "shop", "--dropped", "in_the_hole"])?;
+    ensure!(
+        output.stdout.contains(&younger.to_string()) && output.stderr.contains("log is missing from"),
+        "{output:?}"
+    );
+    Ok(())
+}
+
+/// Removes what is stored under that name.
+fn lose(directory: &Path, name: &str) -> Result<()> {
+    let mut waiting = vec![directory.to_owned()];
+    let mut lost = 0;
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.file_name().is_some_and(|found| found.to_string_lossy().contains(name)) {
+                std::fs::remove_file(&path)?;
+                lost += 1;
+            }
+        }
+    }
+    ensure!(lost > 0, "{name} isn't stored at all");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_ways_to_lose_a_table_are_found_on_15() -> Result<()> {
+    oddities(15).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_ways_to_lose_a_table_are_found_on_18() -> Result<()> {
+    oddities(18).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

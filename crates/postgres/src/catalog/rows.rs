@@ -12,6 +12,8 @@ use crate::wal::RelationLocator;
 /// `NAMEDATALEN`
 const NAME_BYTES: usize = 64;
 const DEFAULT_TABLESPACE: u32 = 1663;
+/// `DATCONNLIMIT_INVALID_DB`
+const INVALID_DATABASE: i32 = -2;
 
 /// What an entry of `pg_class` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct DatabaseRow {
     pub oid: u32,
     /// Its name.
     pub name: String,
+    /// It is being dropped: nobody can connect to it any more, whatever becomes of the transaction.
+    pub is_invalid: bool,
 }
 
 /// A name; not valid UTF-8 becomes `�`, as in a database with another encoding.
@@ -114,8 +118,12 @@ impl NamespaceRow {
 }
 
 impl DatabaseRow {
-    /// From the columns.
-    pub fn parse(row: &StoredRow) -> Option<Self> {
-        Some(Self { oid: u32_at(row.columns(), 0)?, name: name(row.columns(), 4)? })
+    /// From the columns, written by that version.
+    pub fn parse(row: &StoredRow, version: MajorVersion) -> Option<Self> {
+        let columns = row.columns();
+        // `datconnlimit`: 14 has the names of the locale before it.
+        let limit = u32_at(columns, if version >= MajorVersion::V15 { 80 } else { 208 })?;
+        let is_invalid = limit.cast_signed() == INVALID_DATABASE;
+        Some(Self { oid: u32_at(columns, 0)?, name: name(columns, 4)?, is_invalid })
     }
 }

@@ -35,6 +35,8 @@ pub enum RowEvent {
     Updated(Option<StoredRow>, Option<StoredRow>),
     /// A row was deleted.
     Deleted(Option<StoredRow>),
+    /// Columns of a row were overwritten where it lies: the row as it is now.
+    Overwritten(Option<StoredRow>),
     /// A whole page came with the record: its rows.
     Page(Vec<StoredRow>),
 }
@@ -124,7 +126,7 @@ impl TrackedTable {
                 if let Some(row) = page.and_then(|page| page.rows.get_mut(&at.number)) {
                     row.overwrite(columns);
                 }
-                RowEvent::Page(Vec::new())
+                RowEvent::Overwritten(self.row(at).cloned())
             }
         }
     }

@@ -1,12 +1,12 @@
 //! What is known of the databases of a cluster: their `pg_class`, their schemas, their names.
 
 use super::name::TableName;
-use lifeboat_postgres::MajorVersion;
 use lifeboat_postgres::catalog::{
     CLASS_OID, ClassRow, DatabaseRow, NAMESPACE_OID, NamespaceRow, RowEvent, TrackedTable, parse_filenode_map,
 };
 use lifeboat_postgres::layout::Place;
 use lifeboat_postgres::wal::{Contents, InflateZstandard, Record, RelationLocator};
+use lifeboat_postgres::{Lsn, MajorVersion};
 use std::collections::{BTreeMap, HashMap};
 
 /// One database.
@@ -53,6 +53,8 @@ pub struct Known {
     /// Schemas, by database and number; also those that are gone.
     schemas: BTreeMap<(u32, u32), String>,
     files: HashMap<RelationLocator, Catalog>,
+    /// From which record on nobody could connect to a database any more.
+    pub invalid_since: BTreeMap<u32, Lsn>,
 }
 
 impl Known {
@@ -133,13 +135,15 @@ impl Known {
         relation: RelationLocator,
         record: &Record,
         contents: &Contents<'_>,
-        zstandard: Option<InflateZstandard>,
+        (version, zstandard): (MajorVersion, Option<InflateZstandard>),
     ) -> Vec<(u32, RowEvent)> {
         if self.names.0 == Some(relation) {
             for row in rows(self.names.1.apply(relation, record, contents, zstandard)) {
-                DatabaseRow::parse(&row)
-                    .into_iter()
-                    .for_each(|row| drop(self.database_names.insert(row.oid, row.name)));
+                let Some(row) = DatabaseRow::parse(&row, version) else { continue };
+                if row.is_invalid {
+                    self.invalid_since.entry(row.oid).or_insert(record.start);
+                }
+                self.database_names.insert(row.oid, row.name);
             }
         }
         match self.files.get(&relation).copied() {
@@ -165,7 +169,7 @@ impl Known {
 /// The rows that are there after something happened.
 fn rows(events: Vec<RowEvent>) -> Vec<lifeboat_postgres::catalog::StoredRow> {
     let rows = events.into_iter().flat_map(|event| match event {
-        RowEvent::Inserted(row) | RowEvent::Updated(_, row) => row.into_iter().collect(),
+        RowEvent::Inserted(row) | RowEvent::Updated(_, row) | RowEvent::Overwritten(row) => row.into_iter().collect(),
         RowEvent::Page(rows) => rows,
         RowEvent::Deleted(_) => Vec::new(),
     });

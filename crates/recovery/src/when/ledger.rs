@@ -210,7 +210,11 @@ impl Ledger {
             *table = TrackedTable::default();
         }
         pages.into_iter().for_each(|(block, page)| table.load(block, &page));
-        let rows: Vec<_> = table.rows().filter(|row| !row.is_known_dead()).filter_map(DatabaseRow::parse).collect();
+        let rows: Vec<_> = table
+            .rows()
+            .filter(|row| !row.is_known_dead())
+            .filter_map(|row| DatabaseRow::parse(row, self.version))
+            .collect();
         rows.into_iter().for_each(|row| drop(self.known.database_names.insert(row.oid, row.name)));
     }
 
@@ -275,7 +279,7 @@ impl Ledger {
             let deleted = &mut self.open.entry(record.header.xid).or_default().deleted;
             deleted.entry((owner.database, owner.row.oid)).or_insert_with(|| (owner.name.clone(), 0)).1 += 1;
         }
-        let events = self.known.apply(relation, record, contents, self.zstandard);
+        let events = self.known.apply(relation, record, contents, (self.version, self.zstandard));
         for (database, event) in events {
             self.class_event(database, event, record);
         }
@@ -288,6 +292,11 @@ impl Ledger {
             RowEvent::Page(rows) => {
                 rows.iter().filter(|row| !row.is_known_dead()).for_each(|row| drop(self.meet(database, row)));
                 self.known.index(database, self.version);
+            }
+            RowEvent::Overwritten(row) => {
+                if let Some(row) = row {
+                    self.meet(database, &row);
+                }
             }
             RowEvent::Inserted(row) => {
                 let Some((row, name)) = row.and_then(|row| self.meet(database, &row)) else { return };
@@ -329,7 +338,9 @@ impl Ledger {
             }
             ClusterChange::DropDatabase { database } => {
                 if self.files.values().any(|owner| owner.database == database) {
-                    self.open.entry(record.header.xid).or_default().databases.push((database, record.start));
+                    // Newer minor versions mark it first, at once and for good.
+                    let from = self.known.invalid_since.get(&database).copied().unwrap_or(record.start);
+                    self.open.entry(record.header.xid).or_default().databases.push((database, from));
                 }
             }
         }

@@ -198,7 +198,9 @@ fn nothing(found: &Found, looked: &Looked, table: &TableName, asked: Asked) -> F
         aborted.take(NAMES_MAX).map(|finding| format!("{}, and was rolled back", one(finding))).collect();
     let seen = [others, aborted].concat();
     let hint = match seen.is_empty() {
-        true => "it may be older than the log, or on another line of history: see --timeline".to_owned(),
+        true => "it may be older than the log, on another line of history (--timeline), or not archived yet: \
+                 `select pg_switch_wal()` sends what is open"
+            .to_owned(),
         false => format!("but {}", seen.join("; ")),
     };
     Failure::new(FailureKind::NotFound, message).with_hint(hint)

@@ -7,6 +7,8 @@ mod catalogs;
 mod database;
 mod ledger;
 mod name;
+#[cfg(test)]
+mod tests;
 
 pub use ledger::{Deed, Finding};
 pub use name::{NotAName, TableName, WantedTable};

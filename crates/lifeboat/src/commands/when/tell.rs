@@ -53,7 +53,8 @@ impl Told<'_> {
             TimelineChoice::Exactly(timeline) => format!(" --timeline {timeline}"),
             _ => String::new(),
         };
-        Ok(format!("lifeboat restore {} --to DIR --lsn {lsn} --exclusive{timeline}", self.workload))
+        let from = wanted.location.map(|location| format!(" --from {location}")).unwrap_or_default();
+        Ok(format!("lifeboat restore {} --to DIR --lsn {lsn} --exclusive{timeline}{from}", self.workload))
     }
 
     fn document(&self, findings: &[&Finding]) -> Value {

@@ -55,6 +55,8 @@ pub struct Known {
     files: HashMap<RelationLocator, Catalog>,
     /// From which record on nobody could connect to a database any more.
     pub invalid_since: BTreeMap<u32, Lsn>,
+    /// By which transaction the entry of a database was deleted last.
+    deleted_by: BTreeMap<u32, u32>,
 }
 
 impl Known {
@@ -71,6 +73,11 @@ impl Known {
             schema: schema.unwrap_or_else(|| row.namespace.to_string()),
             table: row.name.clone(),
         }
+    }
+
+    /// Whether the transaction deleted the database's entry.
+    pub fn is_deleted(&self, database: u32, xid: u32) -> bool {
+        self.deleted_by.get(&database) == Some(&xid)
     }
 
     /// Takes the names of schemas.
@@ -138,7 +145,15 @@ impl Known {
         (version, zstandard): (MajorVersion, Option<InflateZstandard>),
     ) -> Vec<(u32, RowEvent)> {
         if self.names.0 == Some(relation) {
-            for row in rows(self.names.1.apply(relation, record, contents, zstandard)) {
+            let events = self.names.1.apply(relation, record, contents, zstandard);
+            for event in &events {
+                if let RowEvent::Deleted(Some(row)) = event
+                    && let Some(row) = DatabaseRow::parse(row, version)
+                {
+                    self.deleted_by.insert(row.oid, record.header.xid);
+                }
+            }
+            for row in rows(events) {
                 let Some(row) = DatabaseRow::parse(&row, version) else { continue };
                 if row.is_invalid {
                     self.invalid_since.entry(row.oid).or_insert(record.start);

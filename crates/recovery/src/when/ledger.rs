@@ -258,6 +258,10 @@ impl Ledger {
             }
             return;
         }
+        // Most of a log is about indexes.
+        if !matches!(record.header.manager, ResourceManager::Log | ResourceManager::Other(4 | 7 | 9 | 10)) {
+            return;
+        }
         // What can't be understood, or is too long to be kept, is no change of rows.
         let Ok(contents) = record.contents(self.version) else { return };
         if let Some(change) = ClusterChange::of(record, &contents, self.version) {
@@ -335,6 +339,10 @@ impl Ledger {
                 if database != 0 {
                     self.known.map(database, place_of(tablespace, database), map);
                 }
+            }
+            // A database that moves to another tablespace leaves its old files, too, and keeps its entry.
+            ClusterChange::DropDatabase { database } if !self.known.is_deleted(database, record.header.xid) => {
+                self.known.databases.get_mut(&database).into_iter().for_each(|known| known.is_stale = true);
             }
             ClusterChange::DropDatabase { database } => {
                 if self.files.values().any(|owner| owner.database == database) {

@@ -3,10 +3,15 @@
 use super::database::Database;
 use super::ledger::{Deed, Finding, Ledger};
 use super::name::{TableName, WantedTable};
+use super::segments;
 use lifeboat_postgres::catalog::TrackedTable;
+use lifeboat_postgres::history::TimelineHistory;
 use lifeboat_postgres::layout::Place;
 use lifeboat_postgres::wal::{Record, RelationLocator};
-use lifeboat_postgres::{Lsn, MajorVersion, TimelineId};
+use lifeboat_postgres::wal_file::{SegmentNumber, SegmentSize};
+use lifeboat_postgres::{Lsn, MajorVersion, SystemId, TimelineId};
+use lifeboat_repository::LogEntry;
+use lifeboat_workload::postgres::wal::Inventory;
 
 const DATABASE: u32 = 5;
 const CLASS: u32 = 1259;
@@ -228,10 +233,48 @@ fn a_file_that_goes_while_its_entry_isnt_known_may_be_anything() {
 #[test]
 fn a_database_takes_its_tables_with_it_before_its_transaction_ends() {
     let mut log = Log::new();
+    let file = RelationLocator { place: Place::Database { database: DATABASE }, relfilenode: 1262 };
+    log.ledger.load_database_names(file, []);
+    let mut columns = entry(DATABASE, "app", 0);
+    log.record(3, HEAP, 0x00, body(1262, &logged(&columns), &[1, 0, 0]));
+    let drop = [&[255, 12], &[DATABASE, 1, 1663].map(u32::to_le_bytes).concat()[..]].concat();
+    // Moved to another tablespace: its entry stays.
+    log.record(690, 4, 0x20, drop.clone());
+    log.commit(690, &[], &[]);
+    assert_eq!(log.found(), []);
+    assert!(log.ledger.is_wanting(DATABASE), "its files are elsewhere now");
+    // Nobody can connect any more, from this record on, whatever becomes of the transaction.
     let at = log.next;
-    let main = [DATABASE, 1, 1663].map(u32::to_le_bytes).concat();
-    log.record(700, 4, 0x20, [&[255, 12], &main[..]].concat());
+    columns[80..84].copy_from_slice(&(-2i32).to_le_bytes());
+    log.record(0, HEAP, 0x70, body(1262, &columns, &[1, 0]));
+    log.delete(700, 1262, 1, 0);
+    log.record(700, 4, 0x20, drop);
     log.commit(700, &[], &[]);
     assert_eq!(log.found(), [(700, Deed::DroppedWithDatabase)]);
     assert_eq!(log.ledger.findings()[0].restore_lsn, at);
+}
+
+#[test]
+fn of_each_segment_the_youngest_timeline_on_the_line_is_read() {
+    let size = SegmentSize::new(1 << 20).unwrap();
+    let entry = |timeline: u32, number: u64| LogEntry {
+        group: format!("7/{timeline:08X}/00000000"),
+        name: format!("{timeline:08X}00000000{number:08X}"),
+        content_id: "a".into(),
+        stored_bytes: 1,
+        locations: vec!["near".into()],
+    };
+    let parent = (2..=8).map(|number| entry(1, number));
+    let inventory =
+        Inventory::build(SystemId(7), size, parent.chain([entry(2, 5), entry(2, 6), entry(3, 9)]).collect());
+    let read = |timeline: u32, history: &str, from: u64| -> Vec<(u32, u64, Option<Lsn>)> {
+        let history = TimelineHistory::parse(TimelineId(timeline), history.as_bytes()).unwrap();
+        let chosen = segments(&history, &inventory, SegmentNumber(from));
+        chosen.into_iter().map(|(segment, end)| (segment.timeline.0, segment.number.0, end)).collect()
+    };
+    // Left in the middle of segment 5, which the child begins with its parent's bytes.
+    let switched = "1\t0/580000\twhy\n";
+    assert_eq!(read(2, switched, 3), [(1, 3, None), (1, 4, None), (2, 5, None), (2, 6, None)]);
+    // The child's first one is missing: the parent's, up to where it was left.
+    assert_eq!(read(3, switched, 4), [(1, 4, None), (1, 5, Some(Lsn(0x58_0000))), (3, 9, None)]);
 }

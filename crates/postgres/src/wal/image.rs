@@ -111,12 +111,11 @@ fn lz4(stored: &[u8], plain_bytes: usize) -> Option<Vec<u8>> {
     let mut rest = stored;
     let longer = |rest: &mut &[u8], nibble: u8| {
         let mut length = usize::from(nibble);
-        while nibble == 15 {
+        let mut goes_on = nibble == 15;
+        while goes_on {
             let (more, after) = rest.split_first()?;
             (length, *rest) = (length + usize::from(*more), after);
-            if *more != 255 {
-                break;
-            }
+            goes_on = *more == 255;
         }
         Some(length)
     };

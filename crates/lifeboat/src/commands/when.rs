@@ -168,16 +168,12 @@ fn the_table(found: &Found, search: &Search, workload: &str) -> Result<TableName
 
 /// What answers the question. Of deletions, those that count beside the largest.
 fn choose(findings: &[Finding], asked: Asked) -> Vec<&Finding> {
-    let rows = |finding: &Finding| match finding.deed {
-        Deed::Deleted { rows } => rows,
-        _ => u64::MAX,
-    };
     let answers = || findings.iter().filter(|finding| asked.is_met_by(&finding.deed));
     let least = match asked {
-        Asked::Deleted => answers().map(rows).max().unwrap_or_default() / DELETED_SHARE_MIN,
+        Asked::Deleted => answers().map(|finding| finding.deed.weight()).max().unwrap_or_default() / DELETED_SHARE_MIN,
         _ => 0,
     };
-    answers().filter(|finding| rows(finding) > least).collect()
+    answers().filter(|finding| finding.deed.weight() > least).collect()
 }
 
 /// Why there is no answer, and what else was seen.

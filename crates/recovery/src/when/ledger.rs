@@ -21,11 +21,15 @@ use lifeboat_postgres::wal::{
 };
 use lifeboat_postgres::{Lsn, MajorVersion, TimelineId};
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Findings of transactions that came to nothing are for want of better ones: the last few are enough.
 const ABORTED_MAX: usize = 20;
+
+/// Of a table from which every transaction deletes, only the largest deletions are kept: it is a mishap that is looked for.
+const FINDINGS_MAX: usize = 10_000;
 
 /// What was done to a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +53,16 @@ pub enum Deed {
         /// Which.
         to: TableName,
     },
+}
+
+impl Deed {
+    /// How many rows went, as far as it can be compared: what isn't counted in rows is more than any.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Deleted { rows } => *rows,
+            _ => u64::MAX,
+        }
+    }
 }
 
 /// One transaction that did something to the table.
@@ -133,6 +147,8 @@ pub struct Ledger {
     /// Files of tables that are meant.
     files: HashMap<RelationLocator, Owner>,
     open: HashMap<u32, Open>,
+    /// Transactions that ended from the first and up to the second count.
+    window: (Option<Timestamp>, Option<Timestamp>),
     findings: Vec<Finding>,
     aborted: Vec<Finding>,
     /// Every table that is meant by what was typed.
@@ -151,11 +167,17 @@ impl Ledger {
             known: Known::default(),
             files: HashMap::new(),
             open: HashMap::new(),
+            window: (None, None),
             findings: Vec::new(),
             aborted: Vec::new(),
             matching: BTreeSet::new(),
             times: None,
         }
+    }
+
+    /// Only transactions that ended between these count.
+    pub fn within(self, since: Option<Timestamp>, until: Option<Timestamp>) -> Self {
+        Self { window: (since, until), ..self }
     }
 
     /// What was found, in the order of the log.
@@ -388,12 +410,24 @@ impl Ledger {
             for owner in gone.iter().filter(|owner| !told.contains(&(owner.database, owner.row.oid))) {
                 found.push(finding(Deed::FileGone, &owner.name, owner.row.rows_estimated));
             }
+            found.retain(|finding| self.is_in_window(finding));
             self.findings.extend(found);
+            if self.findings.len() >= 2 * FINDINGS_MAX {
+                self.findings.sort_by_key(|finding| Reverse((finding.deed.weight(), finding.lsn)));
+                self.findings.truncate(FINDINGS_MAX);
+                self.findings.sort_by_key(|finding| finding.lsn);
+            }
         } else {
+            found.retain(|finding| self.is_in_window(finding));
             self.aborted.extend(found);
             let excess = self.aborted.len().saturating_sub(ABORTED_MAX);
             self.aborted.drain(..excess);
         }
+    }
+
+    fn is_in_window(&self, finding: &Finding) -> bool {
+        let (since, until) = self.window;
+        finding.at.is_none_or(|at| since.is_none_or(|since| at >= since) && until.is_none_or(|until| at <= until))
     }
 
     /// What all that comes to.

@@ -113,7 +113,7 @@ pub async fn find(
     let inventory = observe_wal(&archive).await?;
     let start = SegmentNumber::containing(first.lsn_start, size);
     let mut walk = Walk {
-        ledger: Ledger::new(search.table.clone(), details.major, Some(inflate)),
+        ledger: Ledger::new(search.table.clone(), details.major, Some(inflate)).within(search.since, search.until),
         reader: ChunkReader::open(repository.clone()).await?,
         waiting: points.iter().rev().map(|point| (*point).clone()).collect(),
         points: &observed.points,
@@ -124,14 +124,8 @@ pub async fn find(
     };
     let segments = segments(&path.history, &inventory, start);
     walk.all(&archive, &inventory, segments, search.until, progress).await?;
-    let in_time = |finding: &Finding| {
-        finding.at.is_none_or(|at| {
-            search.since.is_none_or(|since| at >= since) && search.until.is_none_or(|until| at <= until)
-        })
-    };
-    let pick = |findings: &[Finding]| findings.iter().filter(|finding| in_time(finding)).cloned().collect();
     let ledger = &walk.ledger;
-    (found.findings, found.aborted) = (pick(ledger.findings()), pick(ledger.aborted()));
+    (found.findings, found.aborted) = (ledger.findings().to_vec(), ledger.aborted().to_vec());
     (found.matching, found.tables) = (ledger.matching().clone(), ledger.tables());
     (found.databases, found.looked) = (ledger.databases(), Some(walk.looked));
     found.notes.extend(walk.notes);

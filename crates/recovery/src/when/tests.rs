@@ -199,6 +199,19 @@ fn deleted_rows_are_counted_over_subtransactions_and_moves_are_none() {
 }
 
 #[test]
+fn of_a_table_that_all_delete_from_the_largest_deletions_are_kept() {
+    let mut log = Log::new();
+    for xid in 1000..26_000 {
+        (0..if xid == 1500 { 3 } else { 1 }).for_each(|_| log.delete(xid, 500, 1, 0));
+        log.commit(xid, &[], &[]);
+    }
+    let found = log.found();
+    assert!((10_000..20_000).contains(&found.len()), "{}", found.len());
+    assert_eq!(found[0], (1500, Deed::Deleted { rows: 3 }));
+    assert_eq!(found.last(), Some(&(25_999, Deed::Deleted { rows: 1 })));
+}
+
+#[test]
 fn what_a_transaction_made_itself_nobody_misses() {
     let mut log = Log::without_entry();
     log.insert(700, 1, &entry(TABLE, "orders", 500));

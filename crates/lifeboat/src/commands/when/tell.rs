@@ -8,9 +8,10 @@ use lifeboat_postgres::Lsn;
 use lifeboat_recovery::when::{Deed, Finding, Found, Looked, Search, TableName};
 use lifeboat_recovery::{Target, TimelineChoice, Wanted, plan, spoken};
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 
-/// So many have their own line to type; `--json` has it for all.
-const LINES_MAX: usize = 10;
+/// So many are told, those with the most rows; `--json` has all.
+const ROWS_MAX: usize = 20;
 
 /// What the answer is about.
 pub struct Told<'a> {
@@ -92,6 +93,15 @@ impl Told<'_> {
     }
 }
 
+/// Those with the most rows, in the order of the log.
+fn largest<'a>(findings: &[&'a Finding]) -> Vec<&'a Finding> {
+    let mut chosen = findings.to_vec();
+    chosen.sort_by_key(|finding| Reverse((finding.deed.weight(), finding.lsn)));
+    chosen.truncate(ROWS_MAX);
+    chosen.sort_by_key(|finding| finding.lsn);
+    chosen
+}
+
 /// Prints it, the newest last.
 pub fn tell(told: &Told<'_>, findings: &[&Finding], output: &Output) -> Result<(), Failure> {
     if output.is_json() {
@@ -105,17 +115,19 @@ pub fn tell(told: &Told<'_>, findings: &[&Finding], output: &Output) -> Result<(
         Column::Right("rows"),
         Column::Left("position"),
     ];
-    let rows: Vec<Vec<String>> = findings.iter().map(|finding| told.row(finding)).collect();
+    let shown = largest(findings);
+    let rows: Vec<Vec<String>> = shown.iter().map(|finding| told.row(finding)).collect();
     output.text(&render(&columns, &rows, terminal_width()))?;
-    let hidden = findings.len().saturating_sub(LINES_MAX);
+    if shown.len() < findings.len() {
+        let hidden = findings.len() - shown.len();
+        output
+            .text(&format!("and {hidden} that deleted fewer: --json has them, --since and --until leave them out"))?;
+    }
     output.text("\nto bring back the moment just before")?;
-    for finding in &findings[hidden..] {
+    for finding in shown {
         let line = told.restore(finding.restore_lsn);
         let line = line.unwrap_or_else(|reason| format!("can't be reached: {reason}"));
         output.text(&format!("  {}: {line}", finding.xid))?;
-    }
-    if hidden > 0 {
-        output.text(&format!("  and {hidden} older ones: --json has them all"))?;
     }
     output.hint(
         "look at it before it takes the place of anything: add --action pause, or take the table out with pg_dump",

@@ -1,9 +1,11 @@
 //! Which transaction lost the table: found in the archived log by `lifeboat when`, and the line that it gives brings the table back.
 
 use crate::load::{Load, prepare};
-use crate::world::{Plan, World};
+use crate::timelines::standby_of;
+use crate::world::{Plan, World, archive_all};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::TestCluster;
+use lifeboat_components::postgres::Shutdown;
 use serde_json::Value;
 use std::path::Path;
 
@@ -261,6 +263,32 @@ fn lose(directory: &Path, name: &str) -> Result<()> {
     }
     ensure!(lost > 0, "{name} isn't stored at all");
     Ok(())
+}
+
+/// The line leads over a promotion: found before it and behind it, restored by the line that was given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_lost_on_either_side_of_a_promotion_is_found() -> Result<()> {
+    let mut world = Plan::new(15).start()?;
+    world.cluster.sql("create table before as select 1 as id; create table after as select 2 as id").await?;
+    world.backup("full")?;
+    let mut standby = standby_of(&world).await?;
+    let before = transaction(&world.cluster, "postgres", "drop table before").await?;
+    // A clean stop: the standby gets every byte.
+    world.cluster.stop(Shutdown::Fast)?;
+    standby.promote()?;
+    let after = transaction(&standby, "postgres", "drop table after").await?;
+    archive_all(&standby).await?;
+    let found = finds(&world, &["--dropped", "before"], before, "dropped")?;
+    ensure!(found["timeline"] == 1, "{found}");
+    let copy = restored(&world, &found).await?;
+    ensure!(copy.sql("select count(*)::text from before").await?.as_deref() == Some("1"));
+    drop(copy);
+    let found = finds(&world, &["--dropped", "after"], after, "dropped")?;
+    ensure!(found["timeline"] == 2, "{found}");
+    let copy = restored(&world, &found).await?;
+    ensure!(copy.sql("select id::text from after").await?.as_deref() == Some("2"));
+    drop(copy);
+    refused(&world, &["--dropped", "after", "--timeline", "1"], 3, &["no transaction that dropped public.after"])
 }
 
 #[tokio::test(flavor = "multi_thread")]

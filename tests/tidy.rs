@@ -48,6 +48,7 @@ const PROGRAMS: &[&str] = &["crates/lifeboat/", "crates/components/", "xtask/", 
 
 /// Every module that decodes bytes from outside, and its target in `fuzz/fuzz_targets/`.
 const DECODERS: &[(&str, &str)] = &[
+    ("crates/postgres/src/catalog/mod.rs", "catalog"),
     ("crates/postgres/src/control.rs", "control"),
     ("crates/postgres/src/history.rs", "history"),
     ("crates/postgres/src/label.rs", "label"),
@@ -58,6 +59,7 @@ const DECODERS: &[(&str, &str)] = &[
     ("crates/postgres/src/tar.rs", "tar"),
     ("crates/postgres/src/wal/mod.rs", "wal_header"),
     ("crates/postgres/src/wal/mod.rs", "wal_records"),
+    ("crates/postgres/src/wal/contents.rs", "wal_rows"),
     ("crates/postgres/src/wal_file.rs", "wal_file_name"),
     ("crates/mount/src/journal.rs", "mount_journal"),
     ("crates/repository/src/container.rs", "container"),

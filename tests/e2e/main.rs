@@ -34,4 +34,5 @@ mod tablespaces;
 mod targets;
 mod timelines;
 mod torn;
+mod when;
 mod world;

@@ -9,7 +9,7 @@ use lifeboat_components::TestCluster;
 use lifeboat_components::postgres::Shutdown;
 
 /// A standby that streams, archives what it writes once it is promoted, and has caught up.
-async fn standby_of(world: &World) -> Result<TestCluster> {
+pub async fn standby_of(world: &World) -> Result<TestCluster> {
     let mut standby = world.cluster.standby(|builder| builder).await?;
     standby.start()?;
     caught_up(world, &standby).await?;

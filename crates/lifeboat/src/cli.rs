@@ -78,6 +78,15 @@ pub enum Command {
     /// Show recovery points, and the windows in which every moment can be reached
     Points(PointsArguments),
 
+    /// Find the transaction that dropped a table, emptied it, or deleted its rows
+    ///
+    /// Looks through the archived log, without a server, and says the line that restores the moment just before. Exit code 3
+    /// when no such transaction is in the log. Of a partitioned table, ask for its partitions.
+    #[command(after_help = "Examples:\n  lifeboat when shop --dropped orders\n  \
+        lifeboat when shop --deleted-from public.orders --database app --since \"2 hours ago\"\n  \
+        lifeboat when shop --truncated '\"Orders\"' --since \"2026-11-21 09:00 UTC\" --until \"2026-11-21 17:00 UTC\"")]
+    When(WhenArguments),
+
     /// Bring one moment of a workload back, into an empty directory or over an older copy
     ///
     /// Without a target: the latest moment that can be reached. What can't be reached is refused before the first
@@ -241,6 +250,44 @@ pub struct PointsArguments {
     /// List every point, also on a terminal [default there: the newest 20]
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WhenArguments {
+    /// Whose log
+    pub workload: String,
+    #[command(flatten)]
+    pub deed: DeedArguments,
+    /// Only in this database [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Only transactions that ended at this time or later; less log is read [default: the oldest recovery point]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Only transactions that ended at this time or before [default: the end of the log]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// Follow this timeline [default: the line of the newest recovery point, to its end]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeline: Option<u32>,
+    /// Read from this location [default: all]
+    #[arg(long, value_name = "LOCATION")]
+    pub from: Option<String>,
+}
+
+/// What happened. TABLE is `table` or `schema.table`, written as in SQL.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct DeedArguments {
+    /// This table was dropped, by itself, with its schema or with its database
+    #[arg(long, value_name = "TABLE")]
+    pub dropped: Option<String>,
+    /// Rows of this table were deleted
+    #[arg(long, value_name = "TABLE")]
+    pub deleted_from: Option<String>,
+    /// This table was truncated
+    #[arg(long, value_name = "TABLE")]
+    pub truncated: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -94,6 +94,14 @@ pub fn resolve(wanted: &TargetArguments, now: Timestamp, machine: &TimeZone) -> 
     Ok(if wanted.immediate { Target::Immediate } else { Target::Latest })
 }
 
+/// The time given with an option such as `--since`.
+pub fn time_of(option: &str, text: &str, now: Timestamp, machine: &TimeZone) -> Result<Timestamp, Failure> {
+    parse_time(text, now).map_err(|error| {
+        Failure::new(FailureKind::Usage, format!("{option} {error}"))
+            .with_hint(error.hint(machine).replace("--at", option))
+    })
+}
+
 /// Reads a time with its zone said aloud, or one relative to `now`.
 pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, TimeError> {
     let shown: String = text.chars().take(TEXT_LENGTH_MAX).collect();

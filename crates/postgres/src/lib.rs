@@ -4,6 +4,7 @@
 //! follow a replication stream or start a cluster.
 
 // Decoders of foreign bytes: pure, bounded, fuzzed.
+pub mod catalog;
 pub mod control;
 pub mod history;
 pub mod label;

@@ -27,6 +27,7 @@ pub mod instant;
 mod observe;
 mod private;
 mod restore;
+pub mod when;
 
 pub use boot::{
     Amcheck, BadRelation, BootReport, BootRequest, CheckResult, PagesReport, Reached, TablesReport, boot, remove_own,

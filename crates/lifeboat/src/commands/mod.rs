@@ -20,6 +20,7 @@ mod served;
 mod sync;
 mod verify;
 mod wal;
+mod when;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config, UnknownKeys};
@@ -48,6 +49,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Close(arguments) => open::close(arguments, output),
         Command::Rescue(arguments) => rescue::run(&cli.global, arguments, output),
         Command::Sync(arguments) => sync::run(&cli.global, arguments, output),
+        Command::When(arguments) => when::run(&cli.global, arguments, output),
         Command::Verify(arguments) => verify::run(&cli.global, arguments, output),
     }
 }

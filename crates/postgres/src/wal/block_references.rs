@@ -13,7 +13,7 @@ use crate::layout::{Fork, Place};
 use crate::little_endian::{u8_at, u16_at, u32_at};
 
 /// The highest number of a reference in a record (`XLR_MAX_BLOCK_ID`).
-const REFERENCE_ID_MAX: u8 = 32;
+pub(super) const REFERENCE_ID_MAX: u8 = 32;
 /// `pg_default`, the tablespace that is `base`.
 const DEFAULT_TABLESPACE: u32 = 1663;
 /// `pg_global`, the tablespace that is `global`.
@@ -22,6 +22,7 @@ const GLOBAL_TABLESPACE: u32 = 1664;
 const FORK_MASK: u8 = 0x0F;
 const HAS_IMAGE: u8 = 0x10;
 const HAS_DATA: u8 = 0x20;
+pub(super) const WILL_INITIALIZE: u8 = 0x40;
 const SAME_RELATION: u8 = 0x80;
 const IMAGE_HAS_HOLE: u8 = 0x01;
 
@@ -102,28 +103,56 @@ impl Record {
 }
 
 /// One reference, without its first byte.
-struct ReferenceHeader {
-    reference: BlockReference,
-    bytes: usize,
-    data_bytes: usize,
+pub(super) struct ReferenceHeader {
+    pub reference: BlockReference,
+    /// Fork and flags.
+    pub flags: u8,
+    /// Length of the header itself.
+    pub bytes: usize,
+    /// What it announces: the image and the data behind it.
+    pub data_bytes: usize,
+    pub image: Option<ImageHeader>,
+}
+
+/// How an image of a page is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ImageHeader {
+    pub stored_bytes: u16,
+    pub hole_offset: u16,
+    pub info: u8,
+    /// Length of the hole; none when it follows from the length.
+    pub hole_bytes: Option<u16>,
+    pub is_compressed: bool,
+}
+
+impl ImageHeader {
+    fn parse(bytes: &[u8], version: MajorVersion) -> Option<(Self, usize)> {
+        let info = u8_at(bytes, 4)?;
+        let is_compressed = info & if version >= MajorVersion::V15 { 0x1C } else { 0x02 } != 0;
+        let has_length = info & IMAGE_HAS_HOLE != 0 && is_compressed;
+        let hole_bytes = match (has_length, info & IMAGE_HAS_HOLE != 0) {
+            (true, _) => Some(u16_at(bytes, 5)?),
+            (false, true) => None,
+            (false, false) => Some(0),
+        };
+        let (stored_bytes, hole_offset) = (u16_at(bytes, 0)?, u16_at(bytes, 2)?);
+        Some((Self { stored_bytes, hole_offset, info, hole_bytes, is_compressed }, if has_length { 7 } else { 5 }))
+    }
 }
 
 impl ReferenceHeader {
-    fn parse(bytes: &[u8], version: MajorVersion, before: Option<RelationLocator>) -> Option<Self> {
+    pub fn parse(bytes: &[u8], version: MajorVersion, before: Option<RelationLocator>) -> Option<Self> {
         let flags = u8_at(bytes, 0)?;
         let mut data_bytes = usize::from(u16_at(bytes, 1)?);
         if (flags & HAS_DATA != 0) != (data_bytes > 0) {
             return None;
         }
-        let mut at = 3;
+        let (mut at, mut image) = (3, None);
         if flags & HAS_IMAGE != 0 {
-            data_bytes += usize::from(u16_at(bytes, at)?);
-            let image = u8_at(bytes, at + 4)?;
-            at += 5;
-            let compressed = if version >= MajorVersion::V15 { 0x1C } else { 0x02 };
-            if image & IMAGE_HAS_HOLE != 0 && image & compressed != 0 {
-                at += 2;
-            }
+            let (header, length) = ImageHeader::parse(bytes.get(at..)?, version)?;
+            data_bytes += usize::from(header.stored_bytes);
+            image = Some(header);
+            at += length;
         }
         let relation = if flags & SAME_RELATION != 0 {
             before?
@@ -134,6 +163,6 @@ impl ReferenceHeader {
         };
         let block = u32_at(bytes, at)?;
         let reference = BlockReference { relation, fork: fork_of_number(flags & FORK_MASK), block };
-        Some(Self { reference, bytes: at + 4, data_bytes })
+        Some(Self { reference, flags, bytes: at + 4, data_bytes, image })
     }
 }

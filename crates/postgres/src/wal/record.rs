@@ -22,6 +22,16 @@ pub enum ResourceManager {
     Other(u8),
 }
 
+impl ResourceManager {
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Log,
+            1 => Self::Transaction,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// The header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordHeader {
@@ -45,11 +55,7 @@ impl RecordHeader {
             xid: u32_at(bytes, 4)?,
             previous: Lsn(u64_at(bytes, 8)?),
             info: u8_at(bytes, 16)?,
-            manager: match u8_at(bytes, 17)? {
-                0 => ResourceManager::Log,
-                1 => ResourceManager::Transaction,
-                other => ResourceManager::Other(other),
-            },
+            manager: ResourceManager::of(u8_at(bytes, 17)?),
             checksum: u32_at(bytes, CHECKSUM_OFFSET)?,
         })
     }
@@ -84,6 +90,20 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record as the decoder gives it, made by hand: for tests of those who read records. It has no checksum.
+    pub fn new(start: Lsn, xid: u32, manager: u8, info: u8, body: Vec<u8>) -> Self {
+        let bytes = RECORD_HEADER_BYTES + body.len();
+        let header = RecordHeader {
+            total_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            xid,
+            previous: Lsn::default(),
+            info,
+            manager: ResourceManager::of(manager),
+            checksum: 0,
+        };
+        Self { start, end: start.saturating_add(bytes.next_multiple_of(8) as u64), header, body }
+    }
+
     /// The resource manager's own data, without block references. None for a record that references blocks, and for
     /// one of which not enough was kept to know; its end is missing when the end of the body is.
     pub fn main_data(&self) -> Option<&[u8]> {

@@ -1,5 +1,6 @@
 //! How transactions ended, and restore points: the moments at which a recovery can stop.
 
+use super::block_references::RelationLocator;
 use super::record::{Record, ResourceManager};
 use crate::little_endian::{u32_at, u64_at};
 use crate::{Lsn, MajorVersion};
@@ -75,23 +76,71 @@ impl TransactionEnd {
 
 /// The number comes after lists whose lengths must be read first.
 fn prepared_xid(data: &[u8], has_info: bool, version: MajorVersion) -> Option<u32> {
-    if !has_info {
-        return None;
+    Lists::of(data, has_info, version)?.prepared
+}
+
+/// What else the end of a transaction says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TransactionLists {
+    /// Its subtransactions that ended as it did. They have numbers of their own, under which their changes are logged.
+    pub subtransactions: Vec<u32>,
+    /// Relation files that go with it: of a commit those of what was dropped or written anew, of an abort those of what was made.
+    pub dropped: Vec<RelationLocator>,
+}
+
+impl TransactionLists {
+    /// Of a record that ends a transaction. None when it isn't one, can't be understood, or not enough of it was kept.
+    pub fn of(record: &Record, version: MajorVersion) -> Option<Self> {
+        let is_end = record.header.manager == ResourceManager::Transaction
+            && matches!(record.header.info & 0x70, 0x00 | 0x20 | 0x30 | 0x40);
+        let data = record.main_data().filter(|_| is_end)?;
+        let lists = Lists::of(data, record.header.info & 0x80 != 0, version)?;
+        let word = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
+        let subtransactions = lists.subtransactions.as_chunks().0.iter().map(word).collect();
+        let dropped = lists.dropped.as_chunks::<12>().0.iter().filter_map(|bytes| RelationLocator::parse(bytes));
+        Some(Self { subtransactions, dropped: dropped.collect() })
     }
-    let flags = u32_at(data, 8)?;
-    let mut offset = 12usize;
-    if flags & 1 != 0 {
-        offset += 8;
-    }
-    let dropped_statistics_bytes = if version >= MajorVersion::V18 { 16 } else { 12 };
-    // Subtransactions, dropped relation files, dropped statistics, invalidation messages.
-    for (flag, item_bytes) in [(1 << 1, 4), (1 << 2, 12), (1 << 8, dropped_statistics_bytes), (1 << 3, 16)] {
-        if flags & flag != 0 {
-            let count = usize::try_from(u32_at(data, offset)?).ok()?;
-            offset = offset.checked_add(4)?.checked_add(count.checked_mul(item_bytes)?)?;
+}
+
+/// The lists in `xl_xact_commit` and `xl_xact_abort`, as bytes.
+#[derive(Default)]
+struct Lists<'a> {
+    subtransactions: &'a [u8],
+    dropped: &'a [u8],
+    prepared: Option<u32>,
+}
+
+impl<'a> Lists<'a> {
+    /// `ParseCommitRecord` in `xactdesc.c`.
+    fn of(data: &'a [u8], has_info: bool, version: MajorVersion) -> Option<Self> {
+        let mut lists = Self::default();
+        if !has_info {
+            return Some(lists);
         }
+        let flags = u32_at(data, 8)?;
+        let mut offset = 12usize;
+        if flags & 1 != 0 {
+            offset += 8;
+        }
+        let dropped_statistics_bytes = if version >= MajorVersion::V18 { 16 } else { 12 };
+        // Subtransactions, dropped relation files, dropped statistics, invalidation messages.
+        for (flag, item_bytes) in [(1 << 1, 4), (1 << 2, 12), (1 << 8, dropped_statistics_bytes), (1 << 3, 16)] {
+            if flags & flag != 0 {
+                let count = usize::try_from(u32_at(data, offset)?).ok()?;
+                let from = offset.checked_add(4)?;
+                offset = from.checked_add(count.checked_mul(item_bytes)?)?;
+                match flag {
+                    0x2 => lists.subtransactions = data.get(from..offset)?,
+                    0x4 => lists.dropped = data.get(from..offset)?,
+                    _ => {}
+                }
+            }
+        }
+        if flags & (1 << 4) != 0 {
+            lists.prepared = Some(u32_at(data, offset)?);
+        }
+        Some(lists)
     }
-    if flags & (1 << 4) != 0 { u32_at(data, offset) } else { None }
 }
 
 impl RestorePoint {

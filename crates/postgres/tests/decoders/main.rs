@@ -6,4 +6,5 @@ mod fixtures;
 mod layout;
 mod page;
 mod random;
+mod rows;
 mod wal;

@@ -47,7 +47,7 @@ pub struct Line {
     xid: u32,
     lsn: Lsn,
     previous: Lsn,
-    manager: String,
+    pub manager: String,
     pub description: String,
 }
 

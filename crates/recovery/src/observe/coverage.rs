@@ -216,7 +216,7 @@ async fn mark(
 
 /// The bytes of a segment, from its first one on, as far as they are archived: whole, from a receiver's parts, or from
 /// what PostgreSQL archived when the timeline ended.
-pub(super) async fn content(
+pub(crate) async fn content(
     archive: &WalArchive,
     inventory: &Inventory,
     segment: Segment,

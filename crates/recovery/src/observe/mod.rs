@@ -5,6 +5,8 @@
 mod coverage;
 mod places;
 
+pub(crate) use coverage::content;
+
 use crate::error::Result;
 use crate::path::{Path, PointSummary};
 use crate::planner::{Known, Wanted, line_wanted};

@@ -3,6 +3,7 @@
 use crate::journal::FileNumber;
 use crate::lazy::BringError;
 use crate::overlay::Overlay;
+use crate::part::PartRoom;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,18 +15,20 @@ const ASIDE: Duration = Duration::from_millis(5);
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const AFTER_FAILURE_MAX: Duration = Duration::from_secs(10);
 
-/// A part of a file. Brought whole, then made durable.
+/// A part of a file. Brought whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Of which file.
     pub number: FileNumber,
     /// Which bytes of it.
     pub bytes: Range<u64>,
+    /// Whether what came of the file is made durable behind it. What isn't then is when all parts were tried.
+    pub is_to_settle: bool,
 }
 
 /// Told of what comes, and asked whether to go on.
 pub trait Watcher: Sync {
-    /// A part is here, and durable. So many bytes of it came just now.
+    /// A part is here. So many bytes of it came just now.
     fn arrived(&self, part: &Part, bytes: u64);
 
     /// A part could not be had. It is tried again after the others.
@@ -41,6 +44,9 @@ pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dy
     let (mut left, mut patience) = (parts, AFTER_FAILURE);
     while !left.is_empty() {
         let failed = round(overlay, &left, threads, watcher);
+        if let Err(error) = overlay.settle_all() {
+            tracing::warn!(%error, "what came is not durable yet");
+        }
         if watcher.is_to_end() {
             return false;
         }
@@ -61,6 +67,7 @@ pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dy
 fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watcher) -> Vec<Part> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
+        let mut room = PartRoom::default();
         while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
             while overlay.is_waited_for() && !watcher.is_to_end() {
                 std::thread::sleep(ASIDE);
@@ -68,7 +75,7 @@ fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watche
             if watcher.is_to_end() {
                 return;
             }
-            match bring(overlay, part) {
+            match bring(overlay, part, &mut room) {
                 Ok(bytes) => watcher.arrived(part, bytes),
                 Err(error) => {
                     watcher.failed(part, &error);
@@ -85,11 +92,13 @@ fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watche
     failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn bring(overlay: &Overlay, part: &Part) -> Result<u64, BringError> {
+fn bring(overlay: &Overlay, part: &Part, room: &mut PartRoom) -> Result<u64, BringError> {
     let missing: u64 =
         overlay.missing(part.number, part.bytes.clone()).iter().map(|range| range.end - range.start).sum();
-    overlay.bring(part.number, part.bytes.clone())?;
-    overlay.settle(part.number)?;
+    overlay.bring_part(part.number, part.bytes.clone(), room)?;
+    if part.is_to_settle {
+        overlay.settle(part.number)?;
+    }
     Ok(missing)
 }
 

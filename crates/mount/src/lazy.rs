@@ -7,6 +7,7 @@
 
 use crate::blocks::{BLOCK_BYTES, BlockSet, blocks_of};
 use crate::journal::{FileNumber, Journal, Record, is_full};
+use crate::part::{PartInMemory, PartRoom};
 use crate::source::{Piece, Source, SourceError};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
@@ -18,6 +19,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Who reads one block after the other gets more and more of what follows, up to this.
 const AHEAD_BLOCKS_MAX: u64 = 8 * 1024 * 1024 / BLOCK_BYTES;
 const AHEAD_BLOCKS_FIRST: u64 = 32;
+/// Of what nobody waits for, so much is written in one go.
+const WRITE_BLOCKS_MAX: u64 = 1024 * 1024 / BLOCK_BYTES;
 
 /// A file that is still coming. Every function is given the same file, open for reading and writing.
 #[derive(Debug)]
@@ -170,6 +173,69 @@ impl LazyFile {
                 return Err(failed("it was not delivered".into()));
             }
         }
+    }
+
+    /// As [`Self::bring`], for a part of which hardly anything is here, and for which nobody waits: it is put together in memory, and
+    /// written around the page cache where `direct` can. What is just being fetched by others is left to them.
+    pub fn bring_part(
+        &self,
+        (file, direct): (&File, Option<&File>),
+        range: Range<u64>,
+        source: &dyn Source,
+        room: &mut PartRoom,
+    ) -> Result<(), BringError> {
+        let (run, bytes) = {
+            let mut state = self.lock();
+            let missing = state.local.missing(range.start / BLOCK_BYTES..blocks_of(range.end));
+            let Some(run) = missing.iter().find_map(|run| first_free(run, &state.coming)) else { return Ok(()) };
+            state.coming.push(run.clone());
+            (run.clone(), state.bytes_of(&run))
+        };
+        let mut part = room.begin(bytes.clone());
+        let mut refused = None;
+        let fetched = source.fetch(self.number, bytes.clone(), &mut |offset, piece| {
+            let outside = part.take(offset, piece);
+            let mut fill = outside.into_iter().flatten().map(|(offset, piece)| self.fill(file, offset, piece));
+            fill.try_for_each(|filled| filled.inspect_err(|error| refused = error.raw_os_error()))
+        });
+        // Also when the rest of it failed: what came needn't come again.
+        let written = self.write_part(file, direct, &part, &run);
+        let mut state = self.lock();
+        state.coming.retain(|coming| *coming != run);
+        self.settled.notify_all();
+        drop(state);
+        let failed = |source| BringError::Source { number: self.number, bytes, source };
+        match (fetched, refused) {
+            (Err(_), Some(code)) => return Err(io::Error::from_raw_os_error(code).into()),
+            (fetched, _) => fetched.map_err(failed.clone())?,
+        }
+        if written? { Ok(()) } else { Err(failed("it was not delivered".into())) }
+    }
+
+    /// Writes what of a part isn't here by now. Not all at once: those who read and write the file wait meanwhile. False when something of it
+    /// didn't come.
+    fn write_part(
+        &self,
+        file: &File,
+        direct: Option<&File>,
+        part: &PartInMemory<'_>,
+        run: &Range<u64>,
+    ) -> io::Result<bool> {
+        let mut from = run.start;
+        while from < run.end {
+            let to = run.end.min(from + WRITE_BLOCKS_MAX);
+            let mut state = self.lock();
+            for run in state.local.missing(from..to).iter().flat_map(|run| part.came(run)) {
+                let bytes = state.bytes_of(&run);
+                part.write(file, direct, &bytes)?;
+                if bytes.end == state.origin_bytes {
+                    clear_behind(file, bytes.end)?;
+                }
+                state.arrived(run);
+            }
+            from = to;
+        }
+        Ok(self.lock().local.missing(run.clone()).is_empty())
     }
 
     /// Takes what was fetched, as far as nothing else is there.

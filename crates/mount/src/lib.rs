@@ -20,6 +20,7 @@ pub mod mount;
 mod mounts;
 mod nodes;
 pub mod overlay;
+mod part;
 pub mod place;
 mod pool;
 pub mod private;

@@ -3,6 +3,7 @@
 use crate::finish::{Step, end_the_rest, steps, take};
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
+use crate::part::PartRoom;
 use crate::private::Private;
 use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
 use crate::source::{Counted, Source};
@@ -336,6 +337,25 @@ impl Overlay {
         coming.file.bring(&file, range, &*self.source)
     }
 
+    /// Brings a part of a file in the background. Of a file that was removed nothing comes. What others are fetching just now comes
+    /// with them.
+    pub fn bring_part(&self, number: FileNumber, range: Range<u64>, room: &mut PartRoom) -> Result<(), BringError> {
+        let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
+        if stat_of(&file)?.st_nlink < 2 {
+            return Ok(());
+        }
+        let direct = self.roots[coming.root].open_number_direct(number);
+        while !coming.file.missing(range.clone()).is_empty() {
+            let before = coming.file.missing(range.clone());
+            coming.file.bring_part((&file, direct.as_ref()), range.clone(), &*self.source, room)?;
+            if coming.file.missing(range.clone()) == before {
+                // Somebody else fetches all of it.
+                return coming.file.bring(&file, range, &*self.source);
+            }
+        }
+        Ok(())
+    }
+
     /// Makes what came of a file durable; one that is whole is retired.
     pub fn settle(&self, number: FileNumber) -> io::Result<()> {
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
@@ -350,9 +370,11 @@ impl Overlay {
         Ok(())
     }
 
-    /// As [`Self::settle`], of every file of which something came that isn't in the journal.
+    /// As [`Self::settle`], of every file of which something came that isn't in the journal, and of those that are whole.
     pub fn settle_all(&self) -> io::Result<()> {
-        let unsettled = |number: &FileNumber| self.coming(*number).is_some_and(|coming| coming.file.is_unsettled());
+        // One that is whole may have been synced by whoever wrote last, and that retires nothing.
+        let is_due = |file: &LazyFile| file.is_unsettled() || file.progress().0 == file.progress().1;
+        let unsettled = |number: &FileNumber| self.coming(*number).is_some_and(|coming| is_due(&coming.file));
         self.numbers().into_iter().filter(unsettled).try_for_each(|number| self.settle(number))
     }
 

@@ -142,6 +142,13 @@ impl Root {
         open_below(self.own()?.files()?, Path::new(&name), OFlags::RDWR, Mode::empty()).map(File::from)
     }
 
+    /// The same, to be written around the page cache. None where the file system can't.
+    pub fn open_number_direct(&self, number: FileNumber) -> Option<File> {
+        let (name, flags) = (number.to_string(), OFlags::WRONLY | OFlags::DIRECT);
+        let files = self.own().ok()?;
+        open_below(files.files().ok()?, Path::new(&name), flags, Mode::empty()).ok().map(File::from)
+    }
+
     /// What is known of the file with this number. None when all of it came and its second name is gone.
     pub fn stat_number(&self, number: FileNumber) -> io::Result<Option<Stat>> {
         let Some(private) = self.private()? else { return Ok(None) };

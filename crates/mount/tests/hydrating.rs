@@ -58,7 +58,13 @@ fn opened(top: &Path, source: &Flaky) -> Overlay {
 
 fn parts() -> Vec<Part> {
     let span = 64 * PAGE_BYTES;
-    let of = |number| (0..PAGES * PAGE_BYTES / span).map(move |at| Part { number, bytes: at * span..(at + 1) * span });
+    let of = |number| {
+        (0..PAGES * PAGE_BYTES / span).map(move |at| Part {
+            number,
+            bytes: at * span..(at + 1) * span,
+            is_to_settle: at % 3 == 0,
+        })
+    };
     (0..FILES).flat_map(of).collect()
 }
 

@@ -52,7 +52,11 @@ fn serve() {
     println!("ready");
     let span = 32 * PAGE_BYTES;
     // From the end: writes begin everywhere.
-    let parts = (0..PAGES * PAGE_BYTES / span).rev().map(|at| Part { number: 0, bytes: at * span..(at + 1) * span });
+    let parts = (0..PAGES * PAGE_BYTES / span).rev().map(|at| Part {
+        number: 0,
+        bytes: at * span..(at + 1) * span,
+        is_to_settle: at % 3 == 0,
+    });
     hydrate(&overlay, parts.collect(), 2, &UntilTold::default());
     // Until it is killed, or whoever started it is gone.
     let _ = std::io::stdin().read(&mut [0]);
@@ -136,7 +140,12 @@ fn what_was_synced_outlives_the_mount() {
     }
     assert!(version > 100, "{version} pages were written");
     let overlay = opened(top);
-    hydrate(&overlay, vec![Part { number: 0, bytes: 0..PAGES * PAGE_BYTES }], 1, &UntilTold::default());
+    hydrate(
+        &overlay,
+        vec![Part { number: 0, bytes: 0..PAGES * PAGE_BYTES, is_to_settle: true }],
+        1,
+        &UntilTold::default(),
+    );
     overlay.finish(&View::default()).unwrap();
     look(&File::open(top.join(FILE)).unwrap(), &mut known);
     assert_eq!(fs::read_dir(top).unwrap().count(), 1);

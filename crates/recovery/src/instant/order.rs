@@ -6,8 +6,10 @@ use lifeboat_repository::{EntryKind, TreeEntry};
 use lifeboat_workload::postgres::restore::Leaves;
 use std::path::Path;
 
-/// What is brought, and made durable, in one go.
-const PART_BYTES: u64 = 16 * 1024 * 1024;
+/// What is brought in one go.
+const PART_BYTES: u64 = 8 * 1024 * 1024;
+/// After so many parts of a file, and at its end, what came is made durable: a sync costs some milliseconds.
+const PARTS_TO_SETTLE: u64 = 8;
 /// Relations that every database is made with have smaller numbers. `FirstNormalObjectId` in PostgreSQL's access/transam.h.
 const FIRST_OF_USERS: u32 = 16384;
 
@@ -28,8 +30,12 @@ fn is_catalogue(entry: &TreeEntry, layout: Layout) -> bool {
 }
 
 fn parts_of(number: u32, bytes: u64) -> impl Iterator<Item = Part> {
-    let part = move |at: u64| Part { number, bytes: at * PART_BYTES..bytes.min((at + 1) * PART_BYTES) };
-    (0..bytes.div_ceil(PART_BYTES)).map(part)
+    let parts = bytes.div_ceil(PART_BYTES);
+    let is_to_settle = move |at: u64| (at + 1).is_multiple_of(PARTS_TO_SETTLE) || at + 1 == parts;
+    (0..parts).map(move |at| {
+        let bytes = at * PART_BYTES..bytes.min((at + 1) * PART_BYTES);
+        Part { number, bytes, is_to_settle: is_to_settle(at) }
+    })
 }
 
 #[cfg(test)]
@@ -58,12 +64,12 @@ mod tests {
             entry("pg_wal/000000010000000000000001", 16 << 20),
             entry("pg_xact/0000", page),
         ];
-        let part = |number, bytes| Part { number, bytes };
+        let part = |number, bytes| Part { number, bytes, is_to_settle: true };
         let expected = [
             part(1, 0..page),
             part(6, 0..page),
-            part(2, 0..PART_BYTES),
-            part(2, PART_BYTES..2 * PART_BYTES),
+            Part { is_to_settle: false, ..part(2, 0..PART_BYTES) },
+            Part { is_to_settle: false, ..part(2, PART_BYTES..2 * PART_BYTES) },
             part(2, 2 * PART_BYTES..2 * PART_BYTES + page),
             part(7, 0..page),
         ];

@@ -53,6 +53,13 @@ impl Instant {
     async fn attach(&mut self, site: &Site, plan: &RestorePlan) {
         let (reader, point) = (site.reader().await, site.point(&plan.point).await);
         let to = to(&self.copy.data_dir(), &self.tablespaces);
+        // The server was given everything, and what is the mount's own must stay ours.
+        for root in std::iter::once(&self.copy.data_dir().to_path_buf()).chain(self.tablespaces.values()) {
+            for name in [".lifeboat-mount", ".lifeboat-mount/files"] {
+                let user = Some(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()));
+                std::os::unix::fs::lchown(root.join(name), user, None).unwrap();
+            }
+        }
         let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to)).unwrap();
         self.parts = attached.parts;
         self.mounted = Some(mount(Arc::new(attached.overlay), &instant::view()).unwrap());

@@ -145,6 +145,10 @@ pub fn command(directory: &Path, command: Command, output: &Output) -> Result<()
             last = Box::new(status);
         }
     }
+    // It makes an ordinary directory of it, and starts the server again, when nothing is mounted there any more.
+    while is_alive(last.process_id) {
+        std::thread::sleep(LOOK_EVERY);
+    }
     let is_whole = last.bytes_to_come == 0;
     if output.is_json() {
         return output.document(&json!({"to": path, "is_whole": is_whole, "bytes_to_come": last.bytes_to_come}));
@@ -157,4 +161,10 @@ pub fn command(directory: &Path, command: Command, output: &Output) -> Result<()
         (false, _) => ("stopped", format!("{}; run the same restore again to go on", last.coming())),
     };
     output.text(&format!("{} {}: {left}", output.paint(word, Tone::Good), path.display()))
+}
+
+/// Whether the process is there and ours to see. In another container it isn't, and then nothing is waited for.
+fn is_alive(process_id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(before, state)| before.ends_with("(lifeboat") && !state.starts_with('Z'))
 }

@@ -23,6 +23,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How often is looked whether a server still runs there.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// One decodes while the other waits for the disk.
+const THREADS_PER_WORKER: usize = 2;
 /// How long nothing may come before somebody must know.
 const ALARM_AFTER: Duration = Duration::from_secs(60);
 const ALARM_KIND: &str = "instant_restore";
@@ -142,7 +144,7 @@ impl Service<'_> {
         parts: Vec<Part>,
         telling: &Arc<Telling>,
     ) -> Result<tokio::task::JoinHandle<bool>, Failure> {
-        let threads = rooms::workers(self.settings()?);
+        let threads = rooms::workers(self.settings()?) * THREADS_PER_WORKER;
         let (overlay, watcher) = (overlay.clone(), telling.clone());
         let bring = move || loop {
             if hydrate(&overlay, parts.clone(), threads, &*watcher) {

@@ -5,8 +5,8 @@ Each size is built, backed up by both, and brought back in turns: from a directo
 The first query counts the rows of `pg_class`, by a server that was started on what is there. Of the instant restore is also measured how
 much was fetched until then, how long the rest takes to come while nobody asks, and what becomes of it.
 
-With `--load`, pgbench runs at one size: natively on a copying restore, while the rest comes, on the mount when everything is here, and on
-the ordinary directory afterwards.
+With `--load`, pgbench runs at one size: natively on a copying restore, at once and when it is warm; while the rest comes, which nothing can
+warm; on the mount when everything is here; and on the ordinary directory afterwards.
 
     cargo xtask bench instant        40 GB of disk; --gigabytes 0.5,5 needs 15. As root: it mounts
 """
@@ -75,6 +75,12 @@ def started(shop, to):
     """Starts what was copied, and asks it."""
     shop.call("pg_ctl", "-D", to, "-l", shop.directory / "restored.log", "-w", "-t", "300", "start")
     shop.query(QUERY)
+
+
+def promoted(shop):
+    """What was copied follows its log first; only then it takes writes."""
+    while shop.query("select pg_is_in_recovery()") != "f":
+        time.sleep(0.05)
 
 
 def halted(shop, to):
@@ -148,7 +154,9 @@ def load(shop, tool, options, results):
             set_up(to)
             tool.restore(to)
             started(shop, to)
-            note("native")
+            promoted(shop)
+            note("native, cold")
+            note("native, warm")
             halted(shop, to)
             shutil.rmtree(to)
             set_up(to)
@@ -160,9 +168,11 @@ def load(shop, tool, options, results):
                 came = told["bytes_to_come"] - after["bytes_to_come"]
                 results.note(number, f"the rest under {what}", "lifeboat, instant", options.load_seconds, megabytes_per_second=came / options.load_seconds / 1e6)
                 served.wait()
-                note("on the mount, whole")
+                tps(shop, options.load_seconds, "-S")
+                note("on the mount, whole, warm")
                 served.finish()
-                note("ordinary directory afterwards")
+                tps(shop, options.load_seconds, "-S")
+                note("ordinary directory afterwards, warm")
                 halted(shop, to)
             finally:
                 served.stop()

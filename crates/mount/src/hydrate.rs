@@ -15,6 +15,11 @@ const ASIDE: Duration = Duration::from_millis(5);
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const AFTER_FAILURE_MAX: Duration = Duration::from_secs(10);
 
+/// A part that is no longer than this costs hardly more than the way to the source and back.
+const SMALL_BYTES_MAX: u64 = 256 * 1024;
+/// So many of those come at once, beside all else.
+const SMALL_AT_ONCE: usize = 12;
+
 /// A part of a file. Brought whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -38,7 +43,7 @@ pub trait Watcher: Sync {
     fn is_to_end(&self) -> bool;
 }
 
-/// Brings the parts, in order, with so many threads. What fails is tried again when all else was tried, until it is here or the watcher
+/// Brings the parts, small and large ones each in order, with so many threads; and more, which hardly work and mostly wait, for the small ones. What fails is tried again when all else was tried, until it is here or the watcher
 /// ends it. Returns whether everything is here.
 pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dyn Watcher) -> bool {
     let (mut left, mut patience) = (parts, AFTER_FAILURE);
@@ -63,12 +68,30 @@ pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dy
     overlay.arrived().files == 0
 }
 
+/// Parts that are taken in order, by whoever is free.
+struct Queue<'a> {
+    parts: Vec<&'a Part>,
+    next: AtomicUsize,
+}
+
+impl<'a> Queue<'a> {
+    fn of(parts: &'a [Part], is_meant: impl Fn(&Part) -> bool) -> Self {
+        Self { parts: parts.iter().filter(|part| is_meant(part)).collect(), next: AtomicUsize::new(0) }
+    }
+
+    fn take(&self) -> Option<&'a Part> {
+        self.parts.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
+    }
+}
+
 /// Tries each part once. Returns those that could not be had.
-fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watcher) -> Vec<Part> {
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
+fn round<'a>(overlay: &Overlay, parts: &'a [Part], threads: usize, watcher: &dyn Watcher) -> Vec<Part> {
+    let is_small = |part: &Part| part.bytes.end - part.bytes.start <= SMALL_BYTES_MAX;
+    let (small, large) = (Queue::of(parts, is_small), Queue::of(parts, |part| !is_small(part)));
+    let failed = Mutex::new(Vec::new());
+    let work = |take: &dyn Fn() -> Option<&'a Part>| {
         let mut room = PartRoom::default();
-        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(part) = take() {
             while overlay.is_waited_for() && !watcher.is_to_end() {
                 std::thread::sleep(ASIDE);
             }
@@ -85,8 +108,12 @@ fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watche
         }
     };
     std::thread::scope(|scope| {
+        let (work, small, large) = (&work, &small, &large);
         for _ in 0..threads.max(1) {
-            scope.spawn(work);
+            scope.spawn(move || work(&|| small.take().or_else(|| large.take())));
+        }
+        for _ in 0..SMALL_AT_ONCE.min(small.parts.len()) {
+            scope.spawn(move || work(&|| small.take()));
         }
     });
     failed.into_inner().unwrap_or_else(PoisonError::into_inner)

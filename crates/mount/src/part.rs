@@ -115,7 +115,7 @@ mod tests {
         let outside = part.take(0, Piece::Bytes(&bytes));
         let outside: Vec<(u64, u64)> = outside.iter().flatten().map(|(at, piece)| (*at, piece.length())).collect();
         assert_eq!(outside, [(0, block), (3 * block, block)]);
-        assert!(part.came(&(1..3)) == [1..3] && part.room.iter().all(|byte| [2, 3].contains(byte)));
+        assert!(part.came(&(1..3)).first() == Some(&(1..3)) && part.room.iter().all(|byte| [2, 3].contains(byte)));
     }
 
     #[test]
@@ -126,9 +126,9 @@ mod tests {
         let mut part = room.begin(0..end);
         let [before, behind] = part.take(10, Piece::Zeros(2 * BLOCK_BYTES));
         assert!(before.is_none() && behind.is_none());
-        assert_eq!(part.came(&(0..3)), vec![1..2]);
+        assert_eq!(part.came(&(0..3)).iter().collect::<Vec<_>>(), [&(1..2)]);
         part.take(2 * BLOCK_BYTES, Piece::Zeros(100));
-        assert_eq!(part.came(&(0..3)), vec![1..3]);
+        assert_eq!(part.came(&(0..3)).iter().collect::<Vec<_>>(), [&(1..3)]);
         assert_eq!(part.came(&(0..1)), Vec::<Range<u64>>::new());
     }
 }

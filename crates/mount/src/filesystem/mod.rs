@@ -5,11 +5,12 @@
 
 mod asked;
 mod attributes;
+mod failures;
 mod handles;
 mod operations;
 
 use crate::control::{Control, Silent};
-use crate::lazy::{BringError, Written};
+use crate::lazy::Written;
 use crate::nodes::{Nodes, TOP};
 use crate::overlay::{Overlay, read_full};
 use crate::pool::Pools;
@@ -17,6 +18,7 @@ use crate::root::Root;
 use crate::view::View;
 use asked::Asked;
 use attributes::{FOR_EVER, Seen};
+use failures::{errno, gone};
 use fuser::*;
 use handles::{Handle, Listed, Open};
 use rustix::fs::{AtFlags, OFlags, Stat};
@@ -192,23 +194,6 @@ impl Directory {
 
     fn handle(&self, number: FileHandle) -> io::Result<Arc<Handle>> {
         self.files.get(number.0).ok_or_else(|| io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error()))
-    }
-}
-
-fn gone() -> io::Error {
-    io::ErrorKind::NotFound.into()
-}
-
-/// What is told to whoever read or wrote: never more than that it failed. The log says why.
-fn errno(error: BringError) -> Errno {
-    match error {
-        BringError::Io(error) => error.into(),
-        BringError::Source { .. } => {
-            let why = std::iter::successors(std::error::Error::source(&error), |error| error.source());
-            let why: Vec<String> = why.map(ToString::to_string).collect();
-            tracing::error!("{error}: {}", why.join(": "));
-            Errno::EIO
-        }
     }
 }
 

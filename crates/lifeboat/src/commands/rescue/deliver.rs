@@ -294,9 +294,8 @@ async fn pump(past: &Past<'_>, database: &str, tables: &[Prepared], present: &Pr
     // Without the commit, the end of what it is given undoes everything.
     drop(into);
     let loaded = finished("psql", &mut load).await;
-    dumped
-        .and_then(|()| loaded)
-        .map_err(|failure| failure.with_hint("nothing was changed; --to FILE writes a file instead"))?;
+    // When psql failed, pg_dump failed because of it.
+    loaded.and(dumped).map_err(|failure| failure.with_hint("nothing was changed; --to FILE writes a file instead"))?;
     moved.map_err(|error| Failure::from_error(FailureKind::Unavailable, &error).while_doing("load what was rescued"))
 }
 

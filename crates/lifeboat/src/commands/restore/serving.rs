@@ -142,7 +142,7 @@ pub fn command(directory: &Path, command: Command, output: &Output) -> Result<()
     while state_of(&path) == State::Mounted {
         std::thread::sleep(LOOK_EVERY);
         if let Ok(status) = ask(&path) {
-            last = Box::new(status);
+            *last = status;
         }
     }
     // It makes an ordinary directory of it, and starts the server again, when nothing is mounted there any more.

@@ -60,7 +60,7 @@ impl Service<'_> {
         mut interrupted: Receiver<bool>,
         server: Option<&Started>,
     ) -> Result<Brought, Failure> {
-        let Serving { overlay, mut mounted, parts, live, held } = serving;
+        let Serving { overlay, mounted, parts, live, held } = serving;
         let arrived = overlay.arrived();
         let progress = progress::for_rooms(self.output, self.workload);
         progress.phase("bring the rest", Some(arrived.bytes - arrived.bytes_local));
@@ -102,6 +102,19 @@ impl Service<'_> {
             telling.progress.finish();
         }
         let moves = is_whole && *asked.borrow() == Asked::Finish;
+        self.leave(Serving { overlay, mounted, parts: Vec::new(), live, held }, is_whole, moves, server).await
+    }
+
+    /// Stops what was started here, takes the mount away, and leaves an ordinary directory if everything is here; with the server on it
+    /// if it `moves` there.
+    async fn leave(
+        &self,
+        serving: Serving,
+        is_whole: bool,
+        moves: bool,
+        server: Option<&Started>,
+    ) -> Result<Brought, Failure> {
+        let Serving { overlay, mut mounted, held, .. } = serving;
         let stopped = Instant::now();
         if let Some(server) = server.filter(|_| is_running(&self.to)) {
             server.stop().await?;

@@ -130,7 +130,7 @@ pub fn tell(told: &Told<'_>, findings: &[&Finding], output: &Output) -> Result<(
         output.text(&format!("  {}: {line}", finding.xid))?;
     }
     output.hint(
-        "look at it before it takes the place of anything: add --action pause, or take the table out with pg_dump",
+        "with the same --lsn, `lifeboat open` shows that moment, and `lifeboat rescue --table` brings back only the table",
     );
     Ok(())
 }

@@ -98,6 +98,19 @@ async fn rescues(major: u16) -> Result<()> {
     ensure!(refused.code == Some(5) && refused.stderr.contains("orders refers to it"), "{refused:?}");
     ensure!(one(&world, "select count(*) from customers_old").await? == "100");
 
+    // What inherits from a table is another one.
+    world
+        .cluster
+        .sql("create table later_orders () inherits (orders); insert into later_orders (customer) values (1)")
+        .await?;
+    ends_with(rescue(&whole, &["--table", "orders", "--replace", "--suffix", "_more"])?, 0)?;
+    ensure!(
+        one(&world, "select (select count(*) from only orders) || ' ' || (select count(*) from later_orders)").await?
+            == "20000 1"
+    );
+    let left = std::fs::read_dir(world.path(""))?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    ensure!(left.filter(|name| name.contains("unfinished")).count() == 0);
+
     let points = world.done(&["points", "--json"])?;
     ensure!(!points.stdout.contains("a look at the past"), "no point is held any more: {points:?}");
 

@@ -375,7 +375,10 @@ impl Overlay {
         // One that is whole may have been synced by whoever wrote last, and that retires nothing.
         let is_due = |file: &LazyFile| file.is_unsettled() || file.progress().0 == file.progress().1;
         let unsettled = |number: &FileNumber| self.coming(*number).is_some_and(|coming| is_due(&coming.file));
-        self.numbers().into_iter().filter(unsettled).try_for_each(|number| self.settle(number))
+        let settled: Vec<io::Result<()>> =
+            self.numbers().into_iter().filter(unsettled).map(|number| self.settle(number)).collect();
+        // One that can't be is no reason to leave the others.
+        settled.into_iter().collect()
     }
 
     /// Retires files that were removed.

@@ -9,8 +9,8 @@ use crate::settings::{Setting, edit_settings_file};
 use lifeboat_postgres::MajorVersion;
 use lifeboat_postgres::cluster::StartOptions;
 use lifeboat_postgres::control::{ControlFile, ControlSettings};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where everything of one copy is.
@@ -93,7 +93,11 @@ impl PrivatePlace {
 
     /// Writes a file that the copy's account owns.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let written = std::fs::write(path, bytes).and_then(|()| self.give(path));
+        // The directory is the server's account's: no link of theirs is followed.
+        let mut opening = std::fs::File::options();
+        opening.create(true).write(true).truncate(true).mode(0o600);
+        opening.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        let written = opening.open(path).and_then(|mut file| file.write_all(bytes)).and_then(|()| self.give(path));
         written.map_err(|error| RecoveryError::file("write", path, error))
     }
 

@@ -83,7 +83,8 @@ pub fn run(global: &Global, arguments: &RescueArguments, output: &Output) -> Res
         let done = tokio::select! {
             done = work => done,
             _ = interrupted.wait_for(|asked| *asked) => {
-                Err(Failure::new(FailureKind::Unavailable, "interrupted").with_hint("nothing was changed, and nothing was left behind"))
+                Err(Failure::new(FailureKind::Unavailable, "interrupted")
+                    .with_hint("whether the table came is not known: look for it where it was to go"))
             }
         };
         progress.finish();
@@ -133,8 +134,9 @@ fn tell(past: &Past<'_>, rescued: &[Rescued], destination: &Destination, output:
     }
     for table in rescued {
         let rows = human::count(usize::try_from(table.rows).unwrap_or_default(), "row");
+        let counted = if matches!(destination, Destination::File { .. }) { "" } else { ", counted there and here" };
         output.text(&format!(
-            "{} {} as of {}: {rows}, counted there and here, {}",
+            "{} {} as of {}: {rows}{counted}, {}",
             output.paint("rescued", Tone::Good),
             table.from,
             past.target,
@@ -194,7 +196,7 @@ fn failed(error: lifeboat_postgres::connection::DriverError) -> Failure {
 }
 
 /// One number.
-async fn count(client: &Client, table: &str) -> Result<i64, Failure> {
-    let row = client.query_one(&format!("select count(*) from {table}"), &[]).await.map_err(failed)?;
+async fn count(client: &Client, only: &str, table: &str) -> Result<i64, Failure> {
+    let row = client.query_one(&format!("select count(*) from {only} {table}"), &[]).await.map_err(failed)?;
     Ok(row.get(0))
 }

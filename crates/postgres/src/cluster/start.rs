@@ -106,7 +106,10 @@ pub(super) async fn start(cluster: &Cluster, options: &StartOptions) -> Result<P
     }
     let unwritable = |source| ClusterError::File { what: "write", path: options.log_file.clone(), source };
     // It may quote statements, and whose it is, is the server's.
-    let log = File::options().create(true).append(true).mode(0o600).open(&options.log_file).map_err(unwritable)?;
+    let mut opening = File::options();
+    // As root, in a directory that is somebody else's: no link of theirs is followed.
+    opening.create(true).append(true).mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    let log = opening.open(&options.log_file).map_err(unwritable)?;
     if let Some(account) = &cluster.run_as {
         fchown(&log, Some(account.uid), Some(account.gid)).map_err(unwritable)?;
     }

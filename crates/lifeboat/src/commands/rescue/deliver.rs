@@ -142,9 +142,10 @@ impl Present {
         }
         let columns = columns(&self.client, &new).await?;
         // Triggers would act a second time on what they have acted on.
+        let only = table.only();
         let sentence = format!(
             "begin; set local session_replication_role = replica; lock table {old} in access exclusive mode; \
-             truncate {old}; insert into {old} ({columns}) overriding system value select {columns} from {new}; \
+             truncate {only} {old}; insert into {old} ({columns}) overriding system value select {columns} from {only} {new}; \
              drop table {new}; commit"
         );
         if let Err(error) = self.client.batch_execute(&sentence).await {
@@ -167,18 +168,19 @@ pub async fn deliver(
     match destination {
         Destination::File { path } => {
             let is_custom = path.extension().is_some_and(|extension| extension == "dump");
-            let made = File::options().write(true).create_new(true).mode(0o600).open(path);
-            let file = made.map_err(|error| {
+            let failed = |error: std::io::Error| {
                 Failure::from_error(FailureKind::Usage, &error).while_doing(format!("make {}", path.display()))
-            })?;
+            };
+            let unfinished = Unfinished::beside(path);
+            let file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished.0).map_err(failed)?;
+            let written = file.try_clone().map_err(failed)?;
             let format = if is_custom { "custom" } else { "plain" };
             let mut dump = pg_dump(past, database, tables, &["--format", format], Stdio::from(file))?;
-            let ended = finished("pg_dump", &mut dump).await;
-            if ended.is_err() {
-                // Half of it is of no use to anybody.
-                let _ = std::fs::remove_file(path);
-            }
-            ended?;
+            finished("pg_dump", &mut dump).await?;
+            written.sync_all().map_err(failed)?;
+            // Not over what somebody made meanwhile.
+            std::fs::hard_link(&unfinished.0, path).map_err(failed)?;
+            drop(unfinished);
             let rescued =
                 |table: &Prepared| Rescued { from: table.from.clone(), to: table.from.clone(), rows: table.rows };
             Ok(tables.iter().map(rescued).collect())
@@ -197,13 +199,37 @@ pub async fn deliver(
     }
 }
 
+/// A file that isn't whole: removed, whatever happens.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn beside(path: &std::path::Path) -> Self {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".unfinished-{}", std::process::id()));
+        Self(name.into())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 async fn arrived(table: &Prepared, present: &Present) -> Result<Rescued, Failure> {
     let is_replacement = present.replaces && table.name != table.original;
     if is_replacement {
+        counted(table, &table.name, present).await?;
         present.replace(table).await?;
     }
     let name = if is_replacement { &table.original } else { &table.name };
-    let rows = count(&present.client, &qualified(&table.schema, name)).await?;
+    let rows = counted(table, name, present).await?;
+    Ok(Rescued { from: table.from.clone(), to: format!("{}.{name}", table.schema), rows })
+}
+
+/// As many rows as there were then, or an error.
+async fn counted(table: &Prepared, name: &str, present: &Present) -> Result<i64, Failure> {
+    let rows = count(&present.client, table.only(), &qualified(&table.schema, name)).await?;
     if rows != table.rows {
         let message =
             format!("{} had {} rows then, and {rows} came to {}.{name}", table.from, table.rows, table.schema);
@@ -213,7 +239,7 @@ async fn arrived(table: &Prepared, present: &Present) -> Result<Rescued, Failure
             "somebody may have changed it meanwhile: look, and try again",
         ));
     }
-    Ok(Rescued { from: table.from.clone(), to: format!("{}.{name}", table.schema), rows })
+    Ok(rows)
 }
 
 fn pg_dump(

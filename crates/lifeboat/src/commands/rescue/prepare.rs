@@ -18,7 +18,16 @@ pub struct Prepared {
     pub original: String,
     /// It and its partitions, as SQL wants them.
     pub relations: Vec<String>,
+    /// Then its rows are those of its partitions.
+    pub is_partitioned: bool,
     pub rows: i64,
+}
+
+impl Prepared {
+    /// What stands before its name so that only what was rescued is meant: tables that inherit from it weren't.
+    pub fn only(&self) -> &'static str {
+        if self.is_partitioned { "" } else { "only" }
+    }
 }
 
 /// Finds a table, and makes it ready.
@@ -29,11 +38,12 @@ pub async fn table(
     names: &Names,
     destination: &Destination,
 ) -> Result<Prepared, Failure> {
-    let (oid, schema, original) = find(client, wanted).await?;
+    let (oid, schema, original, kind) = find(client, wanted).await?;
     let from = format!("{schema}.{original}");
     let is_own = destination.takes_its_own_name(&schema, &original).await?;
     let names = if is_own { &Names::Same } else { names };
     let mut oids = tree(client, oid).await?;
+    let is_partitioned = kind == "p" && filter.is_none();
     if let Some(filter) = filter {
         let filtered = filter_into(client, &schema, &original, filter).await?;
         oids = vec![filtered];
@@ -47,11 +57,12 @@ pub async fn table(
         let (schema, name) = name_of(client, *oid).await?;
         relations.push(qualified(&schema, &name));
     }
-    let rows = super::count(client, &qualified(&schema, &name)).await?;
-    Ok(Prepared { from, schema, name, original, relations, rows })
+    let mut prepared = Prepared { from, schema, name, original, relations, is_partitioned, rows: 0 };
+    prepared.rows = super::count(client, prepared.only(), &qualified(&prepared.schema, &prepared.name)).await?;
+    Ok(prepared)
 }
 
-async fn find(client: &Client, wanted: &str) -> Result<(u32, String, String), Failure> {
+async fn find(client: &Client, wanted: &str) -> Result<(u32, String, String, String), Failure> {
     let query = "select c.oid, n.nspname, c.relname, c.relkind::text from pg_class c \
                  join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($1)";
     let found = client.query_opt(query, &[&wanted]).await.map_err(failed)?;
@@ -61,7 +72,7 @@ async fn find(client: &Client, wanted: &str) -> Result<(u32, String, String), Fa
         let message = format!("{wanted} was no table then");
         return Err(Failure::new(FailureKind::Usage, message).with_hint("`lifeboat rescue --list` lists the tables"));
     }
-    Ok((row.get(0), row.get(1), row.get(2)))
+    Ok((row.get(0), row.get(1), row.get(2), kind))
 }
 
 async fn absent(client: &Client, wanted: &str) -> Failure {

@@ -58,6 +58,9 @@ pub async fn run(
         true => match start(&service, &repository, &origin, &wanted, Some(&serving.live)).await {
             Ok(server) => Some(server),
             Err(failure) => {
+                // At once: what follows may have to wait for the server.
+                output.warn(&failure.sentence());
+                service.end_server();
                 let mut mounted = serving.mounted;
                 if let Some(mounted) = &mut mounted {
                     service.take_away(mounted).await?;

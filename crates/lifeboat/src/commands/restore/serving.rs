@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_mount::control::Command;
 use lifeboat_mount::mount::{State, mounts, state_of};
+use lifeboat_postgres::cluster::{RunState, run_state};
 use lifeboat_recovery::{instant, spoken};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -149,11 +150,24 @@ pub fn command(directory: &Path, command: Command, output: &Output) -> Result<()
     while is_alive(last.process_id) {
         std::thread::sleep(LOOK_EVERY);
     }
-    let is_whole = last.bytes_to_come == 0;
+    let is_whole = state_of(&path) == State::Nothing && instant::origin(&path)?.is_none();
+    let runs = matches!(run_state(&path), Ok(RunState::Running(_)));
     if output.is_json() {
-        return output.document(&json!({"to": path, "is_whole": is_whole, "bytes_to_come": last.bytes_to_come}));
+        output.document(
+            &json!({"to": path, "is_whole": is_whole, "server_runs": runs, "bytes_to_come": last.bytes_to_come}),
+        )?;
+    }
+    if command == Command::Finish && !is_whole {
+        let failure =
+            Failure::new(FailureKind::Unavailable, format!("it ended before all was done: {}", last.coming()))
+                .with_hint("run the same `lifeboat restore ... --instant` again: it goes on where it stopped");
+        return Err(if output.is_json() { failure.after_its_document() } else { failure });
+    }
+    if output.is_json() {
+        return Ok(());
     }
     let (word, left) = match (is_whole, command) {
+        (true, Command::Finish) if !runs => ("finished", "an ordinary directory, and no server runs there".to_owned()),
         (true, Command::Finish) => {
             ("finished", "an ordinary directory, and the server that ran there runs on it".to_owned())
         }

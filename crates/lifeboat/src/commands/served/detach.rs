@@ -28,7 +28,7 @@ pub enum Outcome {
 
 /// Where what serves `to` tells of itself.
 pub fn log_file(config: &Config, to: &Path) -> Result<PathBuf, Failure> {
-    let name = to.to_string_lossy().trim_start_matches('/').replace('/', "-");
+    let name = to.to_string_lossy().trim_start_matches('/').replace('-', "--").replace('/', "-");
     Ok(rooms::state_dir(config)?.join("served").join(format!("{name}.log")))
 }
 
@@ -47,6 +47,7 @@ pub fn detach(
     is_enough: impl Fn(&Status) -> bool,
 ) -> Result<Outcome, Failure> {
     let log = log_file(config, to)?;
+    let said_before = std::fs::metadata(&log).map_or(0, |data| data.len());
     let mut child = spawn(&log, std::env::args_os().skip(1).chain(more)).map_err(|error| {
         Failure::from_error(FailureKind::Internal, &error)
             .while_doing(format!("start a process that logs to {}", log.display()))
@@ -59,7 +60,7 @@ pub fn detach(
         let ended = child.try_wait().map_err(|error| Failure::from_error(FailureKind::Internal, &error))?;
         match ended {
             Some(status) if status.success() => return Ok(Outcome::Ended),
-            Some(status) => return Err(failed(&log, status)),
+            Some(status) => return Err(failed(&log, said_before, status)),
             None => {}
         }
         if state_of(to) == State::Mounted
@@ -86,15 +87,18 @@ fn spawn(log: &Path, arguments: impl Iterator<Item = OsString>) -> std::io::Resu
     if let Some(directory) = log.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let said = File::options().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    // Added to: another one may be serving there, and tell of itself in the same file.
+    let said = File::options().create(true).append(true).mode(0o600).open(log)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(arguments.filter(|argument| argument != DETACH)).arg(DETACHED);
+    // What it says is read as text.
+    command.args(arguments.filter(|argument| argument != DETACH && argument != "--json")).arg(DETACHED);
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).spawn()
 }
 
 /// The other one's failure, as this one's.
-fn failed(log: &Path, status: ExitStatus) -> Failure {
-    let said = std::fs::read_to_string(log).unwrap_or_default();
+fn failed(log: &Path, said_before: u64, status: ExitStatus) -> Failure {
+    let said = std::fs::read(log).unwrap_or_default();
+    let said = String::from_utf8_lossy(said.get(said_before as usize..).unwrap_or_default()).into_owned();
     let kind = status.code().and_then(|code| u8::try_from(code).ok()).and_then(FailureKind::of_exit_code);
     let (message, hint) = last_failure(&said);
     let message = message.unwrap_or_else(|| format!("it ended ({status}) before it served"));

@@ -116,8 +116,13 @@ impl Service<'_> {
     ) -> Result<Brought, Failure> {
         let Serving { overlay, mut mounted, held, .. } = serving;
         let stopped = Instant::now();
-        if let Some(server) = server.filter(|_| is_running(&self.to)) {
-            server.stop().await?;
+        let runs = server.filter(|_| is_running(&self.to));
+        if let Some(server) = runs
+            && let Err(failure) = server.stop().await
+            && is_running(&self.to)
+        {
+            // It must not lose its files: the mount is only taken away when nobody uses it.
+            self.output.warn(&failure.sentence());
         }
         if let Some(mounted) = &mut mounted {
             self.take_away(mounted).await?;
@@ -133,7 +138,8 @@ impl Service<'_> {
             }
         }
         let mut away_seconds = None;
-        if let Some(server) = server.filter(|_| moves) {
+        // One that somebody stopped meanwhile stays stopped.
+        if let Some(server) = runs.filter(|_| moves) {
             server.start_again().await?;
             away_seconds = Some(stopped.elapsed().as_secs_f64());
         }

@@ -8,7 +8,7 @@ use lifeboat_repository::{Error, HOLD_RENEWED_EVERY, Hold, PointId, Repository, 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 /// How soon is tried again what failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(3600);
@@ -17,7 +17,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(3600);
 pub struct Held {
     repository: Arc<Repository>,
     hold: Hold,
-    renewing: AbortHandle,
+    renewing: JoinHandle<()>,
 }
 
 /// A hold to be kept with what it is for.
@@ -61,12 +61,14 @@ impl Held {
                 tokio::time::sleep(wait).await;
             }
         });
-        Self { repository, hold, renewing: renewing.abort_handle() }
+        Self { repository, hold, renewing }
     }
 
     /// Nobody needs the point any more.
-    pub async fn release(self) {
+    pub async fn release(mut self) {
         self.renewing.abort();
+        // A renewal that is under way would come after the release.
+        let _ = (&mut self.renewing).await;
         for (location, reason) in self.repository.release(&self.hold).await {
             tracing::info!(location, reason, "a hold stays until it ends");
         }

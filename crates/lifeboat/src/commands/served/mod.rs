@@ -237,6 +237,13 @@ impl Service<'_> {
         }
     }
 
+    /// Ends what runs there without being of use to anybody.
+    pub fn end_server(&self) {
+        if let Err(error) = past::end_server(&self.to) {
+            self.output.warn(&error.to_string());
+        }
+    }
+
     /// The point from which it comes.
     pub async fn point(&self, repository: &Arc<Repository>, origin: &Origin) -> Result<Point, Failure> {
         let mut notes = Vec::new();
@@ -249,5 +256,5 @@ impl Service<'_> {
 /// Why a directory can't be mounted over, for people.
 pub fn unmountable(error: MountError) -> Failure {
     let hint = why_no_mounts().unwrap_or_else(|| "in a container it needs the right to mount (CAP_SYS_ADMIN)".into());
-    failure_of(error).with_hint(format!("{hint}; with --or-copy everything is copied first"))
+    failure_of(error).with_hint(format!("{hint}; `lifeboat restore --or-copy` copies everything, and needs no mount"))
 }

@@ -159,7 +159,11 @@ impl Seat {
     pub fn clear_dead(output: &Output) -> Result<(), Failure> {
         for seat in Self::all()? {
             if let Some(taken) = seat.take()? {
-                seat.clear(&taken)?;
+                // One that can't be cleared is in nobody's way.
+                if let Err(failure) = seat.clear(&taken) {
+                    output.warn(&failure.sentence());
+                    continue;
+                }
                 output.hint(&format!("{} was left by a process that is gone, and is removed", seat.name));
             }
         }
@@ -168,7 +172,7 @@ impl Seat {
 }
 
 /// Ends what is left of a server: it would write where nobody answers any more.
-fn end_server(data_dir: &Path) -> io::Result<()> {
+pub fn end_server(data_dir: &Path) -> io::Result<()> {
     let deadline = Instant::now() + END_PATIENCE;
     while let Ok(RunState::Running(file)) = run_state(data_dir) {
         if let Some(process) = i32::try_from(file.process_id).ok().and_then(Pid::from_raw) {
@@ -236,7 +240,9 @@ impl<'a> Past<'a> {
         match past.start(&found, wanting.writable).await {
             Ok(server) => past.server = Some(server),
             Err(failure) => {
-                past.close().await?;
+                if let Err(second) = past.close().await {
+                    output.warn(&second.sentence());
+                }
                 return Err(failure);
             }
         }
@@ -270,9 +276,21 @@ impl<'a> Past<'a> {
         place.make()?;
         let tablespaces = details.tablespaces.iter().map(|space| (space.oid, place.tablespace(space.oid))).collect();
         let origin = service.prepare(&repository, &found, tablespaces, "a look at the past").await?;
-        let control = instant::control(&service.to)?;
-        place.write_configuration(&control, &found.plan.settings, details.major)?;
-        let (mut serving, why_not) = service.serve(&repository, &origin).await?;
+        let written = instant::control(&service.to)
+            .and_then(|control| place.write_configuration(&control, &found.plan.settings, details.major));
+        let served = match written {
+            Ok(()) => service.serve(&repository, &origin).await,
+            Err(error) => Err(error.into()),
+        };
+        let (mut serving, why_not) = match served {
+            Ok(served) => served,
+            Err(failure) => {
+                if let Some(hold) = &origin.hold {
+                    repository.release(hold).await;
+                }
+                return Err(failure);
+            }
+        };
         if let Some(error) = why_not {
             if let Some(held) = serving.held.take() {
                 held.release().await;
@@ -356,9 +374,13 @@ impl<'a> Past<'a> {
         serving.live.phase(Phase::Ending);
         serving.live.told(Command::End);
         match server {
-            Some(server) if matches!(run_state(&service.to), Ok(RunState::Running(_))) => server.drop_it().await?,
-            _ => end_server(&service.to).map_err(super::failure_of)?,
+            Some(server) if matches!(run_state(&service.to), Ok(RunState::Running(_))) => {
+                // What is left of it is ended below.
+                let _ = server.drop_it().await;
+            }
+            _ => {}
         }
+        end_server(&service.to).map_err(super::failure_of)?;
         if let Some(mounted) = &mut serving.mounted {
             service.take_away(mounted).await?;
         }

@@ -2,7 +2,7 @@
 
 use super::served::detach::{self, Outcome};
 use super::served::status::{Asked, Status, ask, tell};
-use super::served::{Past, Seat, Wanting};
+use super::served::{Past, Seat, Wanting, must_mount};
 use super::{find_named, load_config};
 use crate::cli::{CloseArguments, Global, MomentArguments, OpenArguments};
 use crate::config::{Config, UnknownKeys};
@@ -34,10 +34,7 @@ pub fn open(global: &Global, arguments: &OpenArguments, output: &Output) -> Resu
         let serve = serve(&config, &config_path, workload, wanting, arguments.called.as_deref(), output);
         return rooms::runtime()?.block_on(serve);
     }
-    if let Some(why_not) = super::served::why_no_mounts() {
-        return Err(Failure::new(FailureKind::Unavailable, format!("nothing can be mounted here: {why_not}"))
-            .with_hint("`lifeboat restore --to DIR` copies everything, and needs no mount"));
-    }
+    must_mount()?;
     Seat::clear_dead(output)?;
     let seat = match &arguments.called {
         Some(name) => Seat::named(name)?,
@@ -178,7 +175,7 @@ fn close_one(seat: &Seat) -> Result<(), Failure> {
         if Instant::now() > deadline {
             let message = format!("{} does not close", seat.name);
             return Err(Failure::new(FailureKind::Unavailable, message)
-                .with_hint("end what is connected to it, then try again"));
+                .with_hint("it may still be replaying: try again when `lifeboat open` shows it as open"));
         }
         std::thread::sleep(LOOK_EVERY);
     }

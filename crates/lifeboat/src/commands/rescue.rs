@@ -8,7 +8,7 @@ mod names;
 mod prepare;
 
 use super::open::wanting;
-use super::served::{Past, Seat};
+use super::served::{Past, Seat, must_mount};
 use super::{find_named, load_config};
 use crate::cli::{Global, RescueArguments};
 use crate::config::{Config, UnknownKeys};
@@ -45,10 +45,7 @@ struct Rescued {
 pub fn run(global: &Global, arguments: &RescueArguments, output: &Output) -> Result<(), Failure> {
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
     find_named("workload", &arguments.workload, &config.workloads)?;
-    if let Some(why_not) = super::served::why_no_mounts() {
-        return Err(Failure::new(FailureKind::Unavailable, format!("nothing can be mounted here: {why_not}"))
-            .with_hint("`lifeboat restore --to DIR` copies everything, and needs no mount"));
-    }
+    must_mount()?;
     rooms::runtime()?.block_on(async {
         let mut interrupted = interrupt::signal();
         let database = match &arguments.database {

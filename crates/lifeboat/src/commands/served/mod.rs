@@ -82,6 +82,13 @@ pub fn why_no_mounts() -> Option<String> {
     (!is_root && !has_helper).then(|| "it needs root, or fusermount3: `apt-get install fuse3`".into())
 }
 
+/// Refuses what can't do without a mount where there can be none.
+pub fn must_mount() -> Result<(), Failure> {
+    let Some(why_not) = why_no_mounts() else { return Ok(()) };
+    Err(Failure::new(FailureKind::Unavailable, format!("nothing can be mounted here: {why_not}"))
+        .with_hint("`lifeboat restore --to DIR` copies everything, and needs no mount"))
+}
+
 impl Service<'_> {
     /// What is configured for the workload.
     pub fn settings(&self) -> Result<&WorkloadConfig, Failure> {
@@ -164,9 +171,9 @@ impl Service<'_> {
             target: plan.target_spoken.clone(),
             hold: Some(hold.clone()),
         };
-        held::take(repository, &hold, self.output).await?;
         let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
         let to = self.place_of(&origin)?;
+        held::take(repository, &hold, self.output).await?;
         let progress = progress::for_rooms(self.output, self.workload);
         let done = tokio::task::block_in_place(|| {
             instant::prepare(&reader, point, plan, destination, &to, &origin, &*progress)

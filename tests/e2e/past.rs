@@ -179,6 +179,8 @@ async fn several_pasts_are_open_at_once_and_leave_nothing() -> Result<()> {
     let left = ends_with(run(&["open"])?, 0)?;
     let place = two["status"]["to"].as_str().context("a directory")?.trim_end_matches("/data").to_owned();
     ensure!(!std::path::Path::new(&place).exists(), "{left:?}");
+    let lines = std::fs::read_dir("/proc")?.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    ensure!(!lines.into_iter().any(|line| String::from_utf8_lossy(&line).contains(&place)), "its server is left");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     ensure!(!mounts.contains(&one_name) && !mounts.contains(&two_name));
     Ok(())

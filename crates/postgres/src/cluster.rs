@@ -6,10 +6,12 @@
 //!
 //! Not here: what is in the data directory, connections, packages to install.
 
+mod ending;
 mod pid_file;
 mod programs;
 mod start;
 
+pub use ending::end_at_once;
 pub use pid_file::{PidFile, RunState};
 pub use programs::{Account, Programs};
 pub use start::{StartOptions, WaitFor};

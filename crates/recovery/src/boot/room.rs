@@ -4,8 +4,7 @@
 
 use crate::error::{RecoveryError, Result};
 use crate::private::PrivatePlace;
-use lifeboat_postgres::cluster::{RunState, run_state};
-use rustix::process::{Pid, Signal, kill_process};
+use lifeboat_postgres::cluster::end_at_once;
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
@@ -15,7 +14,6 @@ use std::time::{Duration, Instant};
 const PREFIX: &str = "lifeboat-boot-";
 /// How long a server that nobody wants may take to end once told so.
 const END_PATIENCE: Duration = Duration::from_secs(30);
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Rooms of this process so far.
 static MADE: AtomicU32 = AtomicU32::new(0);
@@ -113,18 +111,7 @@ fn began_at(process: u32) -> Option<u64> {
 
 /// Ends the server at once: nobody needs what it holds.
 fn clear(directory: &Path) -> io::Result<()> {
-    let data_dir = directory.join("data");
-    let deadline = Instant::now() + END_PATIENCE;
-    while let Ok(RunState::Running(file)) = run_state(&data_dir) {
-        let process = i32::try_from(file.process_id).ok().and_then(Pid::from_raw);
-        if let Some(process) = process {
-            let _ = kill_process(process, Signal::QUIT);
-        }
-        if Instant::now() > deadline {
-            return Err(io::Error::other(format!("its server (process {}) doesn't end", file.process_id)));
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    end_at_once(&directory.join("data"))?;
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

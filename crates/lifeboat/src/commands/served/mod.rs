@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::mount::{MountError, Mounted, State, mount_controlled, state_of, take_stale_away};
 use lifeboat_mount::overlay::Overlay;
+use lifeboat_postgres::cluster::end_at_once;
 use lifeboat_recovery::instant::{self, Attached, Origin};
 use lifeboat_recovery::{
     Destination, Observed, RecoveryError, RestorePlan, RestoreTo, Wanted, observe, owner_when_root, plan,
@@ -102,6 +103,8 @@ impl Service<'_> {
             State::Nothing => Ok(()),
             State::Stale => {
                 self.output.hint("what a program that ended left mounted there is taken away");
+                // What still runs there has lost its files, and keeps others from starting.
+                end_at_once(directory).map_err(failure_of)?;
                 take_stale_away(directory).map_err(|error| {
                     let hint = format!("stop what uses it, then `umount -l {there}`");
                     failure_of(error).while_doing("take a mount away").with_hint(hint)
@@ -246,7 +249,7 @@ impl Service<'_> {
 
     /// Ends what runs there without being of use to anybody.
     pub fn end_server(&self) {
-        if let Err(error) = past::end_server(&self.to) {
+        if let Err(error) = end_at_once(&self.to) {
             self.output.warn(&error.to_string());
         }
     }

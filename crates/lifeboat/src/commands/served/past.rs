@@ -11,23 +11,18 @@ use crate::output::Output;
 use crate::rooms;
 use lifeboat_mount::control::{Command, Control};
 use lifeboat_mount::mount::{State, state_of, take_stale_away};
-use lifeboat_postgres::cluster::{RunState, WaitFor, run_state};
+use lifeboat_postgres::cluster::{RunState, WaitFor, end_at_once, run_state};
 use lifeboat_postgres::connection::{Secret, Target as Server};
 use lifeboat_recovery::{Action, PrivatePlace, Target, TimelineChoice, Wanted, instant, owner_when_root};
 use lifeboat_repository::PointId;
 use lifeboat_workload::postgres::PostgresDetails;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long what is left of a server may take to end.
-const END_PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+use std::time::Instant;
 
 /// A place below which one past lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +136,8 @@ impl Seat {
                 .while_doing(format!("clear {}", self.directory.display()))
                 .with_hint(format!("`lifeboat close {}` tries again", self.name))
         };
-        end_server(&self.data_dir()).map_err(failed)?;
+        // It would write where nobody answers any more.
+        end_at_once(&self.data_dir()).map_err(failed)?;
         let below = std::fs::read_dir(self.directory.join("tablespaces")).into_iter().flatten();
         let tablespaces = below.filter_map(|entry| Some(entry.ok()?.path()));
         for path in std::iter::once(self.data_dir()).chain(tablespaces) {
@@ -169,21 +165,6 @@ impl Seat {
         }
         Ok(())
     }
-}
-
-/// Ends what is left of a server: it would write where nobody answers any more.
-pub fn end_server(data_dir: &Path) -> io::Result<()> {
-    let deadline = Instant::now() + END_PATIENCE;
-    while let Ok(RunState::Running(file)) = run_state(data_dir) {
-        if let Some(process) = i32::try_from(file.process_id).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(process, Signal::QUIT);
-        }
-        if Instant::now() > deadline {
-            return Err(io::Error::other(format!("its server (process {}) doesn't end", file.process_id)));
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-    Ok(())
 }
 
 /// Which moment, and what for.
@@ -380,7 +361,7 @@ impl<'a> Past<'a> {
             }
             _ => {}
         }
-        end_server(&service.to).map_err(super::failure_of)?;
+        end_at_once(&service.to).map_err(super::failure_of)?;
         if let Some(mounted) = &mut serving.mounted {
             service.take_away(mounted).await?;
         }

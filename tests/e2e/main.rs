@@ -29,6 +29,7 @@ mod segments;
 mod served;
 mod skipping;
 mod standby;
+mod starting;
 mod streaming;
 mod tablespaces;
 mod targets;

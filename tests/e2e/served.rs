@@ -114,7 +114,7 @@ async fn where_nothing_can_be_mounted_it_is_copied_if_that_is_wanted() -> Result
     stop_server(&world, &to)
 }
 
-fn stop_server(world: &World, data_dir: &Path) -> Result<()> {
+pub fn stop_server(world: &World, data_dir: &Path) -> Result<()> {
     let program = world.cluster.programs().join("pg_ctl");
     let mut command = lifeboat_components::Account::command(world.cluster.account(), &program);
     command.args(["stop", "-w", "-D"]).arg(data_dir).current_dir("/").stdin(Stdio::null());

@@ -128,11 +128,15 @@ pub fn primary(workload: &WorkloadConfig) -> Result<Option<Primary>, Failure> {
 }
 
 fn target(workload: &WorkloadConfig, connection: &str) -> Result<ServerTarget, Failure> {
-    let secret = match &workload.password {
+    ServerTarget::parse(connection, &secret(workload)?).map_err(Failure::from)
+}
+
+/// What proves to a server of this workload who we are.
+pub fn secret(workload: &WorkloadConfig) -> Result<ServerSecret, Failure> {
+    Ok(match &workload.password {
         Some(source) => ServerSecret::Password(source.resolve()?.expose().to_owned()),
         None => ServerSecret::None,
-    };
-    ServerTarget::parse(connection, &secret).map_err(Failure::from)
+    })
 }
 
 /// Where this machine keeps locks, marks and what is on its way. Deleting it loses nothing but time.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How long who brings stays out of the way when somebody waits for the source.
 const ASIDE: Duration = Duration::from_millis(5);
+/// The processor is for those who ask.
+const NICENESS: i32 = 15;
 /// How long it waits after the source, or the disk, failed: at first, and at most.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const AFTER_FAILURE_MAX: Duration = Duration::from_secs(10);
@@ -90,6 +92,8 @@ fn round<'a>(overlay: &Overlay, parts: &'a [Part], threads: usize, watcher: &dyn
     let (small, large) = (Queue::of(parts, is_small), Queue::of(parts, |part| !is_small(part)));
     let failed = Mutex::new(Vec::new());
     let work = |take: &dyn Fn() -> Option<&'a Part>| {
+        // Of this thread only.
+        let _ = rustix::process::nice(NICENESS);
         let mut room = PartRoom::default();
         while let Some(part) = take() {
             while overlay.is_waited_for() && !watcher.is_to_end() {

@@ -89,7 +89,7 @@ async fn serve(
     let seat = Seat::named(called.unwrap_or_default())?;
     let locked = || Failure::new(FailureKind::Locked, format!("{} is open already", seat.name));
     let taken = seat.take()?.filter(|_| !seat.exists()).ok_or_else(locked)?;
-    let past = Past::open(config, config_path, workload, wanting, (seat, taken), output).await?;
+    let past = Past::open(config, config_path, workload, wanting, (seat, taken), (output, interrupted.clone())).await?;
     let mut asked = past.live().asked();
     while past.is_running() {
         tokio::select! {
@@ -175,7 +175,7 @@ fn close_one(seat: &Seat) -> Result<(), Failure> {
         if Instant::now() > deadline {
             let message = format!("{} does not close", seat.name);
             return Err(Failure::new(FailureKind::Unavailable, message)
-                .with_hint("it may still be replaying: try again when `lifeboat open` shows it as open"));
+                .with_hint("its server may be waiting for a location: `lifeboat check`; then try again"));
         }
         std::thread::sleep(LOOK_EVERY);
     }

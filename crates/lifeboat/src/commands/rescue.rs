@@ -24,6 +24,7 @@ use lifeboat_repository::Progress;
 use names::{Names, suffix};
 use serde_json::json;
 use std::path::Path;
+use tokio::sync::watch::Receiver;
 
 /// What was asked for, as far as it can be understood before anything is looked at.
 struct Wish<'a> {
@@ -61,8 +62,7 @@ pub fn run(global: &Global, arguments: &RescueArguments, output: &Output) -> Res
         let seat = Seat::free(&arguments.workload)?;
         let wanting = wanting(&arguments.moment, true, &config)?;
         let progress = progress::for_rooms(output, &arguments.workload);
-        let opening = open(&config, &config_path, arguments, wanting, seat, output);
-        // Opening cleans up after itself, and can't be broken off in the middle.
+        let opening = open(&config, &config_path, arguments, wanting, seat, (output, interrupted.clone()));
         let past = opening.await?;
         progress.phase("rescue", None);
         let work = async {
@@ -96,9 +96,9 @@ async fn open<'a>(
     arguments: &'a RescueArguments,
     wanting: super::served::Wanting,
     seat: (Seat, super::served::Taken),
-    output: &'a Output,
+    watched: (&'a Output, Receiver<bool>),
 ) -> Result<Past<'a>, Failure> {
-    Past::open(config, config_path, &arguments.workload, wanting, seat, output).await
+    Past::open(config, config_path, &arguments.workload, wanting, seat, watched).await
 }
 
 async fn rescue(past: &Past<'_>, wish: &Wish<'_>, destination: &Destination, output: &Output) -> Result<(), Failure> {

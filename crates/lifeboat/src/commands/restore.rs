@@ -74,7 +74,7 @@ fn restore(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
 /// Lets another process serve it, and returns when that is as far as one waits for.
 fn detached(config: &Config, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
     let to = absolute(arguments.to())?;
-    let is_enough = |status: &served::status::Status| !arguments.start || status.first_query_seconds.is_some();
+    let is_enough = |status: &served::status::Status| status.phase != served::status::Phase::Starting;
     match served::detach::detach(config, &to, Vec::new(), output, is_enough)? {
         served::detach::Outcome::Serving(status) if output.is_json() => {
             output.document(&json!({"state": "served", "status": status}))

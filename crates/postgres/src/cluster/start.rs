@@ -2,7 +2,8 @@
 
 use super::pid_file::{PidFile, RunState};
 use super::{Cluster, ClusterError, Result, last_lines, os, pause_until, setting_argument};
-use crate::connection::{Secret, Target};
+use crate::connection::{ErrorKind, Secret, Target};
+use crate::control::{self, ClusterState};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
@@ -44,6 +45,8 @@ pub struct StartOptions {
     pub timeout: Duration,
     /// For [`WaitFor::Primary`] and [`WaitFor::RecoveryEndOrPause`]: who asks the server, through the socket.
     pub user: String,
+    /// What proves that. One whom the server refuses all the same looks at its files instead.
+    pub secret: Secret,
 }
 
 impl StartOptions {
@@ -57,6 +60,7 @@ impl StartOptions {
             wait_for: WaitFor::Ready,
             timeout: Duration::from_secs(600),
             user: "postgres".to_owned(),
+            secret: Secret::None,
         }
     }
 
@@ -134,6 +138,14 @@ struct Starting<'a> {
     deadline: Instant,
 }
 
+/// What came of asking for a session.
+enum Session {
+    Of(tokio_postgres::Client),
+    /// It takes sessions, and none of ours.
+    Refused,
+    NotYet,
+}
+
 impl Starting<'_> {
     async fn wait(&mut self) -> Result<PidFile> {
         let file = self.pid_file().await?;
@@ -166,14 +178,19 @@ impl Starting<'_> {
         loop {
             self.fail_when_ended()?;
             // A connection for each look: at the end of recovery a server may end sessions.
-            if let Some(client) = self.session(file).await
-                && let Ok(row) = client.query_one(query, &[]).await
-            {
-                let is_primary = row.try_get::<_, bool>(0).unwrap_or(false);
-                let is_paused = row.try_get::<_, bool>(1).unwrap_or(false);
-                if is_primary || pause_counts && is_paused {
-                    return Ok(());
+            match self.session(file).await {
+                Session::Of(client) => {
+                    if let Ok(row) = client.query_one(query, &[]).await {
+                        let is_primary = row.try_get::<_, bool>(0).unwrap_or(false);
+                        let is_paused = row.try_get::<_, bool>(1).unwrap_or(false);
+                        if is_primary || pause_counts && is_paused {
+                            return Ok(());
+                        }
+                    }
                 }
+                // It refuses us for ever, and others may use it already. Whether it has paused, nobody else tells.
+                Session::Refused if pause_counts || self.is_in_production() => return Ok(()),
+                Session::Refused | Session::NotYet => {}
             }
             if !pause_until(self.deadline).await {
                 return Err(self.timed_out("end recovery"));
@@ -181,12 +198,22 @@ impl Starting<'_> {
         }
     }
 
-    async fn session(&self, file: &PidFile) -> Option<tokio_postgres::Client> {
-        let host = self.options.socket_dir.as_ref().or(file.socket_dir.as_ref())?;
+    async fn session(&self, file: &PidFile) -> Session {
+        let Some(host) = self.options.socket_dir.as_ref().or(file.socket_dir.as_ref()) else { return Session::NotYet };
         let quoted = |text: &str| text.replace('\\', r"\\").replace('\'', r"\'");
         let (host, user) = (quoted(&host.display().to_string()), quoted(&self.options.user));
         let conninfo = format!("host='{host}' port={} user='{user}' dbname=postgres", file.port);
-        Target::parse(&conninfo, &Secret::None).ok()?.connect().await.ok()
+        let Ok(target) = Target::parse(&conninfo, &self.options.secret) else { return Session::NotYet };
+        match target.connect().await {
+            Ok(client) => Session::Of(client),
+            Err(error) if error.kind() == ErrorKind::Authentication => Session::Refused,
+            Err(_) => Session::NotYet,
+        }
+    }
+
+    /// What the server says of itself in its control file.
+    fn is_in_production(&self) -> bool {
+        control::read(&self.cluster.data_dir).is_ok_and(|control| control.state == ClusterState::InProduction)
     }
 
     fn fail_when_ended(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{absolute, bring_back, bring_home, check_oids};
 use crate::cli::RestoreArguments;
-use crate::commands::served::status::{Live, Phase};
+use crate::commands::served::status::Live;
 use crate::commands::served::{Brought, REPLAY_PATIENCE, Service, Started, Wish, unmountable, why_no_mounts};
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
@@ -54,24 +54,10 @@ pub async fn run(
         Some(error) => return Err(unmountable(error).with_more_hint("what was made is kept: run it again to go on")),
     };
     let prepared_seconds = service.begun.elapsed().as_secs_f64();
-    let server = match can_start {
-        true => match start(&service, &repository, &origin, &wanted, Some(&serving.live)).await {
-            Ok(server) => Some(server),
-            Err(failure) => {
-                // At once: what follows may have to wait for the server.
-                output.warn(&failure.sentence());
-                service.end_server();
-                let mut mounted = serving.mounted;
-                if let Some(mounted) = &mut mounted {
-                    service.take_away(mounted).await?;
-                }
-                return Err(failure.with_more_hint("what came is kept: run it again to go on"));
-            }
-        },
-        false => None,
-    };
+    let live = serving.live.clone();
+    let starting = can_start.then(|| start(&service, &repository, &origin, &wanted, Some(&live)));
     let wish = if arguments.finish { Wish::Finish } else { Wish::Serve };
-    let brought = service.go_on(serving, wish, interrupted, server.as_ref()).await?;
+    let (brought, server) = service.go_on(serving, wish, interrupted, starting).await?;
     let server = match server {
         None if arguments.start && brought.is_whole => {
             Some(start(&service, &repository, &origin, &wanted, None).await?)
@@ -142,7 +128,6 @@ async fn start(
     wanted: &Wanted,
     live: Option<&Arc<Live>>,
 ) -> Result<Started, Failure> {
-    live.iter().for_each(|live| live.phase(Phase::Starting));
     let point = service.point(repository, origin).await?;
     let server = service.start(&point, options(service, wanted), answers(wanted)).await?;
     if let (Some(live), Some(seconds)) = (live, server.first_query_seconds) {

@@ -6,17 +6,20 @@ use crate::commands::alarms::Alarms;
 use crate::failure::{Failure, FailureKind};
 use crate::output::progress;
 use crate::rooms;
+use futures::future::OptionFuture;
 use lifeboat_mount::hydrate::{Part, Watcher, hydrate};
 use lifeboat_mount::lazy::BringError;
 use lifeboat_mount::mount::Mounted;
+use lifeboat_mount::overlay::Overlay;
 use lifeboat_postgres::cluster::{RunState, run_state};
 use lifeboat_recovery::instant;
 use lifeboat_repository::Progress;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{self, Receiver};
 
 /// How long is waited before what failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
@@ -28,6 +31,9 @@ const THREADS_PER_WORKER: usize = 2;
 /// How long nothing may come before somebody must know.
 const ALARM_AFTER: Duration = Duration::from_secs(60);
 const ALARM_KIND: &str = "instant_restore";
+
+/// The server's first seconds are its own.
+const HYDRATE_AFTER: Duration = Duration::from_secs(5);
 
 /// What is to be done when everything is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,43 +58,45 @@ pub struct Brought {
 }
 
 impl Service<'_> {
-    /// Serves. `server` is one that was started here; others are respected.
+    /// Serves, with the server that `starting` starts meanwhile, if there is one; one that somebody else started is respected.
     pub async fn go_on(
         &self,
         serving: Serving,
         wish: Wish,
         mut interrupted: Receiver<bool>,
-        server: Option<&Started>,
-    ) -> Result<Brought, Failure> {
+        starting: Option<impl Future<Output = Result<Started, Failure>>>,
+    ) -> Result<(Brought, Option<Started>), Failure> {
         let Serving { overlay, mounted, parts, live, held } = serving;
-        let arrived = overlay.arrived();
-        let progress = progress::for_rooms(self.output, self.workload);
-        progress.phase("bring the rest", Some(arrived.bytes - arrived.bytes_local));
-        let telling = Arc::new(Telling { progress, live: live.clone(), is_to_end: AtomicBool::new(false) });
+        let telling = Arc::new(self.telling(&overlay, &live));
         let (mut asked, wishes) = (live.asked(), live.asked());
         if wish == Wish::Finish {
             lifeboat_mount::control::Control::told(&*live, lifeboat_mount::control::Command::Finish);
         }
-        live.phase(Phase::Coming);
-        let mut bringing = self.bring(&overlay, parts, &telling)?;
-        let (mut is_whole, mut is_ended) = (false, false);
+        let (begin, begun) = watch::channel(starting.is_none());
+        live.phase(if starting.is_some() { Phase::Starting } else { Phase::Coming });
+        let mut starting = Box::pin(OptionFuture::from(starting));
+        let mut bringing = pin!(self.bring(overlay.clone(), parts, telling.clone(), begun));
+        let (mut is_whole, mut is_ended, mut is_started) = (false, false, false);
+        let (mut server, mut failure) = (None, None);
         let command = self.settings()?.alarm.as_deref();
         let alarms = Alarms { output: self.output, workload: self.workload, command };
         let mut alarm = Alarm { alarms, to: &self.to, is_raised: false };
         loop {
-            if is_whole && (mounted.is_none() || *asked.borrow() == Asked::Finish || !is_running(&self.to)) {
+            let is_done = mounted.is_none() || *asked.borrow() == Asked::Finish || !is_running(&self.to);
+            if failure.is_some() || is_whole && is_started && is_done {
                 break;
             }
             tokio::select! {
+                started = &mut starting, if !is_started => {
+                    is_started = true;
+                    (server, failure) = told_apart(started.transpose());
+                    live.phase(if is_whole { Phase::Whole } else { Phase::Coming });
+                    let _ = begin.send(true);
+                }
                 done = &mut bringing, if !is_ended => {
-                    (is_whole, is_ended) = (done.unwrap_or(false), true);
+                    (is_whole, is_ended) = (done, true);
                     telling.progress.finish();
-                    if is_whole {
-                        live.phase(Phase::Whole);
-                        self.tell_whole(*wishes.borrow());
-                    } else {
-                        self.output.warn("the rest does not come by itself any more; what is read still comes");
-                    }
+                    self.tell_how_it_came(is_whole, is_started, &live, *wishes.borrow());
                 }
                 _ = interrupted.wait_for(|asked| *asked) => break,
                 _ = asked.wait_for(|asked| *asked == Asked::End) => break,
@@ -97,12 +105,32 @@ impl Service<'_> {
         }
         live.phase(Phase::Ending);
         telling.is_to_end.store(true, Ordering::Relaxed);
+        let _ = begin.send(true);
+        // Broken off, it would still have the server's log open, below the mount.
+        drop(starting);
+        if server.is_none() && (failure.is_some() || !is_started) {
+            // At once: what follows may have to wait for it.
+            failure.iter().for_each(|failure: &Failure| self.output.warn(&failure.sentence()));
+            self.end_server();
+        }
         if !is_ended {
-            is_whole = bringing.await.unwrap_or(false);
+            is_whole = bringing.await;
             telling.progress.finish();
         }
         let moves = is_whole && *asked.borrow() == Asked::Finish;
-        self.leave(Serving { overlay, mounted, parts: Vec::new(), live, held }, is_whole, moves, server).await
+        let serving = Serving { overlay, mounted, parts: Vec::new(), live, held };
+        let brought = self.leave(serving, is_whole, moves, server.as_ref()).await?;
+        match failure {
+            Some(failure) => Err(failure.with_more_hint("what came is kept: run it again to go on")),
+            None => Ok((brought, server)),
+        }
+    }
+
+    fn telling(&self, overlay: &Overlay, live: &Arc<Live>) -> Telling {
+        let arrived = overlay.arrived();
+        let progress = progress::for_rooms(self.output, self.workload);
+        progress.phase("bring the rest", Some(arrived.bytes - arrived.bytes_local));
+        Telling { progress, live: live.clone(), is_to_end: AtomicBool::new(false) }
     }
 
     /// Stops what was started here, takes the mount away, and leaves an ordinary directory if everything is here; with the server on it
@@ -147,7 +175,13 @@ impl Service<'_> {
         Ok(Brought { is_whole, files_to_come: arrived.files, bytes_to_come, away_seconds })
     }
 
-    fn tell_whole(&self, asked: Asked) {
+    fn tell_how_it_came(&self, is_whole: bool, is_started: bool, live: &Live, asked: Asked) {
+        if !is_whole {
+            return self.output.warn("the rest does not come by itself any more; what is read still comes");
+        }
+        if is_started {
+            live.phase(Phase::Whole);
+        }
         if asked != Asked::Finish && is_running(&self.to) {
             self.output.hint(&format!(
                 "everything is here; an ordinary directory is left when the server stops, or now: `lifeboat restore finish {}`",
@@ -156,15 +190,17 @@ impl Service<'_> {
         }
     }
 
-    /// Brings the rest, elsewhere.
-    fn bring(
+    /// Brings the rest, elsewhere, and whether all of it came; from when it may begin, or after a while all the same: a long replay
+    /// needs more and more of it.
+    async fn bring(
         &self,
-        overlay: &Arc<lifeboat_mount::overlay::Overlay>,
+        overlay: Arc<Overlay>,
         parts: Vec<Part>,
-        telling: &Arc<Telling>,
-    ) -> Result<tokio::task::JoinHandle<bool>, Failure> {
-        let threads = rooms::workers(self.settings()?) * THREADS_PER_WORKER;
-        let (overlay, watcher) = (overlay.clone(), telling.clone());
+        watcher: Arc<Telling>,
+        mut may_begin: Receiver<bool>,
+    ) -> bool {
+        let _ = tokio::time::timeout(HYDRATE_AFTER, may_begin.wait_for(|may| *may)).await;
+        let threads = self.settings().map_or(1, rooms::workers) * THREADS_PER_WORKER;
         let bring = move || loop {
             if hydrate(&overlay, parts.clone(), threads, &*watcher) {
                 return true;
@@ -178,7 +214,7 @@ impl Service<'_> {
                 std::thread::sleep(LOOK_EVERY);
             }
         };
-        Ok(tokio::task::spawn_blocking(bring))
+        tokio::task::spawn_blocking(bring).await.unwrap_or(false)
     }
 
     /// Whoever still uses it would be left with nothing: this waits, and says for what.
@@ -224,6 +260,13 @@ impl Alarm<'_> {
             }
             _ => {}
         }
+    }
+}
+
+fn told_apart<T>(result: Result<Option<T>, Failure>) -> (Option<T>, Option<Failure>) {
+    match result {
+        Ok(done) => (done, None),
+        Err(failure) => (None, Some(failure)),
     }
 }
 

@@ -233,7 +233,8 @@ impl Service<'_> {
             point: origin.point.to_string(),
             target: origin.target.clone(),
             begun_at: origin.begun_at,
-            phase: Phase::Coming,
+            // Until whoever serves it knows better.
+            phase: Phase::Starting,
             process_id: std::process::id(),
             first_query_seconds: None,
             files_to_come: 0,

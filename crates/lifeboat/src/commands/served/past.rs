@@ -3,7 +3,7 @@
 //! Each has a seat of its own below one directory of this account: while its process lives it holds a lock there, and what the dead
 //! left is cleared by whoever comes next.
 
-use super::status::{Live, Phase};
+use super::status::{Asked, Live, Phase};
 use super::{Found, REPLAY_PATIENCE, Service, Serving, Started, unmountable};
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
@@ -23,6 +23,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch::Receiver;
 
 /// A place below which one past lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,14 +197,15 @@ pub struct Past<'a> {
 }
 
 impl<'a> Past<'a> {
-    /// Makes it, starts it, and asks it something. What fails leaves nothing behind.
+    /// Makes it, starts it, and asks it something. What fails leaves nothing behind, nor does who is interrupted or told to close it while it
+    /// still replays.
     pub async fn open(
         config: &'a Config,
         config_path: &Path,
         workload: &'a str,
         wanting: Wanting,
         (seat, taken): (Seat, Taken),
-        output: &'a Output,
+        (output, mut interrupted): (&'a Output, Receiver<bool>),
     ) -> Result<Self, Failure> {
         let service = Service { config, workload, to: seat.data_dir(), output, begun: Instant::now() };
         let made = Self::prepare(service, config_path, &wanting, &seat).await;
@@ -218,7 +220,14 @@ impl<'a> Past<'a> {
         let programs = service.programs(&found.point)?.directory().to_path_buf();
         let target = found.plan.target_spoken.clone();
         let mut past = Self { service, place, serving, server: None, seat, taken, target, programs, user, database };
-        match past.start(&found, wanting.writable).await {
+        let mut asked = past.serving.live.asked();
+        let ended = || Err(Failure::new(FailureKind::Unavailable, "interrupted before it answered"));
+        let started = tokio::select! {
+            started = past.start(&found, wanting.writable) => started,
+            _ = interrupted.wait_for(|asked| *asked) => ended(),
+            _ = asked.wait_for(|asked| *asked == Asked::End) => ended(),
+        };
+        match started {
             Ok(server) => past.server = Some(server),
             Err(failure) => {
                 if let Err(second) = past.close().await {

@@ -1,11 +1,11 @@
 //! The server over what is served.
 
-use super::{Service, failure_of};
+use super::Service;
 use crate::failure::Failure;
 use crate::rooms;
 use lifeboat_postgres::MajorVersion;
 use lifeboat_postgres::cluster::{Cluster, PidFile, Programs, StartOptions, StopMode};
-use lifeboat_postgres::connection::{Secret, Target as Server};
+use lifeboat_postgres::connection::{ErrorKind, Secret, Target as Server};
 use lifeboat_repository::Point;
 use lifeboat_workload::postgres::PostgresDetails;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,8 @@ impl Service<'_> {
         let (user, database) = rooms::user_and_database(self.settings()?);
         let mut options = options;
         options.user.clone_from(&user);
+        let secret = rooms::secret(self.settings()?)?;
+        options.secret = secret.clone();
         // Or it would open every file before it begins, to sync it.
         let mut first = options.clone().setting("recovery_init_sync_method", "syncfs");
         if PostgresDetails::of(point)?.major >= MajorVersion::V15 {
@@ -46,8 +48,14 @@ impl Service<'_> {
         let file = cluster.start(&first).await?;
         let mut first_query_seconds = None;
         if answers {
-            ask(&file, &user, &database).await?;
-            first_query_seconds = Some(self.begun.elapsed().as_secs_f64());
+            match ask(&file, &user, &database, &secret).await {
+                Ok(()) => first_query_seconds = Some(self.begun.elapsed().as_secs_f64()),
+                // Others may be let in, and who looks for help now needs the server.
+                Err(error) if error.kind() == ErrorKind::Authentication => {
+                    self.output.warn(&format!("the server runs, and does not let us ask it: {error}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(Started { cluster, options, first_query_seconds })
     }
@@ -71,11 +79,16 @@ impl Started {
     }
 }
 
-async fn ask(file: &PidFile, user: &str, database: &str) -> Result<(), Failure> {
+async fn ask(
+    file: &PidFile,
+    user: &str,
+    database: &str,
+    secret: &Secret,
+) -> Result<(), lifeboat_postgres::connection::Error> {
     let socket =
         file.socket_dir.as_deref().map_or_else(|| "localhost".into(), |path: &Path| path.display().to_string());
     let text = format!("host='{socket}' port={} user='{user}' dbname='{database}'", file.port);
-    let client = Server::parse(&text, &Secret::None)?.connect().await?;
-    client.query_one("select count(*) from pg_class", &[]).await.map_err(failure_of)?;
-    Ok(())
+    let client = Server::parse(&text, secret)?.connect().await?;
+    let asked = client.query_one("select count(*) from pg_class", &[]).await;
+    asked.map(|_| ()).map_err(|error| lifeboat_postgres::connection::Error::from_driver("ask the server", error))
 }

@@ -1,0 +1,116 @@
+//! A server that does not come up as one would like: it lets us not in, or its replay takes too long and somebody wants it no more.
+
+use crate::served::{as_ourselves, ends_with, stop_server};
+use crate::world::{Output, Plan, World, until};
+use anyhow::{Context, Result, ensure};
+use lifeboat_components::postgres::Shutdown;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+
+/// A small cluster in its repository, stopped; its user has a password.
+async fn stopped() -> Result<World> {
+    let mut world = Plan::new(15).start()?;
+    world.cluster.sql("create table orders as select g as n from generate_series(1, 1000) g").await?;
+    world.cluster.sql("alter role postgres password 'open sesame'").await?;
+    let rules = world.cluster.data_dir().join("pg_hba.conf");
+    // The server goes on with what it read when it started.
+    fs::write(&rules, fs::read_to_string(&rules)?.replace("trust", "scram-sha-256"))?;
+    world.backup("full")?;
+    world.archive_all().await?;
+    world.cluster.stop(Shutdown::Fast)?;
+    let programs = world.cluster.programs().display().to_string();
+    world.configure("lifeboat.toml", |text| format!("{text}bin_dir = \"{programs}\"\n"))?;
+    Ok(world)
+}
+
+/// Whose users are let in is not ours to say: a server that refuses us is there for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lets_us_not_in_runs_for_others() -> Result<()> {
+    let world = stopped().await?;
+    let password = world.path("password");
+    fs::write(&password, "open sesame\n")?;
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
+    let knows = format!("password = {{ file = \"{}\" }}\n", password.display());
+    world.configure("knows.toml", |text| format!("{text}{knows}"))?;
+    for (configuration, is_let_in) in [("lifeboat.toml", false), ("knows.toml", true)] {
+        let to = world.path(configuration).with_extension("data");
+        let there = to.display().to_string();
+        let restore = ["restore", "shop", "--instant", "--start", "--finish", "--json", "--to", &there];
+        let served = ends_with(as_ourselves(&world, configuration, &restore)?, 0)?;
+        let told = served.json()?;
+        ensure!(told["is_whole"] == true, "what comes does not wait for us to be let in: {served:?}");
+        ensure!(told["first_query_seconds"].is_number() == is_let_in, "{served:?}");
+        ensure!(served.stderr.contains("does not let us ask it") != is_let_in, "{served:?}");
+        ensure!(!served.stderr.contains("sesame") && !served.stdout.contains("sesame"));
+        stop_server(&world, &to)?;
+    }
+    Ok(())
+}
+
+/// Replay waits for its log, and the user no longer does.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_still_replays_can_be_ended() -> Result<()> {
+    let world = stopped().await?;
+    let hold = hold_the_log(&world)?;
+    let to = world.path("there");
+    let mut command = std::process::Command::new(world.path("lifeboat"));
+    command.arg("--config").arg(world.path("lifeboat.toml")).stdin(Stdio::null());
+    command.args(["restore", "shop", "--instant", "--start", "--to"]).arg(&to);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    asks_for_its_log(&to).await?;
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process")?;
+    kill_process(process, Signal::INT)?;
+    let ended = child.wait_with_output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let ended = Output { code: ended.status.code(), stdout: text(&ended.stdout), stderr: text(&ended.stderr) };
+    // What was to come may all have come meanwhile.
+    ensure!(matches!(ended.code, Some(0 | 5)), "{ended:?}");
+    ensure!(!server_runs(&to)?, "its server is left");
+    ensure!(!fs::read_to_string("/proc/self/mountinfo")?.contains(&to.display().to_string()), "its mount is left");
+
+    let name = format!("e2e-held-{}", std::process::id());
+    let mut opening = std::process::Command::new(world.path("lifeboat"));
+    opening.arg("--config").arg(world.path("lifeboat.toml")).args(["open", "shop", "--as", &name]);
+    let mut opening = opening.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let account = rustix::process::geteuid().as_raw();
+    let seat = Path::new("/var/tmp").join(format!("lifeboat-{account}")).join(&name);
+    asks_for_its_log(&seat.join("data")).await?;
+    ends_with(as_ourselves(&world, "lifeboat.toml", &["close", &name])?, 0)?;
+    ensure!(!seat.exists() && !server_runs(&seat.join("data"))?, "something is left of it");
+    opening.wait()?;
+    fs::remove_file(hold)?;
+    Ok(())
+}
+
+/// Whoever fetches log gets no passphrase while the file is there that this returns.
+fn hold_the_log(world: &World) -> Result<std::path::PathBuf> {
+    let (hold, script, root) = (world.path("hold"), world.path("secret"), world.path(""));
+    fs::write(&hold, "")?;
+    let root = root.display();
+    let text = format!(
+        "#!/bin/sh\nwhile [ -e {root}/hold ] && tr '\\0' ' ' < /proc/$PPID/cmdline | grep -q 'wal fetch'\ndo sleep 0.05; done\ncat {root}/passphrase\n"
+    );
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    let file = format!("{{ file = \"{}\" }}", world.path("passphrase").display());
+    let command = format!("{{ command = [\"{}\"] }}", script.display());
+    world.configure("lifeboat.toml", |text| text.replace(&file, &command))?;
+    Ok(hold)
+}
+
+/// Its server runs, and replay has got as far as it can.
+async fn asks_for_its_log(data_dir: &Path) -> Result<()> {
+    until("replay waits for its log", || async { Ok(server_runs(data_dir)? && is_somewhere("wal fetch")?) }).await
+}
+
+fn server_runs(data_dir: &Path) -> Result<bool> {
+    is_somewhere(&format!("postgres -D {}", data_dir.display()))
+}
+
+fn is_somewhere(words: &str) -> Result<bool> {
+    let lines = fs::read_dir("/proc")?.filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+    Ok(lines.into_iter().any(|line| String::from_utf8_lossy(&line).replace('\0', " ").contains(words)))
+}

@@ -56,7 +56,12 @@ pub async fn run(
     let prepared_seconds = service.begun.elapsed().as_secs_f64();
     let server = match can_start {
         true => match start(&service, &repository, &origin, &wanted, Some(&serving.live)).await {
-            Ok(server) => Some(server),
+            Ok(server) => {
+                if answers(&wanted) {
+                    serving.replayed();
+                }
+                Some(server)
+            }
             Err(failure) => {
                 // At once: what follows may have to wait for the server.
                 output.warn(&failure.sentence());

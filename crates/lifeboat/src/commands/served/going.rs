@@ -60,7 +60,7 @@ impl Service<'_> {
         mut interrupted: Receiver<bool>,
         server: Option<&Started>,
     ) -> Result<Brought, Failure> {
-        let Serving { overlay, mounted, parts, live, held } = serving;
+        let Serving { overlay, mounted, parts, live, ahead, held } = serving;
         let arrived = overlay.arrived();
         let progress = progress::for_rooms(self.output, self.workload);
         progress.phase("bring the rest", Some(arrived.bytes - arrived.bytes_local));
@@ -102,7 +102,7 @@ impl Service<'_> {
             telling.progress.finish();
         }
         let moves = is_whole && *asked.borrow() == Asked::Finish;
-        self.leave(Serving { overlay, mounted, parts: Vec::new(), live, held }, is_whole, moves, server).await
+        self.leave(Serving { overlay, mounted, parts: Vec::new(), live, ahead, held }, is_whole, moves, server).await
     }
 
     /// Stops what was started here, takes the mount away, and leaves an ordinary directory if everything is here; with the server on it
@@ -114,7 +114,10 @@ impl Service<'_> {
         moves: bool,
         server: Option<&Started>,
     ) -> Result<Brought, Failure> {
-        let Serving { overlay, mut mounted, held, .. } = serving;
+        let Serving { overlay, mut mounted, ahead, held, .. } = serving;
+        if let Some(ahead) = ahead {
+            ahead.end().await;
+        }
         let stopped = Instant::now();
         let runs = server.filter(|_| is_running(&self.to));
         if let Some(server) = runs

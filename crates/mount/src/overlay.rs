@@ -6,7 +6,7 @@ use crate::lazy::{BringError, LazyFile, finish_shortening};
 use crate::part::PartRoom;
 use crate::private::Private;
 use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
-use crate::source::{Counted, Source};
+use crate::source::{Count, Counted, Source};
 use crate::told::{Told, records as records_of, told};
 use crate::view::View;
 use rustix::fs::{OFlags, RawMode, Stat};
@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The journal, in the first directory. Its name is given last: what has no journal was never finished making.
@@ -109,8 +109,36 @@ pub struct Overlay {
     files: RwLock<Files>,
     /// Readers and writers that wait for the source just now.
     waiting: AtomicUsize,
-    /// What the source gave, in bytes.
-    fetched: Arc<AtomicU64>,
+    /// What the source gave to those who waited for it; to those who soon would have; to nobody in particular.
+    counts: [Count; 3],
+}
+
+/// Whom something is fetched for.
+#[derive(Debug, Clone, Copy)]
+enum For {
+    Readers,
+    Ahead,
+    Rest,
+}
+
+/// What came from the source since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fetched {
+    /// How often somebody who reads or writes waited for a fetch of its own.
+    pub times_waited: u64,
+    /// Bytes that came so.
+    pub waited_bytes: u64,
+    /// Bytes that came for somebody who would soon have asked.
+    pub ahead_bytes: u64,
+    /// Bytes that nobody asked for yet.
+    pub rest_bytes: u64,
+}
+
+impl Fetched {
+    /// All that came.
+    pub fn bytes(&self) -> u64 {
+        self.waited_bytes + self.ahead_bytes + self.rest_bytes
+    }
 }
 
 #[derive(Default)]
@@ -235,9 +263,8 @@ impl Overlay {
         // That the others' second names are gone is durable now: nobody asks for them again.
         told.retain(|number, _| files.by_number.contains_key(number));
         journal.shrink(&records_of(&told)).map_err(failed("write the journal in", &first))?;
-        let fetched = Arc::new(AtomicU64::new(0));
-        let source = Box::new(Counted::new(source, fetched.clone()));
-        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting: AtomicUsize::new(0), fetched })
+        let (waiting, counts) = (AtomicUsize::new(0), Default::default());
+        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting, counts })
     }
 
     /// The directories.
@@ -291,12 +318,17 @@ impl Overlay {
         })
     }
 
-    /// What came from the source since it was opened, in bytes.
-    pub fn fetched_bytes(&self) -> u64 {
-        self.fetched.load(Ordering::Relaxed)
+    /// What came from the source since it was opened.
+    pub fn fetched(&self) -> Fetched {
+        let [(times_waited, waited_bytes), (_, ahead_bytes), (_, rest_bytes)] = self.counts.each_ref().map(Count::now);
+        Fetched { times_waited, waited_bytes, ahead_bytes, rest_bytes }
     }
 
-    /// Whether somebody waits for the source.
+    fn source(&self, whom: For) -> Counted<'_> {
+        Counted::new(&*self.source, &self.counts[whom as usize])
+    }
+
+    /// Whether somebody waits for the source, or will soon.
     pub fn is_waited_for(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
@@ -305,7 +337,7 @@ impl Overlay {
     pub fn read(&self, lazy: &LazyFile, file: &File, offset: u64, room: &mut [u8]) -> Result<usize, BringError> {
         let range = offset..offset + room.len() as u64;
         if !lazy.missing(range.clone()).is_empty() {
-            let brought = self.while_waiting(|| lazy.bring_for_read(file, range.clone(), &*self.source));
+            let brought = self.while_waiting(|| lazy.bring_for_read(file, range.clone(), &self.source(For::Readers)));
             // What was to come ahead may have failed, and nobody asked for that.
             brought.or_else(|error| if lazy.missing(range).is_empty() { Ok(()) } else { Err(error) })?;
         }
@@ -317,7 +349,7 @@ impl Overlay {
         use crate::lazy::Written;
         while let Written::Needs(ranges) = lazy.write(file, offset, data)? {
             for range in ranges {
-                self.while_waiting(|| lazy.bring(file, range, &*self.source))?;
+                self.while_waiting(|| lazy.bring(file, range, &self.source(For::Readers)))?;
             }
         }
         Ok(())
@@ -330,11 +362,20 @@ impl Overlay {
 
     /// Brings a part of a file for nobody in particular. Of a file that was removed nothing comes.
     pub fn bring(&self, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
+        self.bring_for(For::Rest, number, range)
+    }
+
+    /// Brings a part of a file for somebody who will soon ask for it: all that nobody asks for waits meanwhile.
+    pub fn bring_ahead(&self, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
+        self.while_waiting(|| self.bring_for(For::Ahead, number, range))
+    }
+
+    fn bring_for(&self, whom: For, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
         if stat_of(&file)?.st_nlink < 2 {
             return Ok(());
         }
-        coming.file.bring(&file, range, &*self.source)
+        coming.file.bring(&file, range, &self.source(whom))
     }
 
     /// Brings a part of a file in the background. Of a file that was removed nothing comes. What others are fetching just now comes
@@ -347,10 +388,10 @@ impl Overlay {
         let direct = self.roots[coming.root].open_number_direct(number);
         while !coming.file.missing(range.clone()).is_empty() {
             let before = coming.file.missing(range.clone());
-            coming.file.bring_part((&file, direct.as_ref()), range.clone(), &*self.source, room)?;
+            coming.file.bring_part((&file, direct.as_ref()), range.clone(), &self.source(For::Rest), room)?;
             if coming.file.missing(range.clone()) == before {
                 // Somebody else fetches all of it.
-                return coming.file.bring(&file, range, &*self.source);
+                return coming.file.bring(&file, range, &self.source(For::Rest));
             }
         }
         Ok(())

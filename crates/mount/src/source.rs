@@ -3,7 +3,6 @@
 use crate::journal::FileNumber;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why something could not be had, in words for a log.
@@ -46,23 +45,38 @@ pub trait Source: Send + Sync {
 }
 
 /// Counts what another one gives.
-pub struct Counted {
-    source: Box<dyn Source>,
-    bytes: Arc<AtomicU64>,
+pub struct Counted<'a> {
+    source: &'a dyn Source,
+    count: &'a Count,
 }
 
-impl Counted {
-    /// What is given is added to `bytes`; zeros cost nothing, and don't count.
-    pub fn new(source: Box<dyn Source>, bytes: Arc<AtomicU64>) -> Self {
-        Self { source, bytes }
+/// What a source gave.
+#[derive(Debug, Default)]
+pub struct Count {
+    times: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Count {
+    /// How often it was asked, and how many bytes it gave.
+    pub fn now(&self) -> (u64, u64) {
+        (self.times.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }
 
-impl Source for Counted {
+impl<'a> Counted<'a> {
+    /// What is given is added to `count`; zeros cost nothing, and don't count.
+    pub fn new(source: &'a dyn Source, count: &'a Count) -> Self {
+        Self { source, count }
+    }
+}
+
+impl Source for Counted<'_> {
     fn fetch(&self, number: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        self.count.times.fetch_add(1, Ordering::Relaxed);
         self.source.fetch(number, range, &mut |offset, piece| {
             if let Piece::Bytes(bytes) = piece {
-                self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                self.count.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
             sink(offset, piece)
         })

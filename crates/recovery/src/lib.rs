@@ -24,6 +24,7 @@ mod boot;
 mod destination;
 mod error;
 pub mod instant;
+mod log;
 mod observe;
 mod private;
 mod restore;

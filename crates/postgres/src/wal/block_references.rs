@@ -57,6 +57,8 @@ pub struct BlockReference {
     pub fork: Option<Fork>,
     /// Which block of the fork, counted over all its files.
     pub block: u32,
+    /// Whether replay reads the page as it was: it isn't made anew, and no image is put in its place.
+    pub is_read: bool,
 }
 
 /// The fork with that number in the log.
@@ -126,6 +128,11 @@ pub(super) struct ImageHeader {
 }
 
 impl ImageHeader {
+    /// Replay puts it in the page's place. Others are there to be compared with what replay makes.
+    fn is_applied(self, version: MajorVersion) -> bool {
+        self.info & if version >= MajorVersion::V15 { 0x02 } else { 0x04 } != 0
+    }
+
     fn parse(bytes: &[u8], version: MajorVersion) -> Option<(Self, usize)> {
         let info = u8_at(bytes, 4)?;
         let is_compressed = info & if version >= MajorVersion::V15 { 0x1C } else { 0x02 } != 0;
@@ -162,7 +169,9 @@ impl ReferenceHeader {
             relation
         };
         let block = u32_at(bytes, at)?;
-        let reference = BlockReference { relation, fork: fork_of_number(flags & FORK_MASK), block };
+        let is_replaced = image.is_some_and(|image| image.is_applied(version));
+        let is_read = flags & WILL_INITIALIZE == 0 && !is_replaced;
+        let reference = BlockReference { relation, fork: fork_of_number(flags & FORK_MASK), block, is_read };
         Some(Self { reference, flags, bytes: at + 4, data_bytes, image })
     }
 }

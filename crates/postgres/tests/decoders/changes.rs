@@ -49,6 +49,34 @@ fn the_pages_of_every_record_are_those_that_pg_waldump_prints() {
     }
 }
 
+/// An image that `pg_waldump` calls one, and a page that a record calls made anew, are put in the place of what was there; nothing else is.
+#[test]
+fn pages_that_are_replaced_are_not_read() {
+    for version in [MajorVersion::V15, MajorVersion::V18] {
+        let (start, bytes) = log(version);
+        let (found, _) = records(start, &bytes, Keep::Everything, bytes.len());
+        let (mut replaced, mut read) = (0, 0);
+        for (record, line) in found.iter().zip(&waldump(version)) {
+            let expected: Vec<bool> =
+                line.description.split("blkref #").skip(1).map(|part| part.contains("FPW")).collect();
+            for (reference, has_image) in record.block_references(version).unwrap().iter().zip(expected) {
+                let what = line.description.split(' ').next().unwrap();
+                if has_image {
+                    assert!(!reference.is_read, "{}", line.description);
+                    replaced += 1;
+                } else if ["DELETE", "INSERT", "LOCK", "HOT_UPDATE", "INSERT_LEAF"].contains(&what) {
+                    assert!(reference.is_read, "{}", line.description);
+                    read += 1;
+                } else if what == "INSERT+INIT" {
+                    assert!(!reference.is_read, "{}", line.description);
+                    replaced += 1;
+                }
+            }
+        }
+        assert!(replaced > 20 && read > 1000, "{replaced} {read}");
+    }
+}
+
 /// Every record of every version is understood, also when only its front was kept: its lengths must add up.
 #[test]
 fn the_front_of_a_body_is_enough() {

@@ -5,8 +5,12 @@
 //!
 //! Not here: mounting (`lifeboat-mount`), starting the server.
 
+mod ahead;
+mod needed;
 mod order;
 mod source;
+
+pub use ahead::{Ahead, Replay};
 
 use crate::destination::Destination;
 use crate::error::{RecoveryError, Result};
@@ -21,6 +25,7 @@ use lifeboat_postgres::layout::Layout;
 use lifeboat_repository::{ChunkReader, Error, Hold, Point, PointId, Progress, TreeEntry, TreeReader};
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::restore::{CONTROL_FILE, Leaves, UNFINISHED_MARK, write_small};
+use needed::Relations;
 use serde::{Deserialize, Serialize};
 use source::PointSource;
 use std::collections::BTreeMap;
@@ -47,6 +52,9 @@ pub struct Origin {
     pub begun_at: Timestamp,
     /// Which moment, in words.
     pub target: String,
+    /// What a server that is started there replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// What keeps the point from being given up meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -100,6 +108,8 @@ pub struct Attached {
     pub overlay: Overlay,
     /// All that comes, in the order that helps.
     pub parts: Vec<Part>,
+    /// What replay will read of them, if a server is still to replay.
+    pub ahead: Option<Ahead>,
     /// How the mount differs from what lies there.
     pub view: View,
 }
@@ -117,7 +127,7 @@ pub fn control(destination: &Path) -> Result<ControlFile> {
 }
 
 /// Finds what [`prepare`] made, and what has come since. Call from a thread that may block, within a runtime.
-pub fn attach(reader: &Arc<ChunkReader>, point: &Point, to: &RestoreTo) -> Result<Attached> {
+pub fn attach(reader: &Arc<ChunkReader>, point: &Point, to: &RestoreTo, replay: Option<&Replay>) -> Result<Attached> {
     let details = PostgresDetails::of(point)?;
     // Left by one who ended between making it and saying so.
     match std::fs::remove_file(to.destination.join(UNFINISHED_MARK)) {
@@ -128,13 +138,18 @@ pub fn attach(reader: &Arc<ChunkReader>, point: &Point, to: &RestoreTo) -> Resul
     }
     let handle = Handle::current();
     let tree = handle.block_on(TreeReader::read(reader, &point.tree))?;
-    let parts = order::parts(&tree, Layout::new(details.major, details.catalog_version));
+    let layout = Layout::new(details.major, details.catalog_version);
+    let parts = order::parts(&tree, layout);
+    let relations = Relations::of(&tree, layout);
     let source = PointSource::new(reader.clone(), handle, tree);
     let overlay = Overlay::open(&places(&details, to), Box::new(source))?;
     // When its end was interrupted, the control file has its name already.
     let is_held_back = view().held_back_name().is_some_and(|name| to.destination.join(name).exists());
     let view = if is_held_back { view() } else { View::default() };
-    Ok(Attached { overlay, parts, view })
+    let left = replay.and_then(|replay| replay.left(&to.destination, &control(&to.destination).ok()?));
+    let workload = point.workload.clone();
+    let ahead = left.map(|replay| Ahead { replay, relations, details, workload });
+    Ok(Attached { overlay, parts, ahead, view })
 }
 
 /// In which directory it lies, and where there. Tablespaces are reached by links, and mounted by themselves.

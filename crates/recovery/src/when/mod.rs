@@ -14,24 +14,23 @@ pub use ledger::{Deed, Finding};
 pub use name::{NotAName, TableName, WantedTable};
 
 use crate::error::Result;
-use crate::observe::{content, observe};
+use crate::log::{Piece, Records, pieces};
+use crate::observe::observe;
 use crate::path::{Path, PointSummary};
 use crate::planner::{Known, Wanted, line_wanted};
 use futures::StreamExt;
 use jiff::Timestamp;
 use ledger::Ledger;
 use lifeboat_postgres::history::TimelineHistory;
-use lifeboat_postgres::wal::{DecoderSettings, Keep, RecordDecoder};
+use lifeboat_postgres::wal::{DecoderSettings, Keep};
 use lifeboat_postgres::wal_file::{Segment, SegmentNumber, SegmentSize};
 use lifeboat_postgres::{Lsn, TimelineId};
 use lifeboat_repository::{ChunkReader, Inflater, Point, PointId, Progress, Repository};
 use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::wal::{ClusterIdentity, Inventory, WalArchive, WalError, observe as observe_wal};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-
-/// Segments that wait to be looked at, in bytes: a slow location answers several requests in the time of one.
-const AHEAD_BYTES_MAX: u64 = 64 << 20;
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -118,7 +117,7 @@ pub async fn find(
         waiting: points.iter().rev().map(|point| (*point).clone()).collect(),
         points: &observed.points,
         size,
-        decoder: None,
+        records: Records::new(DecoderSettings { keep: Keep::Everything, ..DecoderSettings::new(size) }),
         looked: Looked { from: first.lsn_start, to: start.start(size), from_time: first.stopped_at, last_at: None },
         notes: Vec::new(),
     };
@@ -182,7 +181,7 @@ struct Walk<'a> {
     waiting: Vec<PointSummary>,
     points: &'a Points,
     size: SegmentSize,
-    decoder: Option<RecordDecoder>,
+    records: Records,
     looked: Looked,
     notes: Vec<String>,
 }
@@ -197,23 +196,9 @@ impl Walk<'_> {
         progress: &dyn Progress,
     ) -> Result<()> {
         progress.phase("search the log", Some(segments.len() as u64 * self.size.bytes()));
-        let ahead = (AHEAD_BYTES_MAX / self.size.bytes()).clamp(1, 4) as usize;
-        let reads = segments
-            .into_iter()
-            .map(|(segment, end)| async move { (segment, end, content(archive, inventory, segment).await) });
-        let mut reads = futures::stream::iter(reads).buffered(ahead);
-        while let Some((segment, end, bytes)) = reads.next().await {
-            let name = segment.name(self.size);
-            let is_doubtful = inventory.conflicts.iter().any(|conflict| conflict.starts_with(&name.to_string()));
-            let mut bytes = match bytes {
-                Ok(bytes) if !is_doubtful => bytes,
-                Ok(_) => Vec::new(),
-                Err(WalError::Repository(error)) if error.is_loss() => Vec::new(),
-                Err(error) => return Err(error.into()),
-            };
-            if let Some(end) = end {
-                bytes.truncate(end.bytes_since(segment.start(self.size)) as usize);
-            }
+        let mut pieces = std::pin::pin!(pieces(archive, inventory, segments));
+        while let Some(piece) = pieces.next().await {
+            let Piece { segment, bytes } = piece?;
             self.pass_points(segment).await?;
             self.segment(segment, &bytes);
             progress.advance(self.size.bytes());
@@ -228,7 +213,7 @@ impl Walk<'_> {
 
     /// Recovery points that begin in the segment tell what isn't known, or not any more.
     async fn pass_points(&mut self, segment: Segment) -> Result<()> {
-        if self.decoder.as_ref().is_none_or(|decoder| decoder.position() != segment.start(self.size)) {
+        if !self.records.lead_to(segment.start(self.size)) {
             self.ledger.gap();
         }
         let (end, mut passed) = (segment.end(self.size), Vec::new());
@@ -246,34 +231,17 @@ impl Walk<'_> {
 
     fn segment(&mut self, segment: Segment, bytes: &[u8]) {
         let start = segment.start(self.size);
-        let settings = DecoderSettings { keep: Keep::Everything, ..DecoderSettings::new(self.size) };
-        let mut decoder = match self.decoder.take().filter(|decoder| decoder.position() == start) {
-            Some(decoder) => decoder,
-            None => {
-                if self.looked.to < start {
-                    self.notes.push(format!(
-                        "log is missing from {} to {start}: what was done there isn't known",
-                        self.looked.to
-                    ));
-                }
-                RecordDecoder::new(settings, start)
-            }
-        };
-        let mut input = bytes;
-        loop {
-            match decoder.next(&mut input) {
-                Ok(Some(record)) => {
-                    self.looked.to = record.end;
-                    let timeline = decoder.timeline().unwrap_or(segment.timeline);
-                    self.ledger.read(&record, timeline.max(TimelineId(1)));
-                }
-                Ok(None) => {
-                    self.looked.to = self.looked.to.max(decoder.position().min(segment.end(self.size)));
-                    self.decoder = Some(decoder);
-                    return;
-                }
-                Err(_) => return,
-            }
+        let Self { ledger, looked, records, notes, .. } = self;
+        if !records.lead_to(start) && looked.to < start {
+            notes.push(format!("log is missing from {} to {start}: what was done there isn't known", looked.to));
+        }
+        let reached = records.read(start, bytes, |record, timeline| {
+            looked.to = record.end;
+            ledger.read(record, timeline.unwrap_or(segment.timeline).max(TimelineId(1)));
+            ControlFlow::Continue(())
+        });
+        if let Some(reached) = reached {
+            looked.to = looked.to.max(reached.min(segment.end(self.size)));
         }
     }
 }

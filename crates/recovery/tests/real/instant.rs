@@ -30,6 +30,7 @@ impl Instant {
                 let seen = Destination::observe(data, plan.system_id)?;
                 let to = to(data, &tablespaces);
                 let origin = Origin {
+                    replay: None,
                     workload: point.workload.clone(),
                     point: point.id.clone(),
                     tablespaces: tablespaces.clone(),
@@ -60,7 +61,7 @@ impl Instant {
                 std::os::unix::fs::lchown(root.join(name), user, None).unwrap();
             }
         }
-        let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to)).unwrap();
+        let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to, None)).unwrap();
         self.parts = attached.parts;
         self.mounted = Some(mount(Arc::new(attached.overlay), &instant::view()).unwrap());
     }

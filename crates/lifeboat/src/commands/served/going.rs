@@ -1,5 +1,6 @@
 //! Serving: until everything is here and nobody needs the mount, or until somebody asks for the end.
 
+use super::ahead::Ahead;
 use super::status::{Asked, Live, Phase};
 use super::{Service, Serving, Started, failure_of};
 use crate::commands::alarms::Alarms;
@@ -66,7 +67,7 @@ impl Service<'_> {
         mut interrupted: Receiver<bool>,
         starting: Option<impl Future<Output = Result<Started, Failure>>>,
     ) -> Result<(Brought, Option<Started>), Failure> {
-        let Serving { overlay, mounted, parts, live, held } = serving;
+        let Serving { overlay, mounted, parts, live, ahead, held } = serving;
         let telling = Arc::new(self.telling(&overlay, &live));
         let (mut asked, wishes) = (live.asked(), live.asked());
         if wish == Wish::Finish {
@@ -90,6 +91,9 @@ impl Service<'_> {
                 started = &mut starting, if !is_started => {
                     is_started = true;
                     (server, failure) = told_apart(started.transpose());
+                    if server.as_ref().is_some_and(Started::has_replayed) {
+                        ahead.iter().for_each(Ahead::stop);
+                    }
                     live.phase(if is_whole { Phase::Whole } else { Phase::Coming });
                     let _ = begin.send(true);
                 }
@@ -118,7 +122,7 @@ impl Service<'_> {
             telling.progress.finish();
         }
         let moves = is_whole && *asked.borrow() == Asked::Finish;
-        let serving = Serving { overlay, mounted, parts: Vec::new(), live, held };
+        let serving = Serving { overlay, mounted, parts: Vec::new(), live, ahead, held };
         let brought = self.leave(serving, is_whole, moves, server.as_ref()).await?;
         match failure {
             Some(failure) => Err(failure.with_more_hint("what came is kept: run it again to go on")),
@@ -142,7 +146,10 @@ impl Service<'_> {
         moves: bool,
         server: Option<&Started>,
     ) -> Result<Brought, Failure> {
-        let Serving { overlay, mut mounted, held, .. } = serving;
+        let Serving { overlay, mut mounted, ahead, held, .. } = serving;
+        if let Some(ahead) = ahead {
+            ahead.end().await;
+        }
         let stopped = Instant::now();
         let runs = server.filter(|_| is_running(&self.to));
         if let Some(server) = runs

@@ -4,6 +4,7 @@
 //! One process serves a directory until everything is here and no server runs there; then an ordinary directory is left. Interrupted,
 //! it goes on where it was when it is run again.
 
+mod ahead;
 pub mod detach;
 mod going;
 mod held;
@@ -20,13 +21,14 @@ use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, progress};
 use crate::rooms;
+use ahead::Ahead;
 use held::Held;
 use jiff::Timestamp;
 use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::mount::{MountError, Mounted, State, mount_controlled, state_of, take_stale_away};
 use lifeboat_mount::overlay::Overlay;
 use lifeboat_postgres::cluster::end_at_once;
-use lifeboat_recovery::instant::{self, Attached, Origin};
+use lifeboat_recovery::instant::{self, Attached, Origin, Replay};
 use lifeboat_recovery::{
     Destination, Observed, RecoveryError, RestorePlan, RestoreTo, Wanted, observe, owner_when_root, plan,
 };
@@ -60,7 +62,16 @@ pub struct Serving {
     pub mounted: Option<Mounted>,
     pub parts: Vec<Part>,
     pub live: Arc<Live>,
+    /// None: nothing is replayed there.
+    pub ahead: Option<Ahead>,
     held: Option<Held>,
+}
+
+impl Serving {
+    /// Replay is over: what is read from now on, nobody knows before.
+    pub fn replayed(&self) {
+        self.ahead.iter().for_each(Ahead::stop);
+    }
 }
 
 fn failure_of(error: impl std::error::Error) -> Failure {
@@ -172,6 +183,7 @@ impl Service<'_> {
             tablespaces,
             begun_at: Timestamp::now(),
             target: plan.target_spoken.clone(),
+            replay: Some(Replay::of(plan)),
             hold: Some(hold.clone()),
         };
         let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
@@ -213,8 +225,8 @@ impl Service<'_> {
         for directory in instant::directories(&point, &to)? {
             self.clear(&directory)?;
         }
-        let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to));
-        let Attached { overlay, parts, view } = attached?;
+        let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to, origin.replay.as_ref()));
+        let Attached { overlay, parts, ahead, view } = attached?;
         let overlay = Arc::new(overlay);
         let live = Live::new(self.status(origin));
         live.of(&overlay);
@@ -223,7 +235,10 @@ impl Service<'_> {
             Err(error) => (None, Some(error)),
         };
         let held = origin.hold.clone().map(|hold| Held::keep(repository.clone(), hold));
-        Ok((Serving { overlay, mounted, parts, live, held }, why_not))
+        let ahead = ahead.filter(|_| mounted.is_some());
+        let progress = || progress::for_rooms(self.output, self.workload);
+        let ahead = ahead.map(|ahead| Ahead::begin(ahead, repository.clone(), overlay.clone(), progress()));
+        Ok((Serving { overlay, mounted, parts, live, ahead, held }, why_not))
     }
 
     fn status(&self, origin: &Origin) -> Status {
@@ -241,6 +256,9 @@ impl Service<'_> {
             bytes_to_come: 0,
             bytes_local: 0,
             bytes_fetched: 0,
+            bytes_fetched_ahead: 0,
+            bytes_waited_for: 0,
+            fetches_waited_for: 0,
             bytes_per_second: 0,
             seconds_left: None,
             problem: None,

@@ -299,6 +299,7 @@ impl<'a> Past<'a> {
             .setting("default_transaction_read_only", read_only)
             .wait_for(WaitFor::Primary, REPLAY_PATIENCE);
         let server = self.service.start(&found.point, options, true).await?;
+        self.serving.replayed();
         self.serving.live.listens(self.psql(&self.database));
         self.serving.live.phase(Phase::Coming);
         if let Some(seconds) = server.first_query_seconds {
@@ -350,7 +351,7 @@ impl<'a> Past<'a> {
     /// Bytes of its tables that were fetched, and bytes that there are.
     pub fn fetched(&self) -> (u64, u64) {
         let arrived = self.serving.overlay.arrived();
-        (self.serving.overlay.fetched_bytes(), arrived.bytes)
+        (self.serving.overlay.fetched().bytes(), arrived.bytes)
     }
 
     /// Whether its server runs.
@@ -363,6 +364,7 @@ impl<'a> Past<'a> {
         let Self { service, mut serving, server, seat, taken, .. } = self;
         serving.live.phase(Phase::Ending);
         serving.live.told(Command::End);
+        serving.replayed();
         match server {
             Some(server) if matches!(run_state(&service.to), Ok(RunState::Running(_))) => {
                 // What is left of it is ended below.
@@ -376,6 +378,10 @@ impl<'a> Past<'a> {
         }
         if let Some(held) = serving.held.take() {
             held.release().await;
+        }
+        // It writes below.
+        if let Some(ahead) = serving.ahead.take() {
+            ahead.end().await;
         }
         drop(serving);
         seat.clear(&taken)

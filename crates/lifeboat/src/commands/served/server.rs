@@ -4,7 +4,7 @@ use super::Service;
 use crate::failure::Failure;
 use crate::rooms;
 use lifeboat_postgres::MajorVersion;
-use lifeboat_postgres::cluster::{Cluster, PidFile, Programs, StartOptions, StopMode};
+use lifeboat_postgres::cluster::{Cluster, PidFile, Programs, StartOptions, StopMode, WaitFor};
 use lifeboat_postgres::connection::{ErrorKind, Secret, Target as Server};
 use lifeboat_repository::Point;
 use lifeboat_workload::postgres::PostgresDetails;
@@ -62,6 +62,11 @@ impl Service<'_> {
 }
 
 impl Started {
+    /// Whether replay was over when it counted as started.
+    pub fn has_replayed(&self) -> bool {
+        self.options.wait_for != WaitFor::Nothing
+    }
+
     /// Stops it, as a careful person would.
     pub async fn stop(&self) -> Result<(), Failure> {
         Ok(self.cluster.stop(StopMode::Fast, STOP_PATIENCE).await?)

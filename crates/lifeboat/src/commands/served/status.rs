@@ -56,6 +56,15 @@ pub struct Status {
     pub bytes_local: u64,
     /// Bytes that were fetched since it is served.
     pub bytes_fetched: u64,
+    /// Of these, what replay would soon have waited for.
+    #[serde(default)]
+    pub bytes_fetched_ahead: u64,
+    /// Of these, what somebody who read or wrote waited for.
+    #[serde(default)]
+    pub bytes_waited_for: u64,
+    /// How often somebody did.
+    #[serde(default)]
+    pub fetches_waited_for: u64,
     /// How fast they come, over the last seconds.
     pub bytes_per_second: u64,
     /// For how long they will come at that rate.
@@ -193,7 +202,11 @@ impl Live {
             status.files_to_come = arrived.files;
             status.bytes_to_come = arrived.bytes - arrived.bytes_local;
             status.bytes_local = arrived.bytes_local;
-            status.bytes_fetched = overlay.fetched_bytes();
+            let fetched = overlay.fetched();
+            status.bytes_fetched = fetched.bytes();
+            status.bytes_fetched_ahead = fetched.ahead_bytes;
+            status.bytes_waited_for = fetched.waited_bytes;
+            status.fetches_waited_for = fetched.times_waited;
         }
         let recent = state.arrivals.iter().filter(|(when, _)| when.elapsed() <= RATE_OVER);
         let (first, bytes) = recent.fold((None, 0), |(first, sum), (when, bytes)| (first.or(Some(*when)), sum + bytes));
@@ -264,6 +277,9 @@ mod tests {
             bytes_to_come: 0,
             bytes_local: 0,
             bytes_fetched: 0,
+            bytes_fetched_ahead: 0,
+            bytes_waited_for: 0,
+            fetches_waited_for: 0,
             bytes_per_second: 0,
             seconds_left: None,
             problem: None,

@@ -1,6 +1,7 @@
 //! Ending a server that nobody needs, also where its files can't be read any more: below a mount whose program is gone, say.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,18 +11,36 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Ends every server of a data directory at once (SIGQUIT), and waits for it. `data_dir` as it was started with: its process is found by its
-/// command line, `postgres -D DIR`, because `postmaster.pid` may be out of reach. What it hasn't written is lost. Blocks.
+/// Ends every server of a data directory at once (SIGQUIT), and waits until nothing is left of it. `data_dir` as it was started with: its process
+/// is found by its command line, `postgres -D DIR`, because `postmaster.pid` may be out of reach. What it hasn't written is lost. Blocks.
 pub fn end_at_once(data_dir: &Path) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while let Some(process) = servers_of(data_dir)?.first() {
-        let _ = kill_process(*process, Signal::QUIT);
+    let mut told = Vec::new();
+    loop {
+        let found = servers_of(data_dir)?;
+        for process in &found {
+            let _ = kill_process(*process, Signal::QUIT);
+        }
+        told.extend(found);
+        // One that ends has no command line any more, and as long as it has its number, no other server starts there.
+        told.retain(|process| test_kill_process(*process) != Err(Errno::SRCH));
+        let Some(process) = told.first() else { return Ok(()) };
         if Instant::now() > deadline {
-            return Err(io::Error::other(format!("its server (process {}) doesn't end", process.as_raw_nonzero())));
+            let number = process.as_raw_nonzero();
+            return Err(io::Error::other(match is_zombie(*process) {
+                false => format!("its server (process {number}) doesn't end"),
+                true => format!(
+                    "its server (process {number}) has ended, and its parent takes no note of it: end that one; a container needs an init (`--init`)"
+                ),
+            }));
         }
         std::thread::sleep(POLL_INTERVAL);
     }
-    Ok(())
+}
+
+fn is_zombie(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 fn servers_of(data_dir: &Path) -> io::Result<Vec<Pid>> {

@@ -26,16 +26,36 @@ pub fn end_at_once(data_dir: &Path) -> io::Result<()> {
         told.retain(|process| test_kill_process(*process) != Err(Errno::SRCH));
         let Some(process) = told.first() else { return Ok(()) };
         if Instant::now() > deadline {
-            let number = process.as_raw_nonzero();
-            return Err(io::Error::other(match is_zombie(*process) {
-                false => format!("its server (process {number}) doesn't end"),
-                true => format!(
-                    "its server (process {number}) has ended, and its parent takes no note of it: end that one; a container needs an init (`--init`)"
-                ),
-            }));
+            return Err(does_not_end(*process));
         }
         std::thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// Waits for a server that has ended and of which its parent has taken no note yet: as long as it has its number, no other one starts there.
+/// Such a one is found by `postmaster.pid` only. Blocks.
+pub fn wait_for_the_ended(data_dir: &Path) -> io::Result<()> {
+    let file = std::fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
+    let number = file.lines().next().and_then(|line| line.trim().parse().ok());
+    let Some(process) = number.filter(|number| *number > 1).and_then(Pid::from_raw) else { return Ok(()) };
+    let deadline = Instant::now() + PATIENCE;
+    while is_zombie(process) {
+        if Instant::now() > deadline {
+            return Err(does_not_end(process));
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+fn does_not_end(process: Pid) -> io::Error {
+    let number = process.as_raw_nonzero();
+    io::Error::other(match is_zombie(process) {
+        false => format!("its server (process {number}) doesn't end"),
+        true => format!(
+            "its server (process {number}) has ended, and its parent takes no note of it: end that one; a container needs an init (`--init`)"
+        ),
+    })
 }
 
 fn is_zombie(process: Pid) -> bool {
@@ -64,6 +84,27 @@ fn is_server(line: &[u8], data_dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_ended_is_waited_for_until_somebody_takes_note() {
+        let directory = tempfile::tempdir().unwrap();
+        wait_for_the_ended(directory.path()).unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = Pid::from_child(&child);
+        while !is_zombie(process) {
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        std::fs::write(directory.path().join("postmaster.pid"), format!("{}\n", child.id())).unwrap();
+        let path = directory.path().to_path_buf();
+        let waiting = std::thread::spawn(move || wait_for_the_ended(&path));
+        let long_enough = Instant::now() + POLL_INTERVAL * 5;
+        while Instant::now() < long_enough {
+            assert!(!waiting.is_finished(), "its number is taken still");
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        waiting.join().unwrap().unwrap();
+    }
 
     #[test]
     fn only_the_server_of_that_directory_is_meant() {

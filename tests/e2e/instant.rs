@@ -1,78 +1,13 @@
 //! A server over a directory that is still coming: it answers at once, and survives the end of whoever serves it.
 
+use crate::serving::Served;
 use crate::world::{Plan, World, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::Account;
 use lifeboat_components::postgres::Shutdown;
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// `lifeboat restore --instant --start`, as whoever may mount: the tests' own account.
-struct Served {
-    child: Child,
-    log: PathBuf,
-    to: PathBuf,
-}
-
-impl Served {
-    fn start(world: &World, to: &Path) -> Result<Self> {
-        let log = world.path("instant.log");
-        let said = fs::File::create(&log)?;
-        let mut command = Command::new(world.path("lifeboat"));
-        command.arg("--config").arg(world.path("instant.toml"));
-        command.args(["restore", "shop", "--instant", "--start", "--to"]).arg(to);
-        let child = command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0).spawn()?;
-        Ok(Self { child, log, to: to.to_path_buf() })
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    async fn until_it_says(&mut self, words: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while !self.said().contains(words) {
-            ensure!(self.child.try_wait()?.is_none(), "it ended before it said {words:?}: {}", self.said());
-            ensure!(Instant::now() < deadline, "it did not say {words:?}: {}", self.said());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    }
-
-    /// `kill -9`, and the server that is left without its files too.
-    fn kill(mut self) -> Result<()> {
-        let server =
-            fs::read_to_string(self.to.join("postmaster.pid"))?.lines().next().context("a process")?.to_owned();
-        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
-        self.child.kill()?;
-        self.child.wait()?;
-        let all: Vec<&str> = std::iter::once(server.as_str()).chain(children.split_whitespace()).collect();
-        for process in &all {
-            let process = rustix::process::Pid::from_raw(process.parse()?).context("a process")?;
-            // It may have noticed, and ended by itself.
-            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-        }
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while all.iter().any(|process| Path::new("/proc").join(process).exists()) {
-            ensure!(Instant::now() < deadline, "processes of a killed server are still there");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It stops the server and takes the mount away.
-        if let Some(process) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
-            let _ = self.child.wait();
-        }
-    }
-}
+use std::process::Stdio;
+use std::time::Duration;
 
 /// Commits until it can't. Returns the numbers whose commits were acknowledged: from one up to another.
 async fn commit(connection: String, from: i32) -> (i32, i32) {

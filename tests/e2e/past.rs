@@ -3,7 +3,10 @@
 use crate::served::{as_ourselves, ends_with};
 use crate::world::{Plan, World};
 use anyhow::{Context, Result, ensure};
+use lifeboat_components::any_postgres;
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// Orders of which all are there, then half, then none.
 struct Shop {
@@ -35,9 +38,33 @@ async fn shop(major: u16) -> Result<Shop> {
     world.cluster.sql(&format!("drop table told; {}", transaction("drop table orders"))).await?;
     let dropped = world.cluster.sql("select xid from told").await?.context("a transaction")?;
     world.archive_all().await?;
-    let programs = world.cluster.programs().display().to_string();
+    let programs = programs(&world)?.display().to_string();
     world.configure("lifeboat.toml", |text| format!("{text}bin_dir = \"{programs}\"\n"))?;
     Ok(Shop { world, whole, dropped })
+}
+
+/// PostgreSQL's programs with those for clients: where a version was installed without them, a newer one's.
+fn programs(world: &World) -> Result<PathBuf> {
+    let real = world.cluster.programs();
+    if real.join("pg_dump").exists() {
+        return Ok(real.to_path_buf());
+    }
+    let newer = any_postgres()?.programs;
+    let (debian, directory) = (Path::new("/usr/lib/postgresql/15/bin"), world.path("programs"));
+    let clients = if world.cluster.major() == 14 && debian.join("pg_dump").exists() { debian } else { &newer };
+    std::fs::create_dir(&directory)?;
+    let write = |name: &str, line: String| -> Result<()> {
+        std::fs::write(directory.join(name), format!("#!/bin/bash\nset -o pipefail\n{line}\n"))?;
+        Ok(std::fs::set_permissions(directory.join(name), std::fs::Permissions::from_mode(0o755))?)
+    };
+    for name in ["initdb", "pg_ctl", "postgres"] {
+        write(name, format!("exec {} \"$@\"", real.join(name).display()))?;
+    }
+    write("psql", format!("exec {} \"$@\"", clients.join("psql").display()))?;
+    // It says so for every server, and only 17 and later know it.
+    let unknown = "sed -u '/^SET transaction_timeout = 0;$/d'";
+    write("pg_dump", format!("{} \"$@\" | {unknown}", clients.join("pg_dump").display()))?;
+    Ok(directory)
 }
 
 async fn one(world: &World, sql: &str) -> Result<String> {
@@ -179,6 +206,8 @@ async fn several_pasts_are_open_at_once_and_leave_nothing() -> Result<()> {
     let left = ends_with(run(&["open"])?, 0)?;
     let place = two["status"]["to"].as_str().context("a directory")?.trim_end_matches("/data").to_owned();
     ensure!(!std::path::Path::new(&place).exists(), "{left:?}");
+    let points = world.done(&["points", "--json"])?;
+    ensure!(!points.stdout.contains("a look at the past"), "nobody holds the point any more: {points:?}");
     let lines = std::fs::read_dir("/proc")?.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
     ensure!(!lines.into_iter().any(|line| String::from_utf8_lossy(&line).contains(&place)), "its server is left");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;

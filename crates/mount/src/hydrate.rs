@@ -7,10 +7,12 @@ use crate::part::PartRoom;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long who brings stays out of the way when somebody waits for the source.
+/// How long who brings stays out of the way when somebody waits for the source; and at most, for each part, or where many read all day the
+/// rest would never come.
 const ASIDE: Duration = Duration::from_millis(5);
+const ASIDE_MAX: Duration = Duration::from_secs(1);
 /// The processor is for those who ask.
 const NICENESS: i32 = 15;
 /// How long it waits after the source, or the disk, failed: at first, and at most.
@@ -96,7 +98,8 @@ fn round<'a>(overlay: &Overlay, parts: &'a [Part], threads: usize, watcher: &dyn
         let _ = rustix::process::nice(NICENESS);
         let mut room = PartRoom::default();
         while let Some(part) = take() {
-            while overlay.is_waited_for() && !watcher.is_to_end() {
+            let until = Instant::now() + ASIDE_MAX;
+            while overlay.is_waited_for() && Instant::now() < until && !watcher.is_to_end() {
                 std::thread::sleep(ASIDE);
             }
             if watcher.is_to_end() {

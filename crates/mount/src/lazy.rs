@@ -75,6 +75,19 @@ pub enum BringError {
     Io(#[from] io::Error),
 }
 
+impl BringError {
+    /// With all its causes.
+    pub fn in_words(&self) -> String {
+        let mut sentence = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            sentence.push_str(&format!(": {cause}"));
+            next = cause.source();
+        }
+        sentence
+    }
+}
+
 /// What came of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written {
@@ -95,6 +108,11 @@ impl LazyFile {
         let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
         let state = State { origin_bytes, local, unrecorded, coming, ahead, owes_shortened: false, is_broken: false };
         Self { number, state: Mutex::new(state), syncing: Mutex::default(), settled: Condvar::new() }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> FileNumber {
+        self.number
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

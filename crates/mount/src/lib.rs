@@ -29,3 +29,4 @@ mod session;
 pub mod source;
 pub mod told;
 pub mod view;
+pub mod waiting;

@@ -9,14 +9,15 @@ use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
 use crate::source::{Count, Counted, Source};
 use crate::told::{Told, records as records_of, told};
 use crate::view::View;
+use crate::waiting::{Refusal, Waiting};
 use rustix::fs::{OFlags, RawMode, Stat};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// The journal, in the first directory. Its name is given last: what has no journal was never finished making.
 pub(crate) const JOURNAL: &str = "journal";
@@ -101,14 +102,21 @@ pub struct Arrived {
     pub files: usize,
 }
 
+impl Arrived {
+    /// Bytes that are not here.
+    pub fn bytes_to_come(&self) -> u64 {
+        self.bytes - self.bytes_local
+    }
+}
+
 /// The files of one mount, over one or more directories.
 pub struct Overlay {
     roots: Vec<Root>,
     journal: Journal,
     source: Box<dyn Source>,
     files: RwLock<Files>,
-    /// Readers and writers that wait for the source just now.
-    waiting: AtomicUsize,
+    /// Readers and writers that wait for the source just now, or did so in vain.
+    waiting: Waiting,
     /// What the source gave to those who waited for it; to those who soon would have; to nobody in particular.
     counts: [Count; 3],
 }
@@ -263,7 +271,7 @@ impl Overlay {
         // That the others' second names are gone is durable now: nobody asks for them again.
         told.retain(|number, _| files.by_number.contains_key(number));
         journal.shrink(&records_of(&told)).map_err(failed("write the journal in", &first))?;
-        let (waiting, counts) = (AtomicUsize::new(0), Default::default());
+        let (waiting, counts) = (Waiting::default(), Default::default());
         Ok(Self { roots, journal, source, files: RwLock::new(files), waiting, counts })
     }
 
@@ -328,18 +336,31 @@ impl Overlay {
         Counted::new(&*self.source, &self.counts[whom as usize])
     }
 
-    /// Whether somebody waits for the source, or will soon.
+    /// Whether somebody has begun to wait for the source just now, or will soon.
     pub fn is_waited_for(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting.is_soon()
+    }
+
+    /// How long the reader or writer has waited for the source who has waited longest.
+    pub fn waited_for(&self) -> Option<Duration> {
+        self.waiting.longest()
+    }
+
+    /// What a reader or writer wanted in vain, of all that isn't here yet: the first of it.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.waiting.first_refused(|refusal| !self.missing(refusal.number, refusal.bytes.clone()).is_empty())
     }
 
     /// Reads, and brings first what isn't here. Less than asked for at the file's end.
     pub fn read(&self, lazy: &LazyFile, file: &File, offset: u64, room: &mut [u8]) -> Result<usize, BringError> {
         let range = offset..offset + room.len() as u64;
         if !lazy.missing(range.clone()).is_empty() {
-            let brought = self.while_waiting(|| lazy.bring_for_read(file, range.clone(), &self.source(For::Readers)));
+            let brought = self.waiting.during(|| lazy.bring_for_read(file, range.clone(), &self.source(For::Readers)));
             // What was to come ahead may have failed, and nobody asked for that.
-            brought.or_else(|error| if lazy.missing(range).is_empty() { Ok(()) } else { Err(error) })?;
+            brought.or_else(|error| match lazy.missing(range.clone()).is_empty() {
+                true => Ok(()),
+                false => Err(self.in_vain(lazy, range, error)),
+            })?;
         }
         Ok(read_full(file, offset, room)?)
     }
@@ -349,7 +370,8 @@ impl Overlay {
         use crate::lazy::Written;
         while let Written::Needs(ranges) = lazy.write(file, offset, data)? {
             for range in ranges {
-                self.while_waiting(|| lazy.bring(file, range, &self.source(For::Readers)))?;
+                let brought = self.waiting.during(|| lazy.bring(file, range.clone(), &self.source(For::Readers)));
+                brought.map_err(|error| self.in_vain(lazy, range, error))?;
             }
         }
         Ok(())
@@ -367,7 +389,7 @@ impl Overlay {
 
     /// Brings a part of a file for somebody who will soon ask for it: all that nobody asks for waits meanwhile.
     pub fn bring_ahead(&self, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
-        self.while_waiting(|| self.bring_for(For::Ahead, number, range))
+        self.waiting.during(|| self.bring_for(For::Ahead, number, range))
     }
 
     fn bring_for(&self, whom: For, number: FileNumber, range: Range<u64>) -> Result<(), BringError> {
@@ -500,11 +522,9 @@ impl Overlay {
         }
     }
 
-    fn while_waiting<T>(&self, act: impl FnOnce() -> T) -> T {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let result = act();
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        result
+    fn in_vain(&self, lazy: &LazyFile, bytes: Range<u64>, error: BringError) -> BringError {
+        self.waiting.refused(lazy.number(), bytes, error.in_words());
+        error
     }
 }
 

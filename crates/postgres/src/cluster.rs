@@ -11,7 +11,7 @@ mod pid_file;
 mod programs;
 mod start;
 
-pub use ending::end_at_once;
+pub use ending::{end_at_once, wait_for_the_ended};
 pub use pid_file::{PidFile, RunState};
 pub use programs::{Account, Programs};
 pub use start::{StartOptions, WaitFor};

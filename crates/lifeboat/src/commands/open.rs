@@ -35,7 +35,7 @@ pub fn open(global: &Global, arguments: &OpenArguments, output: &Output) -> Resu
         return rooms::runtime()?.block_on(serve);
     }
     must_mount()?;
-    Seat::clear_dead(output)?;
+    rooms::runtime()?.block_on(Seat::clear_dead(output))?;
     let seat = match &arguments.called {
         Some(name) => Seat::named(name)?,
         None => Seat::free(workload)?.0,
@@ -114,7 +114,7 @@ fn show(name: &str, status: &Status, output: &Output) -> Result<(), Failure> {
 }
 
 fn list(output: &Output) -> Result<(), Failure> {
-    Seat::clear_dead(output)?;
+    rooms::runtime()?.block_on(Seat::clear_dead(output))?;
     // One that is being made, or closed just now, says nothing yet.
     let answers =
         |seat: &Seat| (state_of(&seat.data_dir()) == State::Mounted).then(|| ask(&seat.data_dir()).ok()).flatten();
@@ -151,7 +151,7 @@ pub fn close(arguments: &CloseArguments, output: &Output) -> Result<(), Failure>
             let message = format!("{} is not open", seat.name);
             return Err(Failure::new(FailureKind::NotFound, message).with_hint("`lifeboat open` lists what is"));
         }
-        close_one(&seat)?;
+        close_one(&seat, output)?;
         output.text(&format!("{} {}", output.paint("closed", Tone::Good), seat.name))?;
         closed.push(seat.name);
     }
@@ -161,12 +161,13 @@ pub fn close(arguments: &CloseArguments, output: &Output) -> Result<(), Failure>
     Ok(())
 }
 
-fn close_one(seat: &Seat) -> Result<(), Failure> {
+fn close_one(seat: &Seat, output: &Output) -> Result<(), Failure> {
     let deadline = Instant::now() + CLOSE_PATIENCE;
     let mut is_told = false;
     loop {
         if let Some(taken) = seat.take()? {
-            return seat.clear(&taken);
+            // Whoever lived there has cleared it by now, or never will.
+            return rooms::runtime()?.block_on(seat.clear_left(&taken, output));
         }
         if !is_told && state_of(&seat.data_dir()) == State::Mounted {
             tell(&seat.data_dir(), Command::End)?;

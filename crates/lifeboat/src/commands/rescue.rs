@@ -58,7 +58,7 @@ pub fn run(global: &Global, arguments: &RescueArguments, output: &Output) -> Res
             true => None,
             false => Some(Destination::of(arguments, &config.workloads[&arguments.workload], &database).await?),
         };
-        Seat::clear_dead(output)?;
+        Seat::clear_dead(output).await?;
         let seat = Seat::free(&arguments.workload)?;
         let wanting = wanting(&arguments.moment, true, &config)?;
         let progress = progress::for_rooms(output, &arguments.workload);

@@ -1,6 +1,7 @@
 //! Ending a server that nobody needs, also where its files can't be read any more: below a mount whose program is gone, say.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,18 +11,56 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Ends every server of a data directory at once (SIGQUIT), and waits for it. `data_dir` as it was started with: its process is found by its
-/// command line, `postgres -D DIR`, because `postmaster.pid` may be out of reach. What it hasn't written is lost. Blocks.
+/// Ends every server of a data directory at once (SIGQUIT), and waits until nothing is left of it. `data_dir` as it was started with: its process
+/// is found by its command line, `postgres -D DIR`, because `postmaster.pid` may be out of reach. What it hasn't written is lost. Blocks.
 pub fn end_at_once(data_dir: &Path) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while let Some(process) = servers_of(data_dir)?.first() {
-        let _ = kill_process(*process, Signal::QUIT);
+    let mut told = Vec::new();
+    loop {
+        let found = servers_of(data_dir)?;
+        for process in &found {
+            let _ = kill_process(*process, Signal::QUIT);
+        }
+        told.extend(found);
+        // One that ends has no command line any more, and as long as it has its number, no other server starts there.
+        told.retain(|process| test_kill_process(*process) != Err(Errno::SRCH));
+        let Some(process) = told.first() else { return Ok(()) };
         if Instant::now() > deadline {
-            return Err(io::Error::other(format!("its server (process {}) doesn't end", process.as_raw_nonzero())));
+            return Err(does_not_end(*process));
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Waits for a server that has ended and of which its parent has taken no note yet: as long as it has its number, no other one starts there.
+/// Such a one is found by `postmaster.pid` only. Blocks.
+pub fn wait_for_the_ended(data_dir: &Path) -> io::Result<()> {
+    let file = std::fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
+    let number = file.lines().next().and_then(|line| line.trim().parse().ok());
+    let Some(process) = number.filter(|number| *number > 1).and_then(Pid::from_raw) else { return Ok(()) };
+    let deadline = Instant::now() + PATIENCE;
+    while is_zombie(process) {
+        if Instant::now() > deadline {
+            return Err(does_not_end(process));
         }
         std::thread::sleep(POLL_INTERVAL);
     }
     Ok(())
+}
+
+fn does_not_end(process: Pid) -> io::Error {
+    let number = process.as_raw_nonzero();
+    io::Error::other(match is_zombie(process) {
+        false => format!("its server (process {number}) doesn't end"),
+        true => format!(
+            "its server (process {number}) has ended, and its parent takes no note of it: end that one; a container needs an init (`--init`)"
+        ),
+    })
+}
+
+fn is_zombie(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 fn servers_of(data_dir: &Path) -> io::Result<Vec<Pid>> {
@@ -45,6 +84,27 @@ fn is_server(line: &[u8], data_dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_ended_is_waited_for_until_somebody_takes_note() {
+        let directory = tempfile::tempdir().unwrap();
+        wait_for_the_ended(directory.path()).unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = Pid::from_child(&child);
+        while !is_zombie(process) {
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        std::fs::write(directory.path().join("postmaster.pid"), format!("{}\n", child.id())).unwrap();
+        let path = directory.path().to_path_buf();
+        let waiting = std::thread::spawn(move || wait_for_the_ended(&path));
+        let long_enough = Instant::now() + POLL_INTERVAL * 5;
+        while Instant::now() < long_enough {
+            assert!(!waiting.is_finished(), "its number is taken still");
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        waiting.join().unwrap().unwrap();
+    }
 
     #[test]
     fn only_the_server_of_that_directory_is_meant() {

@@ -9,12 +9,17 @@ use lifeboat_repository::{
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Reads that are under way at once, for one who asks.
 const READS_AT_ONCE: usize = 8;
 /// Parts of maps that are kept in memory: at most a quarter of a megabyte each, and mostly far less.
 const LEAVES_MAX: usize = 128;
+
+/// With several locations, how long is waited for one piece from all of them together. The last one that is asked has no limit of its own, and
+/// a file server that is gone never answers; whoever asks again may be answered by another location.
+const FETCH_WITHIN: Duration = Duration::from_secs(300);
 
 /// A point's files.
 pub struct PointSource {
@@ -51,8 +56,17 @@ impl PointSource {
         Self { reader, handle, tree, leaves: Mutex::default() }
     }
 
+    /// Waits for locations: for one alone as long as it takes.
+    fn wait_for<T>(&self, work: impl Future<Output = Result<T>>) -> std::result::Result<T, SourceError> {
+        if self.reader.repository().replicas().len() < 2 {
+            return Ok(self.handle.block_on(work)?);
+        }
+        let waited = self.handle.block_on(async { tokio::time::timeout(FETCH_WITHIN, work).await });
+        Ok(waited.map_err(|_| format!("no location has answered for {} seconds", FETCH_WITHIN.as_secs()))??)
+    }
+
     /// A part of a file's map. Short files have it in the tree.
-    fn leaf(&self, number: FileNumber, at: u64) -> Result<Arc<Leaf>> {
+    fn leaf(&self, number: FileNumber, at: u64) -> std::result::Result<Arc<Leaf>, SourceError> {
         let leaves = || self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = leaves().known.get(&(number, at)) {
             return Ok(known.clone());
@@ -68,7 +82,7 @@ impl PointSource {
             Some(Content::Leaves(ids)) => {
                 let absent = || Error::corrupt(&entry.path, "its map ends too early");
                 let id = ids.get(at as usize).ok_or_else(absent)?;
-                let bytes = self.handle.block_on(self.reader.read_all(&[*id]))?;
+                let bytes = self.wait_for(self.reader.read_all(&[*id]))?;
                 Leaf::parse(&bytes[0], at * LEAF_SPAN_BYTES)?
             }
         };
@@ -114,7 +128,7 @@ impl PointSource {
                 self.reader.fetch(read, &mut take).await
             }
         });
-        let fetched = self.handle.block_on(fetches.buffer_unordered(READS_AT_ONCE).try_collect::<()>());
+        let fetched = self.wait_for(fetches.buffer_unordered(READS_AT_ONCE).try_collect::<()>());
         self.reader.take_notes().iter().for_each(|note| tracing::warn!("{note}"));
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error.into()),

@@ -133,7 +133,7 @@ impl Service<'_> {
     fn telling(&self, overlay: &Overlay, live: &Arc<Live>) -> Telling {
         let arrived = overlay.arrived();
         let progress = progress::for_rooms(self.output, self.workload);
-        progress.phase("bring the rest", Some(arrived.bytes - arrived.bytes_local));
+        progress.phase("bring the rest", Some(arrived.bytes_to_come()));
         Telling { progress, live: live.clone(), is_to_end: AtomicBool::new(false) }
     }
 
@@ -178,7 +178,7 @@ impl Service<'_> {
             server.start_again().await?;
             away_seconds = Some(stopped.elapsed().as_secs_f64());
         }
-        let bytes_to_come = arrived.bytes - arrived.bytes_local;
+        let bytes_to_come = arrived.bytes_to_come();
         Ok(Brought { is_whole, files_to_come: arrived.files, bytes_to_come, away_seconds })
     }
 
@@ -255,8 +255,10 @@ impl Alarm<'_> {
     fn look(&mut self, live: &Live) {
         match live.hindered_for(ALARM_AFTER) {
             Some(problem) if !self.is_raised => {
-                let what =
-                    format!("nothing comes any more to {}, and what is read there fails: {problem}", self.to.display());
+                let what = format!(
+                    "what is still to come to {} can't be had, and who reads it fails: {problem}",
+                    self.to.display()
+                );
                 let hint = "see that a location that has it answers: `lifeboat check`; it goes on by itself then";
                 self.alarms.raise_of(ALARM_KIND, &what, hint);
                 self.is_raised = true;
@@ -295,12 +297,7 @@ impl Watcher for Telling {
     }
 
     fn failed(&self, part: &Part, error: &BringError) {
-        let mut sentence = error.to_string();
-        let mut next = std::error::Error::source(error);
-        while let Some(cause) = next {
-            sentence.push_str(&format!(": {cause}"));
-            next = cause.source();
-        }
+        let sentence = error.in_words();
         self.progress.warn(&format!("a part of file {} can't be had yet: {sentence}", part.number));
         self.live.hindered(sentence);
     }

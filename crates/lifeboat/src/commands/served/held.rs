@@ -1,17 +1,22 @@
 //! Keeping the point from being given up while files of it are still to come.
 
-use crate::failure::Failure;
+use crate::config::{self, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
 use jiff::Timestamp;
 use lifeboat_repository::{Error, HOLD_RENEWED_EVERY, Hold, PointId, Repository, hold_until};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// How soon is tried again what failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// Nobody waits longer for a place to be cleared because a location is away.
+const RELEASED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A hold that is renewed for as long as this is there. What is dropped without being released stands until it ends.
 pub struct Held {
@@ -22,8 +27,36 @@ pub struct Held {
 
 /// A hold to be kept with what it is for.
 pub fn new(workload: &str, point: &PointId, to: &Path, why: &str) -> Result<Hold, Failure> {
-    let by = format!("{}:{}", rooms::host_name(), to.display());
-    Ok(Hold::new(workload, point, &by, why, hold_until(Timestamp::now()))?)
+    Ok(Hold::new(workload, point, &holder(to), why, hold_until(Timestamp::now()))?)
+}
+
+fn holder(to: &Path) -> String {
+    format!("{}:{}", rooms::host_name(), to.display())
+}
+
+/// Takes back what a process held for this directory that is gone. `configuration` is what it noted: nothing, when it held nothing.
+pub async fn release_left(
+    configuration: io::Result<Option<PathBuf>>,
+    to: &Path,
+    output: &Output,
+) -> Result<(), Failure> {
+    let Some(path) = configuration.map_err(super::failure_of)? else { return Ok(()) };
+    let config = config::load(Some(&path), UnknownKeys::Warn)?.parsed.config;
+    let work = async {
+        let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
+        let mut stays: Vec<(String, String)> = repository.unavailable().to_vec();
+        for record in repository.holds(None).await? {
+            if record.hold.as_ref().is_some_and(|hold| hold.by == holder(to)) {
+                stays.extend(repository.remove_hold(&record).await);
+            }
+        }
+        match stays.first() {
+            None => Ok(()),
+            Some((location, why)) => Err(Failure::new(FailureKind::Unavailable, format!("in {location}: {why}"))),
+        }
+    };
+    let late = || Failure::new(FailureKind::Unavailable, "no location has answered");
+    tokio::time::timeout(RELEASED_WITHIN, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Makes it stand. Where no location takes it, that is told: reading is allowed to those who may not write.

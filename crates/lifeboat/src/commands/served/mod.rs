@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::mount::{MountError, Mounted, State, mount_controlled, state_of, take_stale_away};
 use lifeboat_mount::overlay::Overlay;
-use lifeboat_postgres::cluster::end_at_once;
+use lifeboat_postgres::cluster::{end_at_once, wait_for_the_ended};
 use lifeboat_recovery::instant::{self, Attached, Origin, Replay};
 use lifeboat_recovery::{
     Destination, Observed, RecoveryError, RestorePlan, RestoreTo, Wanted, observe, owner_when_root, plan,
@@ -225,6 +225,8 @@ impl Service<'_> {
         for directory in instant::directories(&point, &to)? {
             self.clear(&directory)?;
         }
+        // Nothing that isn't whole has a server of its own. One that lost its files with a mount that somebody took away keeps others from starting.
+        end_at_once(&self.to).and_then(|()| wait_for_the_ended(&self.to)).map_err(failure_of)?;
         let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to, origin.replay.as_ref()));
         let Attached { overlay, parts, ahead, view } = attached?;
         let overlay = Arc::new(overlay);

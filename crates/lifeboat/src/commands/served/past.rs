@@ -3,6 +3,7 @@
 //! Each has a seat of its own below one directory of this account: while its process lives it holds a lock there, and what the dead
 //! left is cleared by whoever comes next.
 
+use super::held;
 use super::status::{Asked, Live, Phase};
 use super::{Found, REPLAY_PATIENCE, Service, Serving, Started, unmountable};
 use crate::config::Config;
@@ -17,9 +18,11 @@ use lifeboat_recovery::{Action, PrivatePlace, Target, TimelineChoice, Wanted, in
 use lifeboat_repository::PointId;
 use lifeboat_workload::postgres::PostgresDetails;
 use rustix::fs::{FlockOperation, flock};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,10 +36,27 @@ pub struct Seat {
     directory: PathBuf,
 }
 
-/// Held by whoever lives there. Let go when it is dropped, or its process ends however.
+/// Held by whoever lives there. Let go when it is dropped, or its process ends however. The file is this account's alone; in it is with which
+/// configuration whoever lived there last did.
 #[derive(Debug)]
 pub struct Taken {
-    _locked: File,
+    locked: File,
+}
+
+impl Taken {
+    /// Notes it, for whoever clears up behind this process.
+    fn note(&self, configuration: &Path) -> io::Result<()> {
+        let path = std::path::absolute(configuration)?;
+        self.locked.set_len(0)?;
+        self.locked.write_all_at(path.as_os_str().as_bytes(), 0)
+    }
+
+    /// What was noted. None when nobody got so far.
+    fn noted(&self) -> io::Result<Option<PathBuf>> {
+        let mut path = vec![0; self.locked.metadata()?.len().min(64 * 1024) as usize];
+        self.locked.read_exact_at(&mut path, 0)?;
+        Ok((!path.is_empty()).then(|| OsString::from_vec(path).into()))
+    }
 }
 
 impl Seat {
@@ -122,9 +142,16 @@ impl Seat {
             Failure::from_error(FailureKind::Unavailable, &error)
                 .while_doing(format!("lock {}", Path::new(&path).display()))
         };
-        let file = File::options().create(true).write(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        let file = File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Taken { _locked: file })),
+            Ok(()) => Ok(Some(Taken { locked: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(failed(error.into())),
         }
@@ -152,12 +179,26 @@ impl Seat {
         }
     }
 
+    /// As [`Self::clear`], of what a process left that is gone: the point that it held is let go of, too. Where that can't be, it is told.
+    pub async fn clear_left(&self, taken: &Taken, output: &Output) -> Result<(), Failure> {
+        if self.exists()
+            && let Err(failure) = held::release_left(taken.noted(), &self.data_dir(), output).await
+        {
+            output.warn(&format!(
+                "{} may hold its point against `prune` for another month: {}; `lifeboat points` tells, `lifeboat prune --release POINT` lets go of it",
+                self.name,
+                failure.sentence()
+            ));
+        }
+        self.clear(taken)
+    }
+
     /// Clears what the dead left.
-    pub fn clear_dead(output: &Output) -> Result<(), Failure> {
+    pub async fn clear_dead(output: &Output) -> Result<(), Failure> {
         for seat in Self::all()? {
             if let Some(taken) = seat.take()? {
                 // One that can't be cleared is in nobody's way.
-                if let Err(failure) = seat.clear(&taken) {
+                if let Err(failure) = seat.clear_left(&taken, output).await {
                     output.warn(&failure.sentence());
                     continue;
                 }
@@ -208,6 +249,7 @@ impl<'a> Past<'a> {
         (output, mut interrupted): (&'a Output, Receiver<bool>),
     ) -> Result<Self, Failure> {
         let service = Service { config, workload, to: seat.data_dir(), output, begun: Instant::now() };
+        taken.note(config_path).map_err(super::failure_of)?;
         let made = Self::prepare(service, config_path, &wanting, &seat).await;
         let (service, place, serving, found) = match made {
             Ok(made) => made,

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 
 /// Over which time the rate is reckoned.
 const RATE_OVER: Duration = Duration::from_secs(15);
+/// Who reads and has waited so long has been left waiting.
+const WAITED_LONG: Duration = Duration::from_secs(15);
 
 /// What goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +128,8 @@ struct State {
     overlay: Weak<Overlay>,
     /// Since when something is in the way.
     hindered_since: Option<Instant>,
+    /// How much had been fetched, and since when it is no more.
+    fetched: (u64, Instant),
     /// When how much came.
     arrivals: VecDeque<(Instant, u64)>,
 }
@@ -133,7 +137,8 @@ struct State {
 impl Live {
     /// Of something that nothing is known of but what it is.
     pub fn new(status: Status) -> Arc<Self> {
-        let state = State { status, overlay: Weak::new(), hindered_since: None, arrivals: VecDeque::new() };
+        let (overlay, arrivals, fetched) = (Weak::new(), VecDeque::new(), (0, Instant::now()));
+        let state = State { status, overlay, hindered_since: None, fetched, arrivals };
         Arc::new(Self { state: Mutex::new(state), asked: watch::Sender::new(Asked::Nothing) })
     }
 
@@ -181,11 +186,28 @@ impl Live {
         state.status.problem = Some(what);
     }
 
-    /// What has been in the way for so long that nothing came meanwhile. None when something came.
+    /// What has been in the way for so long: of the rest, that nothing came meanwhile; of somebody who reads or writes, that it isn't here
+    /// yet. None when all goes on. To be asked again and again.
     pub fn hindered_for(&self, time: Duration) -> Option<String> {
-        let state = self.lock();
+        let mut state = self.lock();
+        let overlay = state.overlay.upgrade();
+        if let Some(fetched) = overlay.as_ref().map(|overlay| overlay.fetched().bytes())
+            && fetched != state.fetched.0
+        {
+            state.fetched = (fetched, Instant::now());
+        }
         let is_long = state.hindered_since.is_some_and(|since| since.elapsed() >= time);
-        state.status.problem.clone().filter(|_| is_long)
+        let of_the_rest = state.status.problem.clone().filter(|_| is_long);
+        let (nothing_for, is_coming) = (state.fetched.1.elapsed(), state.status.phase == Phase::Coming);
+        drop(state);
+        let of_somebody = || overlay.as_ref()?.refused().filter(|refusal| refusal.since.elapsed() >= time);
+        let is_waited_for = || overlay.as_ref()?.waited_for().filter(|waited| *waited >= time && nothing_for >= time);
+        let is_to_come = || overlay.as_ref().is_some_and(|overlay| overlay.arrived().bytes_to_come() > 0);
+        let of_nobody = || (is_coming && nothing_for >= time && is_to_come()).then_some(nothing_for);
+        of_the_rest
+            .or_else(|| of_somebody().map(|refusal| refusal.why))
+            .or_else(|| is_waited_for().map(unanswered))
+            .or_else(|| of_nobody().map(|time| format!("nothing has come for {}", human::duration(time))))
     }
 
     /// What somebody asks for through the mount.
@@ -200,13 +222,16 @@ impl Live {
         if let Some(overlay) = state.overlay.upgrade() {
             let arrived = overlay.arrived();
             status.files_to_come = arrived.files;
-            status.bytes_to_come = arrived.bytes - arrived.bytes_local;
+            status.bytes_to_come = arrived.bytes_to_come();
             status.bytes_local = arrived.bytes_local;
             let fetched = overlay.fetched();
             status.bytes_fetched = fetched.bytes();
             status.bytes_fetched_ahead = fetched.ahead_bytes;
             status.bytes_waited_for = fetched.waited_bytes;
             status.fetches_waited_for = fetched.times_waited;
+            let of_somebody = || overlay.refused().map(|refusal| refusal.why);
+            let is_waited_for = || overlay.waited_for().filter(|waited| *waited >= WAITED_LONG).map(unanswered);
+            status.problem = status.problem.or_else(of_somebody).or_else(is_waited_for);
         }
         let recent = state.arrivals.iter().filter(|(when, _)| when.elapsed() <= RATE_OVER);
         let (first, bytes) = recent.fold((None, 0), |(first, sum), (when, bytes)| (first.or(Some(*when)), sum + bytes));
@@ -219,6 +244,10 @@ impl Live {
         }
         status
     }
+}
+
+fn unanswered(waited: Duration) -> String {
+    format!("a location has not answered somebody who reads for {}", human::duration(waited))
 }
 
 impl Control for Live {

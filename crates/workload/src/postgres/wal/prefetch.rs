@@ -87,19 +87,25 @@ pub fn take_prefetched(name: &str, destination: &Path, spool: &Spool, system_id:
     let room = spool.path(ROOM);
     let (path, mark) = paths(&room, segment);
     await_loading(spool, segment);
-    let trusted = is_trusted(&path, &mark, segment, spool, system_id);
-    if trusted {
-        match fs::rename(&path, destination) {
-            Ok(()) => {}
-            // Another file system.
-            Err(_) => replace(destination, &read_stable(&path)?.0, false)?,
-        }
-    }
+    let trusted = is_trusted(&path, &mark, segment, spool, system_id) && give(&path, destination)?;
     let _ = fs::remove_file(&mark);
     let _ = fs::remove_file(&path);
     // Whoever loads goes on from here. If that can't be written, recovery loads by itself.
     let _ = spool.room(ROOM).and_then(|room| replace(&wanted_path(&room), segment.to_string().as_bytes(), false));
     Ok(trusted)
+}
+
+/// Moves a file. False when it is gone: one who loads for another recovery of this cluster, or for the one before, forgets what he has no use for.
+fn give(path: &Path, destination: &Path) -> Result<bool> {
+    match fs::rename(path, destination) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        // Another file system.
+        Err(_) => match read_stable(path) {
+            Ok((content, _)) => replace(destination, &content, false).map(|()| true),
+            Err(_) => Ok(false),
+        },
+    }
 }
 
 fn is_trusted(path: &Path, mark: &Path, segment: SegmentName, spool: &Spool, system_id: Option<SystemId>) -> bool {
@@ -272,6 +278,16 @@ fn forget_others(room: &Path, wanted: &[SegmentName]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_loader_forgot_meanwhile_is_asked_of_the_archive() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, destination) = (directory.path().join("segment"), directory.path().join("destination"));
+        assert!(!give(&path, &destination).unwrap() && !destination.exists());
+        fs::write(&path, b"log").unwrap();
+        assert!(give(&path, &destination).unwrap());
+        assert_eq!(fs::read(&destination).unwrap(), b"log");
+    }
 
     #[test]
     fn the_plan_crosses_logs_and_stays_small() {

@@ -1,0 +1,127 @@
+//! Who waits for the source just now, and whom it refused.
+//!
+//! Promise: one who waits for ever is known, and holds up nobody who could do something meanwhile.
+
+use crate::journal::FileNumber;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Who has waited longer than this gets nothing sooner when others step aside.
+const SOON: Duration = Duration::from_secs(1);
+/// Refusals that are remembered: one is enough to tell of.
+const REFUSALS_MAX: usize = 64;
+
+/// Something that somebody wanted and did not get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of which file.
+    pub number: FileNumber,
+    /// Which bytes of it.
+    pub bytes: Range<u64>,
+    /// When it was first refused.
+    pub since: Instant,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Waiting(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    since: BTreeMap<u64, Instant>,
+    refused: Vec<Refusal>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what waits for the source.
+    pub fn during<T>(&self, act: impl FnOnce() -> T) -> T {
+        let number = {
+            let mut state = self.lock();
+            state.next += 1;
+            let number = state.next;
+            state.since.insert(number, Instant::now());
+            number
+        };
+        let result = act();
+        self.lock().since.remove(&number);
+        result
+    }
+
+    /// Whether somebody waits who will be served the sooner the less others do.
+    pub fn is_soon(&self) -> bool {
+        // The last who came has the largest number.
+        self.lock().since.last_key_value().is_some_and(|(_, since)| since.elapsed() < SOON)
+    }
+
+    /// How long the one has waited who has waited longest.
+    pub fn longest(&self) -> Option<Duration> {
+        self.lock().since.first_key_value().map(|(_, since)| since.elapsed())
+    }
+
+    /// Somebody did not get what he wanted.
+    pub fn refused(&self, number: FileNumber, bytes: Range<u64>, why: String) {
+        let mut state = self.lock();
+        let same = state.refused.iter().position(|known| known.number == number && known.bytes == bytes);
+        match same {
+            Some(at) => state.refused[at].why = why,
+            None if state.refused.len() < REFUSALS_MAX => {
+                state.refused.push(Refusal { number, bytes, since: Instant::now(), why });
+            }
+            None => {}
+        }
+    }
+
+    /// What was refused first of all that `is_absent` still. The others are forgotten.
+    pub fn first_refused(&self, is_absent: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+        // Who looks takes other locks.
+        let mut refused = std::mem::take(&mut self.lock().refused);
+        refused.retain(is_absent);
+        let first = refused.first().cloned();
+        let mut state = self.lock();
+        refused.append(&mut state.refused);
+        state.refused = refused;
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_until_it_is_here() {
+        let waiting = Waiting::default();
+        waiting.refused(7, 0..8192, "away".into());
+        waiting.refused(8, 0..8192, "away".into());
+        let first = waiting.first_refused(|_| true).unwrap();
+        waiting.refused(7, 0..8192, "still away".into());
+        let again = waiting.first_refused(|_| true).unwrap();
+        assert_eq!((again.number, again.since, again.why.as_str()), (7, first.since, "still away"));
+        assert_eq!(waiting.first_refused(|refusal| refusal.number == 8).map(|refusal| refusal.number), Some(8));
+        assert_eq!(waiting.first_refused(|_| false), None);
+        assert_eq!(waiting.first_refused(|_| true), None, "what came is forgotten");
+        (0..1000).for_each(|number| waiting.refused(number, 0..1, String::new()));
+        assert_eq!(waiting.lock().refused.len(), REFUSALS_MAX);
+    }
+
+    #[test]
+    fn who_waits_is_known_for_as_long() {
+        let waiting = Waiting::default();
+        assert!(!waiting.is_soon() && waiting.longest().is_none());
+        waiting.during(|| assert!(waiting.is_soon() && waiting.longest().is_some()));
+        assert!(!waiting.is_soon() && waiting.longest().is_none());
+        let long_ago = Instant::now().checked_sub(SOON).unwrap();
+        waiting.lock().since.insert(0, long_ago);
+        assert!(!waiting.is_soon(), "who hangs is not stepped aside for");
+        waiting.during(|| assert!(waiting.is_soon() && waiting.longest() >= Some(SOON)));
+    }
+}

@@ -1,8 +1,13 @@
 //! All files that are still coming: made, found again after a stop, retired when they are whole.
 
+mod limited;
+
+pub use limited::Kept;
+
 use crate::finish::{Step, end_the_rest, steps, take};
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
+use crate::limit::Limit;
 use crate::part::PartRoom;
 use crate::private::Private;
 use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
@@ -111,6 +116,8 @@ pub struct Overlay {
     waiting: AtomicUsize,
     /// What the source gave, in bytes.
     fetched: Arc<AtomicU64>,
+    /// None: all that comes is kept.
+    limit: Option<Arc<Limit>>,
 }
 
 #[derive(Default)]
@@ -237,7 +244,8 @@ impl Overlay {
         journal.shrink(&records_of(&told)).map_err(failed("write the journal in", &first))?;
         let fetched = Arc::new(AtomicU64::new(0));
         let source = Box::new(Counted::new(source, fetched.clone()));
-        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting: AtomicUsize::new(0), fetched })
+        let (files, waiting) = (RwLock::new(files), AtomicUsize::new(0));
+        Ok(Self { roots, journal, source, files, waiting, fetched, limit: None })
     }
 
     /// The directories.
@@ -304,8 +312,9 @@ impl Overlay {
     /// Reads, and brings first what isn't here. Less than asked for at the file's end.
     pub fn read(&self, lazy: &LazyFile, file: &File, offset: u64, room: &mut [u8]) -> Result<usize, BringError> {
         let range = offset..offset + room.len() as u64;
+        let _held = lazy.hold(range.clone());
         if !lazy.missing(range.clone()).is_empty() {
-            let brought = self.while_waiting(|| lazy.bring_for_read(file, range.clone(), &*self.source));
+            let brought = self.while_waiting(range.clone(), || lazy.bring_for_read(file, range.clone(), &*self.source));
             // What was to come ahead may have failed, and nobody asked for that.
             brought.or_else(|error| if lazy.missing(range).is_empty() { Ok(()) } else { Err(error) })?;
         }
@@ -315,9 +324,10 @@ impl Overlay {
     /// Writes, and brings first the rest of blocks that are written in part.
     pub fn write(&self, lazy: &LazyFile, file: &File, offset: u64, data: &[u8]) -> Result<(), BringError> {
         use crate::lazy::Written;
+        let _held = lazy.hold(offset..offset + data.len() as u64);
         while let Written::Needs(ranges) = lazy.write(file, offset, data)? {
             for range in ranges {
-                self.while_waiting(|| lazy.bring(file, range, &*self.source))?;
+                self.while_waiting(range.clone(), || lazy.bring(file, range, &*self.source))?;
             }
         }
         Ok(())
@@ -334,7 +344,9 @@ impl Overlay {
         if stat_of(&file)?.st_nlink < 2 {
             return Ok(());
         }
-        coming.file.bring(&file, range, &*self.source)
+        let brought = coming.file.bring(&file, range, &*self.source);
+        self.make_room();
+        brought
     }
 
     /// Brings a part of a file in the background. Of a file that was removed nothing comes. What others are fetching just now comes
@@ -345,6 +357,7 @@ impl Overlay {
             return Ok(());
         }
         let direct = self.roots[coming.root].open_number_direct(number);
+        let _held = coming.file.hold(range.clone());
         while !coming.file.missing(range.clone()).is_empty() {
             let before = coming.file.missing(range.clone());
             coming.file.bring_part((&file, direct.as_ref()), range.clone(), &*self.source, room)?;
@@ -358,6 +371,9 @@ impl Overlay {
 
     /// Makes what came of a file durable; one that is whole is retired.
     pub fn settle(&self, number: FileNumber) -> io::Result<()> {
+        if self.limit.is_some() {
+            return Ok(());
+        }
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
         let is_whole = coming.file.sync(&file, &self.journal)?;
         self.journal.compact_if_long()?;
@@ -459,9 +475,15 @@ impl Overlay {
         }
     }
 
-    fn while_waiting<T>(&self, act: impl FnOnce() -> T) -> T {
+    /// Does what brings `range` for somebody who waits for it.
+    fn while_waiting<T>(&self, range: Range<u64>, act: impl FnOnce() -> T) -> T {
         self.waiting.fetch_add(1, Ordering::Relaxed);
+        let bytes = range.end - range.start;
+        let expected = self.limit.as_ref().map(|limit| limit.expect(bytes + limit.ahead_bytes_max()));
+        self.make_room();
         let result = act();
+        drop(expected);
+        self.make_room();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         result
     }

@@ -304,6 +304,11 @@ impl Overlay {
         self.fetched.load(Ordering::Relaxed)
     }
 
+    /// Where what isn't here comes from.
+    pub fn source(&self) -> &dyn Source {
+        &*self.source
+    }
+
     /// Whether somebody waits for the source.
     pub fn is_waited_for(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0

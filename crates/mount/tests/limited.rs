@@ -21,6 +21,8 @@ const FILES: u32 = 3;
 /// Each writer has its own part of every block.
 const WRITERS: u64 = 4;
 const SLOT_BYTES: u64 = 1024;
+/// Of each who reads or writes.
+const STEPS: u64 = 400;
 
 /// A byte of the source: never zero, and below those that are written.
 fn original(number: FileNumber, at: u64) -> u8 {
@@ -45,7 +47,7 @@ impl Source for Moody {
         let to = (range.end + asked % 3 * BLOCK_BYTES).min(FILE_BYTES);
         let middle = (from + to) / 2;
         sink(middle, Piece::Bytes(&original_bytes(number, middle..to)))?;
-        if self.fails.load(Ordering::Relaxed) && asked % 7 == 0 {
+        if self.fails.load(Ordering::Relaxed) && asked.is_multiple_of(7) {
             return Err("in a bad mood".into());
         }
         std::thread::yield_now();
@@ -154,14 +156,14 @@ fn whatever_is_given_up_a_read_is_right() {
             for reader in 0..4 {
                 scope.spawn(move || {
                     let mut random = Random(seed * 1000 + reader + 1);
-                    (0..1500).for_each(|_| read_something(overlay, files, &mut random));
+                    (0..STEPS).for_each(|_| read_something(overlay, files, &mut random));
                 });
             }
             for writer in 0..WRITERS {
                 scope.spawn(move || {
                     let mut random = Random(seed * 7777 + writer + 1);
                     let mut stands = vec![None; (u64::from(FILES) * BLOCKS) as usize];
-                    for _ in 0..1500 {
+                    for _ in 0..STEPS {
                         write_something(overlay, files, writer, &mut stands, &mut random);
                     }
                 });
@@ -290,4 +292,37 @@ fn a_mount_keeps_below_its_limit() {
     overlay.bring(0, 0..1).unwrap();
     assert!(taken(directory.path()) <= limit + u64::from(FILES) * BLOCK_BYTES, "{}", taken(directory.path()));
     mounted.unmount().unwrap();
+}
+
+/// One reads the whole file whenever it is here, the other gives it up again and again.
+#[test]
+fn what_is_being_read_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let overlay = made(directory.path(), &Moody::default(), 1 << 30);
+    let (file, lazy) = opened(&overlay, directory.path(), 0);
+    let expected = original_bytes(0, 0..FILE_BYTES);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                // From the end: what is read last.
+                lazy.give_up(&file, BLOCKS / 2..BLOCKS).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let mut read_here = 0;
+        let mut room = vec![0; FILE_BYTES as usize];
+        while read_here < 300 {
+            overlay.bring(0, 0..FILE_BYTES).unwrap();
+            room.fill(0);
+            if lazy.read_here(&file, 0, &mut room).unwrap().is_some() {
+                read_here += 1;
+                if room != expected {
+                    is_over.store(true, Ordering::Relaxed);
+                    panic!("a hole was read");
+                }
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

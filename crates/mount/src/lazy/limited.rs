@@ -102,8 +102,9 @@ impl LazyFile {
             if !state.local.contains(block) || limited.written.contains(block) {
                 continue;
             }
-            let is_needed = |runs: &[Range<u64>]| runs.iter().any(|run| run.contains(&block));
-            add(if is_needed(&limited.held) || is_needed(&state.coming) { &mut stay } else { &mut go }, block);
+            // Whoever waits for what is being fetched holds it.
+            let is_needed = limited.held.iter().any(|run| run.contains(&block));
+            add(if is_needed { &mut stay } else { &mut go }, block);
         }
         for run in go {
             let bytes = state.bytes_of(&run);

@@ -21,6 +21,7 @@ async fn a_damaged_index_fails_the_rehearsal_by_name() -> Result<()> {
     let boot = &proved["boot"];
     ensure!(boot["amcheck"]["result"] == "passed" && boot["reached"]["bytes_short"] == 0, "{boot:#}");
     ensure!(boot["reached"]["bytes_behind"].is_u64(), "the server was asked: {boot:#}");
+    ensure!(boot["came"]["way"] == "mount" && boot["came"]["bytes_fetched"].as_u64() > Some(1 << 20), "{boot:#}");
     ensure!(boot["host"].as_str().is_some_and(|host| !host.is_empty()), "{boot:#}");
     world.done(&["check", "--quiet"])?;
     let figures = figures(&world.done(&["metrics", "--json", "--quiet"])?.json()?)?;
@@ -40,6 +41,12 @@ async fn a_damaged_index_fails_the_rehearsal_by_name() -> Result<()> {
     ensure!(checked.code == Some(4) && checked.stdout.contains("failed"), "the last one failed: {checked:?}");
     let without = world.done(&["verify", "shop", "--boot", "--without-amcheck"])?;
     ensure!(without.stdout.contains("not checked: --without-amcheck"), "{without:?}");
+    ensure!(without.stdout.contains("RTA of an instant restore"), "{without:?}");
+    ensure!(without.stdout.contains("files came when they were read"), "{without:?}");
+    let copied = world.done(&["verify", "shop", "--boot", "--without-amcheck", "--copy"])?;
+    ensure!(copied.stdout.contains("every file was written before the start: --copy"), "{copied:?}");
+    let figures = world.done(&["metrics", "--quiet"])?.stdout;
+    ensure!(figures.contains("lifeboat_recovery_time_seconds{workload=\"shop\",way=\"copy\"}"), "{figures}");
     Ok(())
 }
 

@@ -15,20 +15,23 @@ use jiff::Timestamp;
 use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::mount::{MountError, Mounted, mount};
 use lifeboat_postgres::MajorVersion;
-use lifeboat_postgres::cluster::{StartOptions, end_at_once};
+use lifeboat_postgres::cluster::StartOptions;
 use lifeboat_postgres::control::{self, ControlFile};
 use lifeboat_repository::{ChunkReader, Point, Progress};
 use lifeboat_workload::postgres::PostgresDetails;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Of what only came, no more lies in the place of the copy: enough that an index and its table are mostly not fetched twice while they are
 /// compared, and little beside any database that doesn't fit.
 const CAME_BYTES_MAX: u64 = 1 << 30;
 /// Where less is free than twice that, half of it is used; but never less than this.
 const CAME_BYTES_MIN: u64 = 64 << 20;
+
+/// How long a server is waited for that begins without a part of its files: it may not need it to start.
+const WITHOUT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the files are to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +187,14 @@ impl Files {
         options.setting("recovery_prefetch", "off")
     }
 
+    /// Returns when a server over them isn't to be waited for: it would be asked until its time is over, and could never answer.
+    pub async fn hopeless(&self) {
+        match &self.served {
+            None => std::future::pending().await,
+            Some(served) => served.given.hopeless(WITHOUT_PATIENCE).await,
+        }
+    }
+
     /// Reads what of the point nobody has read: all of it must be there, whatever the server wanted of it. What is lost or damaged
     /// is in the report, and so is that this may be why something else failed.
     ///
@@ -209,8 +220,7 @@ impl Files {
     /// Takes the mount away. Ends what still runs on it.
     pub fn end(self, room: &Room) -> Result<()> {
         let Some(mut served) = self.served else { return Ok(()) };
-        let failed = |error| RecoveryError::file("end the server in", &room.data_dir(), error);
-        end_at_once(&room.data_dir()).map_err(failed)?;
+        room.end_server()?;
         served.mounted.unmount().map_err(|MountError { path, source }| RecoveryError::file("unmount", &path, source))
     }
 }

@@ -17,11 +17,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A report names no more damage than that.
 const DAMAGE_TOLD_MAX: usize = 5;
 /// More is not even counted.
 const DAMAGE_MAX: usize = 10_000;
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What was given so far.
 #[derive(Default)]
@@ -100,6 +102,21 @@ impl Given {
             state.trouble.get_or_insert(error);
         }
         said.into()
+    }
+
+    /// Returns when nothing more is asked for, or so long after something was lost or damaged.
+    pub async fn hopeless(&self, patience: Duration) {
+        let mut damaged_at = None;
+        loop {
+            let (is_over, is_damaged) = {
+                let state = self.lock();
+                (state.is_over.is_some(), !state.damage.is_empty())
+            };
+            if is_over || (is_damaged && damaged_at.get_or_insert_with(Instant::now).elapsed() >= patience) {
+                return;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// What is lost or damaged, in one sentence.

@@ -27,6 +27,7 @@ use crate::error::Result;
 use crate::plan::RestorePlan;
 use crate::restore::RestoreDone;
 use files::Files;
+use futures::future::{Either, select};
 use jiff::Timestamp;
 use lifeboat_postgres::Lsn;
 use lifeboat_postgres::cluster::{Cluster, ClusterError, PidFile, Programs, StopMode, WaitFor};
@@ -36,6 +37,7 @@ use room::Room;
 pub use room::remove_own;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -227,7 +229,17 @@ fn run(
     let handle = Handle::current();
     progress.phase("start and replay", None);
     let begun = Instant::now();
-    match handle.block_on(cluster.start(&options)) {
+    let started = handle.block_on(async {
+        match select(pin!(cluster.start(&options)), pin!(files.hopeless())).await {
+            Either::Left((started, _)) => Some(started),
+            Either::Right(_) => None,
+        }
+    });
+    let Some(started) = started else {
+        report.failure = Some("the server does not start without it".into());
+        return room.end_server();
+    };
+    match started {
         Ok(file) => {
             report.started = true;
             report.replay_seconds = begun.elapsed().as_secs_f64();

@@ -50,6 +50,11 @@ impl Room {
         Ok(room)
     }
 
+    /// Ends what runs in it, at once.
+    pub fn end_server(&self) -> Result<()> {
+        end_at_once(&self.data_dir()).map_err(|error| RecoveryError::file("end the server in", &self.data_dir(), error))
+    }
+
     /// Ends what runs in it and removes it.
     pub fn remove(mut self) -> Result<()> {
         self.is_removed = true;

@@ -1,9 +1,13 @@
 //! Rehearsals by the program: damage that no page checksum sees ends with exit code 4 and a name, and what was measured is
 //! there for whoever watches.
 
-use crate::world::Plan;
+use crate::served::as_ourselves;
+use crate::world::{Plan, until};
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::fs;
+use std::process::{Command, Stdio};
 
 /// Guards: an index that lacks rows makes the rehearsal fail, by name; the same without amcheck passes and says so.
 #[tokio::test(flavor = "multi_thread")]
@@ -21,6 +25,8 @@ async fn a_damaged_index_fails_the_rehearsal_by_name() -> Result<()> {
     let boot = &proved["boot"];
     ensure!(boot["amcheck"]["result"] == "passed" && boot["reached"]["bytes_short"] == 0, "{boot:#}");
     ensure!(boot["reached"]["bytes_behind"].is_u64(), "the server was asked: {boot:#}");
+    // The server's account may mount, or not.
+    ensure!(boot["came"]["way"] == "mount" || boot["came"]["because"].to_string().contains("/dev/fuse"), "{boot:#}");
     ensure!(boot["host"].as_str().is_some_and(|host| !host.is_empty()), "{boot:#}");
     world.done(&["check", "--quiet"])?;
     let figures = figures(&world.done(&["metrics", "--json", "--quiet"])?.json()?)?;
@@ -40,6 +46,15 @@ async fn a_damaged_index_fails_the_rehearsal_by_name() -> Result<()> {
     ensure!(checked.code == Some(4) && checked.stdout.contains("failed"), "the last one failed: {checked:?}");
     let without = world.done(&["verify", "shop", "--boot", "--without-amcheck"])?;
     ensure!(without.stdout.contains("not checked: --without-amcheck"), "{without:?}");
+    let copied = world.done(&["verify", "shop", "--boot", "--without-amcheck", "--copy"])?;
+    ensure!(copied.stdout.contains("every file was written before the start: --copy"), "{copied:?}");
+    let figures = world.done(&["metrics", "--quiet"])?.stdout;
+    ensure!(figures.contains("lifeboat_recovery_time_seconds{workload=\"shop\",way=\"copy\"}"), "{figures}");
+    let served = as_ourselves(&world, "lifeboat.toml", &["verify", "shop", "--boot", "--without-amcheck"])?;
+    ensure!(served.code == Some(0) && served.stdout.contains("RTA of an instant restore"), "{served:?}");
+    ensure!(served.stdout.contains("files came when they were read: "), "{served:?}");
+    let figures = as_ourselves(&world, "lifeboat.toml", &["metrics", "--quiet"])?.stdout;
+    ensure!(figures.contains("lifeboat_recovery_time_seconds{workload=\"shop\",way=\"mount\"}"), "{figures}");
     Ok(())
 }
 
@@ -47,4 +62,43 @@ fn figures(document: &Value) -> Result<Vec<(String, f64)>> {
     let all = document["metrics"].as_array().context("a list of figures")?;
     let figure = |one: &Value| Some((one["name"].as_str()?.to_owned(), one["value"].as_f64()?));
     all.iter().map(|one| figure(one).with_context(|| one.to_string())).collect()
+}
+
+/// Guards: a rehearsal over a mount that is interrupted leaves nothing, and one that is killed nothing that the next doesn't remove.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_rehearsal_over_a_mount_leaves_nothing() -> Result<()> {
+    let world = Plan::new(15).workload("check = [\"select pg_sleep(60) is null\"]").start()?;
+    world.backup("full")?;
+    world.configure("fast.toml", |text| text.replace("pg_sleep(60)", "pg_sleep(0)"))?;
+    let scratch = world.make_directory("scratch")?;
+    let rehearse = |configuration: &str| {
+        let mut command = Command::new(world.path("lifeboat"));
+        command.arg("--config").arg(world.path(configuration)).args(["verify", "shop", "--boot"]);
+        command.env("TMPDIR", &scratch).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let is_mounted = || {
+        Ok::<_, anyhow::Error>(fs::read_to_string("/proc/self/mountinfo")?.contains(scratch.to_str().unwrap_or("/")))
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut running = rehearse("lifeboat.toml").spawn()?;
+        until("its server runs", || async {
+            let rooms: Vec<_> = fs::read_dir(&scratch)?.map(|item| Ok(item?.path())).collect::<Result<_>>()?;
+            Ok(rooms.iter().any(|room| room.join("data/postmaster.pid").exists()))
+        })
+        .await?;
+        ensure!(is_mounted()?, "it is a copy");
+        kill_process(Pid::from_child(&running), signal)?;
+        let status = running.wait()?;
+        if signal == Signal::TERM {
+            ensure!(status.code() == Some(5), "{status}");
+        } else {
+            let next = rehearse("fast.toml").output()?;
+            let said = String::from_utf8_lossy(&next.stderr).into_owned();
+            ensure!(said.contains("left by a verification that was killed"), "{said}");
+        }
+        ensure!(!is_mounted()?, "it is still mounted");
+        ensure!(fs::read_dir(&scratch)?.next().is_none(), "something is left in {}", scratch.display());
+    }
+    Ok(())
 }

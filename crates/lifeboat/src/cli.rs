@@ -131,7 +131,7 @@ pub enum Command {
     /// Without options: that everything a point refers to exists. Exit code 4 when something is bad.
     #[command(after_help = "Examples:\n  lifeboat verify               structure, every workload\n  \
         lifeboat verify shop --data   read and decrypt every byte\n  \
-        lifeboat verify shop --boot   restore aside, start, replay, run the checks of the configuration")]
+        lifeboat verify shop --boot   bring it up aside, start, replay, run the checks of the configuration")]
     Verify(VerifyArguments),
 
     /// Continuous write-ahead log: from PostgreSQL's commands, or by streaming
@@ -262,12 +262,15 @@ pub struct VerifyArguments {
     /// Read, decrypt and compare every byte
     #[arg(long)]
     pub data: bool,
-    /// Restore aside, start it, replay, check its pages and ask it
+    /// Bring it up aside, start it, replay, check its pages and ask it
     #[arg(long)]
     pub boot: bool,
     /// With --boot: leave out amcheck, which reads every table and index and compares them
     #[arg(long, requires = "boot")]
     pub without_amcheck: bool,
+    /// With --boot: write every file before the start, as a plain restore does [default: they come when they are read]
+    #[arg(long, requires = "boot")]
+    pub copy: bool,
     /// Only this recovery point and what it needs [default: the latest with --boot, else all]
     #[arg(long, value_name = "ID")]
     pub point: Option<String>,

@@ -53,16 +53,21 @@ impl BlockSet {
         }
     }
 
+    /// Takes blocks out. What is out of bounds is left out.
+    pub fn remove(&mut self, range: Range<u64>) {
+        for (word, mask) in masks(range.start..range.end.min(self.blocks)) {
+            let word = &mut self.words[word];
+            self.count -= u64::from((mask & *word).count_ones());
+            *word &= !mask;
+        }
+    }
+
     /// Forgets all blocks from `blocks` on, for good.
     pub fn shorten(&mut self, blocks: u64) {
         if blocks >= self.blocks {
             return;
         }
-        for (word, mask) in masks(blocks..self.blocks) {
-            let word = &mut self.words[word];
-            self.count -= u64::from((mask & *word).count_ones());
-            *word &= !mask;
-        }
+        self.remove(blocks..self.blocks);
         self.blocks = blocks;
         self.words.truncate(blocks.div_ceil(64) as usize);
     }
@@ -127,6 +132,9 @@ mod tests {
                     set.shorten(start);
                     bound = bound.min(start);
                     model.retain(|block| *block < bound);
+                } else if shortens {
+                    set.remove(start..start + length);
+                    model.retain(|block| !(start..start + length).contains(block));
                 } else {
                     set.insert(start..start + length);
                     model.extend((start..start + length).filter(|block| *block < bound));

@@ -5,10 +5,16 @@
 //! two, a crash forgets the block, and it is fetched again as if the write had never been. That is what PostgreSQL expects of
 //! any file system.
 
+mod limited;
+
+pub use limited::Held;
+
 use crate::blocks::{BLOCK_BYTES, BlockSet, blocks_of};
 use crate::journal::{FileNumber, Journal, Record, is_full};
+use crate::overlay::read_full;
 use crate::part::{PartInMemory, PartRoom};
 use crate::source::{Piece, Source, SourceError};
+use limited::Limited;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
@@ -26,6 +32,8 @@ const WRITE_BLOCKS_MAX: u64 = 1024 * 1024 / BLOCK_BYTES;
 #[derive(Debug)]
 pub struct LazyFile {
     number: FileNumber,
+    /// See [`limited`].
+    is_limited: bool,
     state: Mutex<State>,
     /// Held through a whole sync: who syncs must not return while another one still brings to the journal what both cover.
     syncing: Mutex<()>,
@@ -47,6 +55,8 @@ struct State {
     owes_shortened: bool,
     /// A sync failed: nobody knows what reached the disk, and a second sync would not tell.
     is_broken: bool,
+    /// Only so much of what comes is kept, and nothing is recorded.
+    limited: Option<Limited>,
 }
 
 /// Whether somebody reads in order.
@@ -106,8 +116,10 @@ impl LazyFile {
     /// A file of which the journal says that these blocks are here.
     pub fn recalled(number: FileNumber, origin_bytes: u64, local: BlockSet) -> Self {
         let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
-        let state = State { origin_bytes, local, unrecorded, coming, ahead, owes_shortened: false, is_broken: false };
-        Self { number, state: Mutex::new(state), syncing: Mutex::default(), settled: Condvar::new() }
+        let (owes_shortened, is_broken, limited) = Default::default();
+        let state = State { origin_bytes, local, unrecorded, coming, ahead, owes_shortened, is_broken, limited };
+        let (is_limited, syncing, settled) = Default::default();
+        Self { number, is_limited, state: Mutex::new(state), syncing, settled }
     }
 
     /// Its number.
@@ -145,13 +157,24 @@ impl LazyFile {
         runs.into_iter().map(|run| state.bytes_of(&run)).collect()
     }
 
+    /// Reads what is here. None when something of it isn't. Less than asked for at the file's end.
+    pub fn read_here(&self, file: &File, offset: u64, room: &mut [u8]) -> io::Result<Option<usize>> {
+        let range = offset..offset + room.len() as u64;
+        let _held = self.hold(range.clone());
+        if !self.missing(range).is_empty() {
+            return Ok(None);
+        }
+        read_full(file, offset, room).map(Some)
+    }
+
     /// Brings what is missing of `range`, and more of what follows when it is read in order. Returns when it is here.
     pub fn bring_for_read(&self, file: &File, range: Range<u64>, source: &dyn Source) -> Result<(), BringError> {
         let wanted = {
             let mut state = self.lock();
             let first =
                 state.local.missing(range.start / BLOCK_BYTES..blocks_of(range.end)).first().map(|run| run.start);
-            let ahead = first.map_or(0, |first| state.ahead.seen(first, blocks_of(range.end)));
+            let most = state.limited.as_ref().map_or(AHEAD_BLOCKS_MAX, Limited::ahead_blocks_max);
+            let ahead = first.map_or(0, |first| state.ahead.seen(first, blocks_of(range.end), most));
             range.start..range.end.max(ahead * BLOCK_BYTES)
         };
         self.bring(file, wanted, source)
@@ -160,6 +183,7 @@ impl LazyFile {
     /// Brings what is missing of `range`. Returns when it is here.
     pub fn bring(&self, file: &File, range: Range<u64>, source: &dyn Source) -> Result<(), BringError> {
         let blocks = range.start / BLOCK_BYTES..blocks_of(range.end);
+        let _held = self.hold(range);
         let mut state = self.lock();
         loop {
             let missing = state.local.missing(blocks.clone());
@@ -249,6 +273,7 @@ impl LazyFile {
                 if bytes.end == state.origin_bytes {
                     clear_behind(file, bytes.end)?;
                 }
+                state.takes_room(&run);
                 state.arrived(run);
             }
             from = to;
@@ -271,6 +296,9 @@ impl LazyFile {
             if bytes.end == state.origin_bytes {
                 clear_behind(file, bytes.end)?;
             }
+            if matches!(piece, Piece::Bytes(_)) {
+                state.takes_room(&run);
+            }
             state.arrived(run);
         }
         Ok(())
@@ -285,7 +313,7 @@ impl LazyFile {
             return Ok(Written::Needs(needed.iter().map(|run| state.bytes_of(run)).collect()));
         }
         file.write_all_at(data, offset)?;
-        state.arrived_all(offset / BLOCK_BYTES..blocks_of(end));
+        state.written(offset / BLOCK_BYTES..blocks_of(end));
         Ok(Written::Whole)
     }
 
@@ -295,7 +323,7 @@ impl LazyFile {
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut state = self.lock();
-            if bytes >= state.origin_bytes || state.is_recorded() {
+            if bytes >= state.origin_bytes || state.is_recorded() || state.limited.is_some() {
                 state.shorten(bytes);
                 return file.set_len(bytes);
             }
@@ -336,6 +364,10 @@ impl LazyFile {
             }
             (merged(std::mem::take(&mut state.unrecorded)), state.owes_shortened)
         };
+        if self.is_limited() {
+            file.sync_data().inspect_err(|_| self.lock().is_broken = true)?;
+            return Ok(false);
+        }
         let local = |blocks: &Range<u64>| Record::Local { number: self.number, blocks: blocks.clone() };
         let shortened = owes_shortened.then_some(Record::Shortened { number: self.number });
         let records: Vec<Record> = shortened.into_iter().chain(runs.iter().map(local)).collect();
@@ -369,7 +401,7 @@ pub fn finish_shortening(file: &File, number: FileNumber, bytes: u64, journal: &
 impl State {
     /// Only between syncs.
     fn is_recorded(&self) -> bool {
-        self.local.is_full() && self.unrecorded.is_empty() && !self.owes_shortened
+        self.local.is_full() && self.unrecorded.is_empty() && !self.owes_shortened && self.limited.is_none()
     }
 
     fn bytes_of(&self, run: &Range<u64>) -> Range<u64> {
@@ -378,11 +410,16 @@ impl State {
 
     fn arrived(&mut self, run: Range<u64>) {
         self.local.insert(run.clone());
-        self.unrecorded.push(run);
+        if self.limited.is_none() {
+            self.unrecorded.push(run);
+        }
     }
 
     /// As [`Self::arrived`], for what may be here already.
-    fn arrived_all(&mut self, run: Range<u64>) {
+    fn written(&mut self, run: Range<u64>) {
+        if let Some(limited) = &mut self.limited {
+            limited.written.insert(run.clone());
+        }
         for run in self.local.missing(run) {
             self.arrived(run);
         }
@@ -407,6 +444,9 @@ impl State {
         let blocks = blocks_of(bytes);
         self.origin_bytes = bytes;
         self.local.shorten(blocks);
+        if let Some(limited) = &mut self.limited {
+            limited.written.shorten(blocks);
+        }
         self.unrecorded.retain_mut(|run| {
             run.end = run.end.min(blocks);
             run.start < run.end
@@ -416,10 +456,10 @@ impl State {
 
 impl Ahead {
     /// Somebody misses block `first`, and reads up to `end`. Returns up to where it should be brought.
-    fn seen(&mut self, first: u64, end: u64) -> u64 {
+    fn seen(&mut self, first: u64, end: u64, most: u64) -> u64 {
         // What comes may reach somewhat further than what was asked for.
         let is_next = self.end > 0 && (self.end..=self.end + AHEAD_BLOCKS_FIRST).contains(&first);
-        self.blocks = if is_next { (self.blocks * 2).clamp(AHEAD_BLOCKS_FIRST, AHEAD_BLOCKS_MAX) } else { 0 };
+        self.blocks = if is_next { (self.blocks * 2).max(AHEAD_BLOCKS_FIRST).min(most) } else { 0 };
         self.end = end.max(first + self.blocks);
         self.end
     }
@@ -458,8 +498,7 @@ fn clear_behind(file: &File, end: u64) -> io::Result<()> {
 
 /// Zeros, where something from before a crash may lie: a hole if the file system can make one.
 fn make_zero(file: &File, bytes: &Range<u64>) -> io::Result<()> {
-    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    if fallocate(file, hole, bytes.start, bytes.end - bytes.start).is_ok() {
+    if make_hole(file, bytes).is_ok() {
         return Ok(());
     }
     let zeros = [0; 64 * 1024];
@@ -470,6 +509,12 @@ fn make_zero(file: &File, bytes: &Range<u64>) -> io::Result<()> {
         at += length as u64;
     }
     Ok(())
+}
+
+/// Zeros that take no room.
+fn make_hole(file: &File, bytes: &Range<u64>) -> io::Result<()> {
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(fallocate(file, hole, bytes.start, bytes.end - bytes.start)?)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod finish;
 pub mod hydrate;
 pub mod journal;
 pub mod lazy;
+pub mod limit;
 pub mod mount;
 mod mounts;
 mod nodes;

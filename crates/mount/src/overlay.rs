@@ -1,8 +1,13 @@
 //! All files that are still coming: made, found again after a stop, retired when they are whole.
 
+mod limited;
+
+pub use limited::Kept;
+
 use crate::finish::{Step, end_the_rest, steps, take};
 use crate::journal::{FileNumber, Journal, JournalError, Record};
 use crate::lazy::{BringError, LazyFile, finish_shortening};
+use crate::limit::Limit;
 use crate::part::PartRoom;
 use crate::private::Private;
 use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
@@ -119,6 +124,8 @@ pub struct Overlay {
     waiting: Waiting,
     /// What the source gave to those who waited for it; to those who soon would have; to nobody in particular.
     counts: [Count; 3],
+    /// None: all that comes is kept.
+    limit: Option<Arc<Limit>>,
 }
 
 /// Whom something is fetched for.
@@ -272,7 +279,7 @@ impl Overlay {
         told.retain(|number, _| files.by_number.contains_key(number));
         journal.shrink(&records_of(&told)).map_err(failed("write the journal in", &first))?;
         let (waiting, counts) = (Waiting::default(), Default::default());
-        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting, counts })
+        Ok(Self { roots, journal, source, files: RwLock::new(files), waiting, counts, limit: None })
     }
 
     /// The directories.
@@ -332,8 +339,13 @@ impl Overlay {
         Fetched { times_waited, waited_bytes, ahead_bytes, rest_bytes }
     }
 
-    fn source(&self, whom: For) -> Counted<'_> {
+    fn counted(&self, whom: For) -> Counted<'_> {
         Counted::new(&*self.source, &self.counts[whom as usize])
+    }
+
+    /// Where what isn't here comes from.
+    pub fn source(&self) -> impl Source + '_ {
+        self.counted(For::Rest)
     }
 
     /// Whether somebody has begun to wait for the source just now, or will soon.
@@ -354,8 +366,10 @@ impl Overlay {
     /// Reads, and brings first what isn't here. Less than asked for at the file's end.
     pub fn read(&self, lazy: &LazyFile, file: &File, offset: u64, room: &mut [u8]) -> Result<usize, BringError> {
         let range = offset..offset + room.len() as u64;
+        let _held = lazy.hold(range.clone());
         if !lazy.missing(range.clone()).is_empty() {
-            let brought = self.waiting.during(|| lazy.bring_for_read(file, range.clone(), &self.source(For::Readers)));
+            let bring = || lazy.bring_for_read(file, range.clone(), &self.counted(For::Readers));
+            let brought = self.while_waiting(range.clone(), bring);
             // What was to come ahead may have failed, and nobody asked for that.
             brought.or_else(|error| match lazy.missing(range.clone()).is_empty() {
                 true => Ok(()),
@@ -368,9 +382,11 @@ impl Overlay {
     /// Writes, and brings first the rest of blocks that are written in part.
     pub fn write(&self, lazy: &LazyFile, file: &File, offset: u64, data: &[u8]) -> Result<(), BringError> {
         use crate::lazy::Written;
+        let _held = lazy.hold(offset..offset + data.len() as u64);
         while let Written::Needs(ranges) = lazy.write(file, offset, data)? {
             for range in ranges {
-                let brought = self.waiting.during(|| lazy.bring(file, range.clone(), &self.source(For::Readers)));
+                let bring = || lazy.bring(file, range.clone(), &self.counted(For::Readers));
+                let brought = self.while_waiting(range.clone(), bring);
                 brought.map_err(|error| self.in_vain(lazy, range, error))?;
             }
         }
@@ -397,7 +413,9 @@ impl Overlay {
         if stat_of(&file)?.st_nlink < 2 {
             return Ok(());
         }
-        coming.file.bring(&file, range, &self.source(whom))
+        let brought = coming.file.bring(&file, range, &self.counted(whom));
+        self.make_room();
+        brought
     }
 
     /// Brings a part of a file in the background. Of a file that was removed nothing comes. What others are fetching just now comes
@@ -408,12 +426,13 @@ impl Overlay {
             return Ok(());
         }
         let direct = self.roots[coming.root].open_number_direct(number);
+        let _held = coming.file.hold(range.clone());
         while !coming.file.missing(range.clone()).is_empty() {
             let before = coming.file.missing(range.clone());
-            coming.file.bring_part((&file, direct.as_ref()), range.clone(), &self.source(For::Rest), room)?;
+            coming.file.bring_part((&file, direct.as_ref()), range.clone(), &self.counted(For::Rest), room)?;
             if coming.file.missing(range.clone()) == before {
                 // Somebody else fetches all of it.
-                return coming.file.bring(&file, range, &self.source(For::Rest));
+                return coming.file.bring(&file, range, &self.counted(For::Rest));
             }
         }
         Ok(())
@@ -421,6 +440,9 @@ impl Overlay {
 
     /// Makes what came of a file durable; one that is whole is retired.
     pub fn settle(&self, number: FileNumber) -> io::Result<()> {
+        if self.limit.is_some() {
+            return Ok(());
+        }
         let Some((coming, file)) = self.open_coming(number)? else { return Ok(()) };
         let is_whole = coming.file.sync(&file, &self.journal)?;
         self.journal.compact_if_long()?;
@@ -525,6 +547,17 @@ impl Overlay {
     fn in_vain(&self, lazy: &LazyFile, bytes: Range<u64>, error: BringError) -> BringError {
         self.waiting.refused(lazy.number(), bytes, error.in_words());
         error
+    }
+
+    /// Does what brings `range` for somebody who waits for it.
+    fn while_waiting<T>(&self, range: Range<u64>, act: impl FnOnce() -> T) -> T {
+        let bytes = range.end - range.start;
+        let expected = self.limit.as_ref().map(|limit| limit.expect(bytes + limit.ahead_bytes_max()));
+        self.make_room();
+        let result = self.waiting.during(act);
+        drop(expected);
+        self.make_room();
+        result
     }
 }
 

@@ -31,7 +31,8 @@ mod restore;
 pub mod when;
 
 pub use boot::{
-    Amcheck, BadRelation, BootReport, BootRequest, CheckResult, PagesReport, Reached, TablesReport, boot, remove_own,
+    Amcheck, BadRelation, BootReport, BootRequest, Came, CheckResult, PagesReport, Reached, TablesReport, Way, boot,
+    remove_own,
 };
 pub use destination::{Destination, DestinationError};
 pub use error::{RecoveryError, RecoveryErrorKind, Result};

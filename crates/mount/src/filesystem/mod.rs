@@ -12,7 +12,7 @@ mod operations;
 use crate::control::{Control, Silent};
 use crate::lazy::Written;
 use crate::nodes::{Nodes, TOP};
-use crate::overlay::{Overlay, read_full};
+use crate::overlay::Overlay;
 use crate::pool::Pools;
 use crate::root::Root;
 use crate::view::View;
@@ -363,9 +363,9 @@ impl Filesystem for LazyFileSystem {
             Err(error) => return reply.error(error.into()),
         };
         let mut room = vec![0; size as usize];
-        let Some(lazy) = handle.lazy.clone().filter(|lazy| !lazy.missing(offset..offset + u64::from(size)).is_empty())
-        else {
-            return answer!(reply, read_full(&handle.file, offset, &mut room), length => reply.data(&room[..length]));
+        let here = self.read_now(&handle, offset, &mut room).transpose();
+        let (Some(lazy), None) = (handle.lazy.clone(), &here) else {
+            return answer!(reply, here.unwrap_or(Ok(0)), length => reply.data(&room[..length]));
         };
         self.later(move |this| match this.overlay.read(&lazy, &handle.file, offset, &mut room) {
             Ok(length) => reply.data(&room[..length]),

@@ -4,6 +4,7 @@ use super::attributes::{attributes, kind, timespec};
 use super::handles::{Handle, Listed};
 use super::{Directory, gone};
 use crate::lazy::{BringError, Written};
+use crate::overlay::read_full;
 use crate::place::{Place, Reached};
 use fuser::{FileAttr, FileHandle, FileType, INodeNo, RenameFlags, Request, TimeOrNow};
 use rustix::fs::{
@@ -215,6 +216,14 @@ impl Directory {
             listed.extend(self.view.seen(&path, name).map(|name| (name, kind)));
         }
         Ok(listed)
+    }
+
+    /// Reads, if nothing must be brought first.
+    pub(super) fn read_now(&self, handle: &Handle, offset: u64, room: &mut [u8]) -> io::Result<Option<usize>> {
+        match &handle.lazy {
+            Some(lazy) => lazy.read_here(&handle.file, offset, room),
+            None => read_full(&handle.file, offset, room).map(Some),
+        }
     }
 
     /// Writes, if nothing must be brought first.

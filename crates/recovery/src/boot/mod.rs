@@ -1,12 +1,16 @@
-//! Verification by doing: restore aside, start, replay, ask, check every page, remove.
+//! Verification by doing: bring the files aside, start, replay, ask, check every page, remove.
+//!
+//! The files are all written first, or shown by a mount and come when they are read: see [`Way`].
 //!
 //! Promise: nobody outside notices: see [`PrivatePlace`](crate::PrivatePlace). What stays behind when we are killed is removed by the next run.
 //!
-//! What is measured here are the seconds that a real recovery takes: nothing else in the product claims to know them.
+//! What is measured here are the seconds that a real recovery takes, in the same way: nothing else in the product claims to know them.
 //!
 //! Not here: which point, storing the result.
 
 mod asking;
+mod files;
+mod given;
 mod pages;
 mod reached;
 mod relations;
@@ -14,24 +18,26 @@ mod room;
 mod tables;
 
 pub use asking::CheckResult;
+pub use files::{Came, Way};
 pub use pages::PagesReport;
 pub use reached::Reached;
 pub use tables::{Amcheck, BadRelation, TablesReport};
 
-use crate::destination::Destination;
-use crate::error::{RecoveryError, Result};
+use crate::error::Result;
 use crate::plan::RestorePlan;
-use crate::restore::{RestoreDone, RestoreTo, apply};
+use crate::restore::RestoreDone;
+use files::Files;
+use futures::future::{Either, select};
 use jiff::Timestamp;
 use lifeboat_postgres::Lsn;
 use lifeboat_postgres::cluster::{Cluster, ClusterError, PidFile, Programs, StopMode, WaitFor};
-use lifeboat_postgres::control;
 use lifeboat_repository::{ChunkReader, Point, Progress, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use room::Room;
 pub use room::remove_own;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -48,6 +54,8 @@ pub struct BootRequest {
     pub programs: Programs,
     /// Whom the copy belongs to when we are root: see [`crate::owner_when_root`].
     pub owner: Option<(u32, u32)>,
+    /// How the files come.
+    pub way: Way,
     /// Threads.
     pub workers: usize,
     /// Who asks. Let in without a password: nobody else can reach the copy.
@@ -86,16 +94,18 @@ pub struct BootReport {
     pub reached: Reached,
     /// Opening the repository, reading points and log, planning.
     pub plan_seconds: f64,
-    /// Fetching and writing the files, which goes on side by side.
+    /// Fetching and writing the files, which goes on side by side: all of them, or over a mount those that are wanted at once.
     pub restore_seconds: f64,
     /// From the start of the server to the end of replay, log fetched on the way.
     pub replay_seconds: f64,
     /// From there to the first answer to a query.
     pub first_query_seconds: f64,
-    /// From nothing to that answer: the measured recovery time (RTA).
+    /// From nothing to that answer: the measured recovery time (RTA) of a restore that is done in the same way.
     pub seconds: f64,
-    /// Bytes written.
+    /// Bytes written before the start.
     pub bytes_written: u64,
+    /// In which way it was done.
+    pub came: Came,
     /// Every page of the restored cluster. None: it has no checksums, or didn't get that far.
     pub pages: Option<PagesReport>,
     /// Every table and index of it.
@@ -115,7 +125,7 @@ pub struct BootReport {
 }
 
 impl BootReport {
-    fn new(plan: &RestorePlan, request: &BootRequest, done: &RestoreDone) -> Self {
+    fn new(plan: &RestorePlan, request: &BootRequest, done: &RestoreDone, came: Came) -> Self {
         Self {
             started: false,
             failure: None,
@@ -128,6 +138,7 @@ impl BootReport {
             first_query_seconds: 0.0,
             seconds: request.plan_seconds + done.seconds,
             bytes_written: done.bytes_written,
+            came,
             pages: None,
             amcheck: if request.amcheck { Amcheck::NotReached } else { Amcheck::NotAsked },
             checks: Vec::new(),
@@ -176,56 +187,78 @@ pub fn boot(
 ) -> Result<BootReport> {
     let details = PostgresDetails::of(point)?;
     let mut notes = room::remove_leftovers(&request.scratch_dir);
-    let room = Room::make(&request.scratch_dir, request.owner)?;
-    let tablespaces = details.tablespaces.iter().map(|space| (space.oid, room.tablespace(space.oid))).collect();
-    let to = RestoreTo { destination: room.data_dir(), tablespaces, workers: request.workers, owner: request.owner };
-    let done = apply(reader, point, plan, Destination::Missing, &to, progress)?;
-    let control = control::read(&room.data_dir())
-        .map_err(|error| RecoveryError::file("read control file of", &room.data_dir(), std::io::Error::other(error)))?;
-    room.write_configuration(&control, &plan.settings, details.major)?;
-    let mut report = BootReport::new(plan, request, &done);
-    notes.extend(copied_notes(done));
+    let (room, files) = files::bring(reader, point, plan, request, progress)?;
+    room.write_configuration(&files.control, &plan.settings, details.major)?;
+    let mut report = BootReport::new(plan, request, &files.done, files.came());
+    notes.extend(copied_notes(&files.done));
+    let started = run(&room, &files, plan, request, &mut report, progress);
+    let pages = match started {
+        Ok(()) if report.failure.is_none() && details.data_checksums => {
+            progress.phase("check every page", Some(point.bytes));
+            pages::check(&room.data_dir(), details.major, request.workers, progress).map(Some)
+        }
+        ended => ended.map(|()| None),
+    };
+    // Why something could not be read comes before that it couldn't.
+    files.read_the_rest(request.workers, &mut report, progress)?;
+    match pages {
+        Ok(pages) => report.pages = pages,
+        // It has a cause, which is told.
+        Err(_) if report.failure.is_some() => {}
+        Err(error) => return Err(error),
+    }
+    report.notes.splice(0..0, notes);
+    files.end(&room)?;
+    room.remove()?;
+    Ok(report)
+}
+
+/// Starts the copy, asks it, and stops it. That it doesn't start is told in the report.
+fn run(
+    room: &Room,
+    files: &Files,
+    plan: &RestorePlan,
+    request: &BootRequest,
+    report: &mut BootReport,
+    progress: &dyn Progress,
+) -> Result<()> {
     let cluster = Cluster::open(&room.data_dir(), request.programs.clone())?;
+    let mut options = room.start_options().wait_for(WaitFor::Primary, request.patience);
+    options.user = request.user.clone();
+    let options = files.start_options(options, request.programs.major());
     let handle = Handle::current();
     progress.phase("start and replay", None);
-    match handle.block_on(start(&cluster, &room, request)) {
-        Ok((file, replay)) => {
+    let begun = Instant::now();
+    let started = handle.block_on(async {
+        match select(pin!(cluster.start(&options)), pin!(files.hopeless())).await {
+            Either::Left((started, _)) => Some(started),
+            Either::Right(_) => None,
+        }
+    });
+    let Some(started) = started else {
+        report.failure = Some("the server does not start without it".into());
+        return room.end_server();
+    };
+    match started {
+        Ok(file) => {
             report.started = true;
-            report.replay_seconds = replay.as_secs_f64();
+            report.replay_seconds = begun.elapsed().as_secs_f64();
             report.seconds += report.replay_seconds;
-            handle.block_on(ask(&room, &file, plan, request, &mut report, progress));
+            handle.block_on(ask(room, &file, plan, request, report, progress));
             progress.phase("stop", None);
-            handle.block_on(stop(&cluster, &mut report));
+            handle.block_on(stop(&cluster, report));
         }
         Err(error @ (ClusterError::EndedEarly { .. } | ClusterError::TimedOut { .. })) => {
             report.failure = Some(error.to_string());
         }
         Err(error) => return Err(error.into()),
     }
-    if report.failure.is_none() && details.data_checksums {
-        progress.phase("check every page", Some(point.bytes));
-        report.pages = Some(pages::check(&room.data_dir(), details.major, request.workers, progress)?);
-    }
-    report.notes.splice(0..0, notes);
-    room.remove()?;
-    Ok(report)
+    Ok(())
 }
 
 /// Where the configuration was isn't where the copy is.
-fn copied_notes(done: RestoreDone) -> impl Iterator<Item = String> {
-    done.notes.into_iter().filter(|note| !note.starts_with("configuration"))
-}
-
-async fn start(
-    cluster: &Cluster,
-    room: &Room,
-    request: &BootRequest,
-) -> std::result::Result<(PidFile, Duration), ClusterError> {
-    let mut options = room.start_options().wait_for(WaitFor::Primary, request.patience);
-    options.user = request.user.clone();
-    let begun = Instant::now();
-    let file = cluster.start(&options).await?;
-    Ok((file, begun.elapsed()))
+fn copied_notes(done: &RestoreDone) -> impl Iterator<Item = String> {
+    done.notes.iter().filter(|note| !note.starts_with("configuration")).cloned()
 }
 
 async fn ask(

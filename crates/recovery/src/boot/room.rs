@@ -4,6 +4,7 @@
 
 use crate::error::{RecoveryError, Result};
 use crate::private::PrivatePlace;
+use lifeboat_mount::mount::{State, state_of, take_stale_away};
 use lifeboat_postgres::cluster::end_at_once;
 use std::io;
 use std::ops::Deref;
@@ -47,6 +48,11 @@ impl Room {
         let room = Self { place: PrivatePlace::new(directory, owner), is_removed: false };
         room.place.make()?;
         Ok(room)
+    }
+
+    /// Ends what runs in it, at once.
+    pub fn end_server(&self) -> Result<()> {
+        end_at_once(&self.data_dir()).map_err(|error| RecoveryError::file("end the server in", &self.data_dir(), error))
     }
 
     /// Ends what runs in it and removes it.
@@ -109,9 +115,18 @@ fn began_at(process: u32) -> Option<u64> {
     rest.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Ends the server at once: nobody needs what it holds.
+/// Ends the server at once: nobody needs what it holds. A mount goes, whoever served it and whether he lives: removed through it, the files below
+/// would stay.
 fn clear(directory: &Path) -> io::Result<()> {
-    end_at_once(&directory.join("data"))?;
+    let data = directory.join("data");
+    end_at_once(&data)?;
+    let below = std::fs::read_dir(directory.join("tablespaces")).into_iter().flatten();
+    let tablespaces = below.filter_map(|entry| Some(entry.ok()?.path()));
+    for path in std::iter::once(data).chain(tablespaces) {
+        if state_of(&path) != State::Nothing {
+            take_stale_away(&path)?;
+        }
+    }
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

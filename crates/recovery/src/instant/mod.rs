@@ -19,6 +19,7 @@ use crate::restore::{RestoreDone, RestoreTo, bring, give_to, places};
 use jiff::Timestamp;
 use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::overlay::{NewFile, Overlay, OverlayError, create, origin_of};
+use lifeboat_mount::source::Source;
 use lifeboat_mount::view::View;
 use lifeboat_postgres::control::ControlFile;
 use lifeboat_postgres::layout::Layout;
@@ -27,7 +28,7 @@ use lifeboat_workload::postgres::PostgresDetails;
 use lifeboat_workload::postgres::restore::{CONTROL_FILE, Leaves, UNFINISHED_MARK, write_small};
 use needed::Relations;
 use serde::{Deserialize, Serialize};
-use source::PointSource;
+pub(crate) use source::PointSource;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,6 +129,17 @@ pub fn control(destination: &Path) -> Result<ControlFile> {
 
 /// Finds what [`prepare`] made, and what has come since. Call from a thread that may block, within a runtime.
 pub fn attach(reader: &Arc<ChunkReader>, point: &Point, to: &RestoreTo, replay: Option<&Replay>) -> Result<Attached> {
+    attach_through(reader, point, to, replay, |source| Box::new(source))
+}
+
+/// The same, and somebody stands between the repository and who asks.
+pub(crate) fn attach_through(
+    reader: &Arc<ChunkReader>,
+    point: &Point,
+    to: &RestoreTo,
+    replay: Option<&Replay>,
+    through: impl FnOnce(PointSource) -> Box<dyn Source>,
+) -> Result<Attached> {
     let details = PostgresDetails::of(point)?;
     // Left by one who ended between making it and saying so.
     match std::fs::remove_file(to.destination.join(UNFINISHED_MARK)) {
@@ -142,7 +154,7 @@ pub fn attach(reader: &Arc<ChunkReader>, point: &Point, to: &RestoreTo, replay: 
     let parts = order::parts(&tree, layout);
     let relations = Relations::of(&tree, layout);
     let source = PointSource::new(reader.clone(), handle, tree);
-    let overlay = Overlay::open(&places(&details, to), Box::new(source))?;
+    let overlay = Overlay::open(&places(&details, to), through(source))?;
     // When its end was interrupted, the control file has its name already.
     let is_held_back = view().held_back_name().is_some_and(|name| to.destination.join(name).exists());
     let view = if is_held_back { view() } else { View::default() };

@@ -65,6 +65,16 @@ impl PointSource {
         Ok(waited.map_err(|_| format!("no location has answered for {} seconds", FETCH_WITHIN.as_secs()))??)
     }
 
+    /// What a file is called.
+    pub fn path_of(&self, number: FileNumber) -> String {
+        self.tree.get(number as usize).map(|entry| entry.path.clone()).unwrap_or_default()
+    }
+
+    /// How many bytes it has.
+    pub fn bytes_of(&self, number: FileNumber) -> u64 {
+        self.tree.get(number as usize).map_or(0, |entry| entry.size)
+    }
+
     /// A part of a file's map. Short files have it in the tree.
     fn leaf(&self, number: FileNumber, at: u64) -> std::result::Result<Arc<Leaf>, SourceError> {
         let leaves = || self.leaves.lock().unwrap_or_else(PoisonError::into_inner);

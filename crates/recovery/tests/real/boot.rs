@@ -3,7 +3,8 @@
 use crate::site::Site;
 use lifeboat_postgres::cluster::{Cluster, Programs, RunState, StartOptions};
 use lifeboat_recovery::{
-    Amcheck, BootReport, BootRequest, Destination, RestoreTo, Target, apply, boot, owner_when_root,
+    Amcheck, BootReport, BootRequest, Came, Destination, RecoveryError, RestoreTo, Target, Way, apply, boot,
+    owner_when_root,
 };
 use lifeboat_repository::{Point, Silent};
 use std::path::PathBuf;
@@ -13,9 +14,34 @@ fn scratch(site: &Site) -> PathBuf {
     site.cluster.directory().join("b")
 }
 
+/// Far less than any cluster has.
+pub const MOUNT: Way = Way::Mount { came_bytes_max: 1 << 20 };
+
+pub fn copy() -> Way {
+    Way::Copy { because: "it was asked for".into() }
+}
+
 pub async fn booted(site: &Site, target: Target, checks: &[&str]) -> (Point, BootReport) {
+    booted_by(MOUNT, site, target, checks).await
+}
+
+pub async fn booted_by(way: Way, site: &Site, target: Target, checks: &[&str]) -> (Point, BootReport) {
+    let (point, report) = tried(way.clone(), true, site, target, checks).await;
+    let report = report.unwrap();
+    assert_eq!(matches!(way, Way::Mount { .. }), matches!(report.came, Came::Mount { .. }), "{report:#?}");
+    (point, report)
+}
+
+pub async fn tried(
+    way: Way,
+    amcheck: bool,
+    site: &Site,
+    target: Target,
+    checks: &[&str],
+) -> (Point, Result<BootReport, RecoveryError>) {
     let plan = site.plan(&site.wanted(target)).await.unwrap();
     let request = BootRequest {
+        way,
         scratch_dir: scratch(site),
         programs: Programs::in_directory(site.cluster.programs()).unwrap(),
         owner: owner_when_root(&scratch(site), None),
@@ -23,7 +49,7 @@ pub async fn booted(site: &Site, target: Target, checks: &[&str]) -> (Point, Boo
         user: "postgres".into(),
         database: "postgres".into(),
         checks: checks.iter().map(|sql| (*sql).to_owned()).collect(),
-        amcheck: true,
+        amcheck,
         planned_at: jiff::Timestamp::now(),
         plan_seconds: 0.5,
         server_lsn: site.cluster.sql("select pg_current_wal_flush_lsn()").await.unwrap().unwrap().parse().ok(),
@@ -31,9 +57,11 @@ pub async fn booted(site: &Site, target: Target, checks: &[&str]) -> (Point, Boo
         patience: Duration::from_secs(90),
     };
     let (reader, point) = (site.reader().await, site.point(&plan.point).await);
-    let report = tokio::task::block_in_place(|| boot(&reader, &point, &plan, &request, &Silent)).unwrap();
+    let report = tokio::task::block_in_place(|| boot(&reader, &point, &plan, &request, &Silent));
     let left = std::fs::read_dir(scratch(site)).unwrap().count();
     assert_eq!(left, 0, "the copy was not removed");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&*scratch(site).join("lifeboat-boot").to_string_lossy()), "it is still mounted");
     (point, report)
 }
 
@@ -63,7 +91,7 @@ async fn hostile(major: u16) -> Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_point_passes() {
-    for major in [15, 18] {
+    for (major, way) in [(15, MOUNT), (18, MOUNT), (18, copy())] {
         let site = hostile(major).await;
         site.backup().await;
         site.cluster.sql("insert into orders values (0)").await.unwrap();
@@ -73,7 +101,7 @@ async fn a_sound_point_passes() {
             "select here from away",
             "select current_setting('max_connections') = '37'",
         ];
-        let (point, report) = booted(&site, Target::Immediate, &checks).await;
+        let (point, report) = booted_by(way.clone(), &site, Target::Immediate, &checks).await;
         assert!(report.passed(), "{report:#?}");
         assert!(report.replayed_to.is_some() && report.seconds >= report.restore_seconds, "{report:#?}");
         assert!(report.pages.as_ref().is_some_and(|pages| pages.checked > 500), "{report:#?}");
@@ -81,7 +109,7 @@ async fn a_sound_point_passes() {
         let kept = report.verification(&point, jiff::Timestamp::UNIX_EPOCH);
         assert!(kept.passed && kept.level == "boot" && kept.details["started"] == true);
 
-        let (_, latest) = booted(&site, Target::Latest, &["select count(*) = 1001 from orders"]).await;
+        let (_, latest) = booted_by(way, &site, Target::Latest, &["select count(*) = 1001 from orders"]).await;
         assert!(latest.passed() && latest.replayed_to > report.replayed_to, "{latest:#?}");
         assert!(latest.replayed_until.is_some(), "{latest:#?}");
         let parts = latest.plan_seconds + latest.restore_seconds + latest.replay_seconds + latest.first_query_seconds;
@@ -126,11 +154,13 @@ async fn a_damaged_page_is_found() {
     std::fs::write(&file, bytes).unwrap();
     site.cluster.start().unwrap();
     site.backup().await;
-    let (_, report) = booted(&site, Target::Immediate, &["select true"]).await;
-    assert!(report.started && !report.passed());
-    let bad = &report.pages.as_ref().unwrap().bad;
-    assert_eq!(bad.iter().map(|page| (page.path.as_str(), page.block)).collect::<Vec<_>>(), [(path.as_str(), 2)]);
-    assert!(matches!(report.amcheck, Amcheck::Failed(_)), "{report:#?}");
+    for way in [MOUNT, copy()] {
+        let (_, report) = booted_by(way, &site, Target::Immediate, &["select true"]).await;
+        assert!(report.started && !report.passed());
+        let bad = &report.pages.as_ref().unwrap().bad;
+        assert_eq!(bad.iter().map(|page| (page.path.as_str(), page.block)).collect::<Vec<_>>(), [(path.as_str(), 2)]);
+        assert!(matches!(report.amcheck, Amcheck::Failed(_)), "{report:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,9 +170,11 @@ async fn a_point_that_does_not_start_is_no_point() {
     site.store_log().await;
     // The log that it needs is listed, and gone.
     std::fs::remove_dir_all(site.archive()).unwrap();
-    let (_, report) = booted(&site, Target::Immediate, &["select true"]).await;
-    assert!(!report.started && !report.passed());
-    assert!(report.failure.as_ref().is_some_and(|said| said.contains("its log ends")), "{report:#?}");
+    for way in [MOUNT, copy()] {
+        let (_, report) = booted_by(way, &site, Target::Immediate, &["select true"]).await;
+        assert!(!report.started && !report.passed());
+        assert!(report.failure.as_ref().is_some_and(|said| said.contains("its log ends")), "{report:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,5 +3,6 @@
 mod boot;
 mod instant;
 mod restore;
+mod served_boot;
 mod site;
 mod tables;

@@ -127,12 +127,14 @@ fn of_drills(seen: &Seen) -> [Family; 4] {
     let [mut recovery, mut phases, mut behind_seconds, mut behind_bytes] = [const { Vec::new() }; 4];
     for (name, drill) in seen.workloads.iter().filter_map(|(name, workload)| Some((name, workload.drill?))) {
         let labels: Labels = vec![("workload", name.clone())];
+        let way = ("way", drill.way.to_owned());
         let sample = |value: f64| Sample { labels: labels.clone(), value };
-        recovery.extend(drill.recovery_seconds.map(sample));
+        let in_its_way = |value: f64| Sample { labels: vec![labels[0].clone(), way.clone()], value };
+        recovery.extend(drill.recovery_seconds.map(in_its_way));
         behind_seconds.extend(drill.behind_seconds.map(sample));
         behind_bytes.extend(drill.behind_bytes.map(sample));
         phases.extend(drill.phases.into_iter().filter_map(|(phase, value)| {
-            let labels = vec![("workload", name.clone()), ("phase", phase.to_owned())];
+            let labels = vec![("workload", name.clone()), ("phase", phase.to_owned()), way.clone()];
             Some(Sample { labels, value: value? })
         }));
     }
@@ -140,7 +142,7 @@ fn of_drills(seen: &Seen) -> [Family; 4] {
     [
         family(
             "lifeboat_recovery_time_seconds",
-            "Measured by the last test restore that passed: from nothing to the first answer.",
+            "Measured by the last test restore that passed, in the way it was done: from nothing to the first answer.",
             recovery,
         ),
         family("lifeboat_recovery_phase_seconds", "The parts of it.", phases),

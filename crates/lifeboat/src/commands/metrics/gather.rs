@@ -55,6 +55,8 @@ pub struct Home {
 /// What a test restore measured. Absent figures: an older record.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Drill {
+    /// How its files came: what an instant restore takes says nothing about one that copies.
+    pub way: &'static str,
     pub recovery_seconds: Option<f64>,
     /// By name of the phase.
     pub phases: [(&'static str, Option<f64>); 4],
@@ -156,6 +158,8 @@ fn drill(verification: &Verification) -> Drill {
     let details = &verification.details;
     let seconds = |name: &'static str| details[name].as_f64();
     Drill {
+        // Older records are of copies.
+        way: if details["came"]["way"] == "mount" { "mount" } else { "copy" },
         recovery_seconds: seconds("seconds"),
         phases: [
             ("plan", seconds("plan_seconds")),

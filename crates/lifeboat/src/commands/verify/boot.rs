@@ -1,7 +1,8 @@
-//! `lifeboat verify --boot`: restore aside, start, replay, check every page, ask; and keep what was measured.
+//! `lifeboat verify --boot`: bring it up aside, start, replay, check every page, ask; and keep what was measured.
 
 use super::tell;
 use crate::cli::VerifyArguments;
+use crate::commands::served::why_no_mounts;
 use crate::commands::{restore, wal};
 use crate::config::{Config, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use lifeboat_postgres::cluster::Programs;
 use lifeboat_postgres::{Lsn, SystemId};
 use lifeboat_recovery::{
-    Action, BootReport, BootRequest, Observed, RecoveryError, Target, TimelineChoice, Wanted, boot, observe,
+    Action, BootReport, BootRequest, Observed, RecoveryError, Target, TimelineChoice, Wanted, Way, boot, observe,
     owner_when_root, plan,
 };
 use lifeboat_repository::{ChunkReader, PointId};
@@ -105,6 +106,7 @@ async fn run_one(
     let scratch_dir = std::env::temp_dir();
     let (user, database) = rooms::user_and_database(workload);
     let request = BootRequest {
+        way: way(arguments, &scratch_dir),
         owner: owner_when_root(&scratch_dir, rooms::postgres_account()),
         scratch_dir,
         programs,
@@ -128,6 +130,15 @@ async fn run_one(
         output.warn(&format!("the result can't be kept with the point: {error}"));
     }
     Ok(Booted { workload: name.to_owned(), point: plan.point.clone(), report })
+}
+
+/// By a mount where there can be one: a copy needs room for the whole database.
+fn way(arguments: &VerifyArguments, scratch_dir: &Path) -> Way {
+    match why_no_mounts() {
+        _ if arguments.copy => Way::Copy { because: "--copy".into() },
+        Some(why_not) => Way::Copy { because: format!("nothing can be mounted here: {why_not}") },
+        None => Way::mount(scratch_dir),
+    }
 }
 
 /// Up to where the original's log is on its own disk, and whose it is. None when it can't be asked: a copy is proved without

@@ -3,7 +3,7 @@
 use super::boot::Booted;
 use crate::failure::Failure;
 use crate::output::{Output, Tone, human};
-use lifeboat_recovery::{Amcheck, BootReport, TablesReport};
+use lifeboat_recovery::{Amcheck, BootReport, Came, TablesReport};
 use std::time::Duration;
 
 /// Of the damaged relations, so many are shown; the document has more.
@@ -16,6 +16,7 @@ pub fn tell(booted: &Booted, output: &Output) -> Result<(), Failure> {
     let verdict = if report.passed() { output.paint("proved", Tone::Good) } else { output.paint("FAILED", Tone::Bad) };
     output.text(&format!("{verdict}  {} of {}: {}", booted.point, booted.workload, recovery_time(report)))?;
     output.text(&format!("  {}", recovery_point(report)))?;
+    output.text(&format!("  {}", way(report)))?;
     if let Some(failure) = &report.failure {
         output.text(&format!("  {}  {failure}", output.paint("bad", Tone::Bad)))?;
     }
@@ -48,11 +49,28 @@ pub fn reason(report: &BootReport) -> Option<String> {
     report.checks.iter().find(|check| !check.passed).map(|check| format!("a check is not true: {}", check.sql))
 }
 
+/// Over a mount it is what an instant restore takes, and no copying one.
 fn recovery_time(report: &BootReport) -> String {
+    let (of, files) = match report.came {
+        Came::Copy { .. } => ("", "fetch and write"),
+        Came::Mount { .. } => (" of an instant restore", "mount"),
+    };
     format!(
-        "RTA {:.1} s ({:.1} s plan, {:.1} s fetch and write, {:.1} s replay, {:.1} s first query)",
+        "RTA{of} {:.1} s ({:.1} s plan, {:.1} s {files}, {:.1} s replay, {:.1} s first query)",
         report.seconds, report.plan_seconds, report.restore_seconds, report.replay_seconds, report.first_query_seconds
     )
+}
+
+/// In which way the files came, and why.
+fn way(report: &BootReport) -> String {
+    match &report.came {
+        Came::Copy { because } => format!("every file was written before the start: {because}"),
+        Came::Mount { bytes_fetched, bytes_kept_max, .. } => format!(
+            "files came when they were read: {} fetched, at most {} kept here",
+            human::size(*bytes_fetched),
+            human::size(*bytes_kept_max)
+        ),
+    }
 }
 
 fn recovery_point(report: &BootReport) -> String {

@@ -131,7 +131,7 @@ pub enum Command {
     /// Without options: that everything a point refers to exists. Exit code 4 when something is bad.
     #[command(after_help = "Examples:\n  lifeboat verify               structure, every workload\n  \
         lifeboat verify shop --data   read and decrypt every byte\n  \
-        lifeboat verify shop --boot   bring it up aside, start, replay, run the checks of the configuration")]
+        lifeboat verify shop --boot   start it aside, replay, run the checks of the configuration")]
     Verify(VerifyArguments),
 
     /// Continuous write-ahead log: from PostgreSQL's commands, or by streaming

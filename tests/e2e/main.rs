@@ -8,6 +8,7 @@
 //! Random choices print their seed; `LIFEBOAT_SEED` repeats them. Tests named `long_…` are whole where their
 //! siblings are a sample: `cargo nextest run --profile all`.
 
+mod awkward;
 mod changes;
 mod contents;
 mod exactness;

@@ -121,6 +121,10 @@ async fn one(shop: &Shop, kills: &[Kill], number: usize) -> Result<(usize, usize
         look(world, &told).await?;
         drop(served);
     }
+    // One that was started by hand is nobody else's to stop.
+    if to.join("postmaster.pid").exists() {
+        control(world, "stop", &to)?;
+    }
     ensure!(!to.join(".lifeboat-mount").exists() && to.join("global/pg_control").exists(), "an ordinary directory");
     let mut copy = adopted(world, &to)?;
     start_to_the_end(&mut copy).await?;

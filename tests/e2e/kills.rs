@@ -40,7 +40,7 @@ impl Kill {
         let victim = [Victim::Mount, Victim::Server, Victim::Both][random.between(0, 3) as usize];
         // A server that isn't there yet can't be killed alone.
         let is_early = victim == Victim::Mount && random.between(0, 3) == 0;
-        Self { victim, is_early, after: Duration::from_millis(random.between(0, 1500)) }
+        Self { victim, is_early, after: Duration::from_millis(random.between(0, 800)) }
     }
 }
 
@@ -93,6 +93,10 @@ async fn one(shop: &Shop, kills: &[Kill], number: usize) -> Result<(usize, usize
     let mut done = 0;
     for (round, kill) in kills.iter().enumerate() {
         if kill.is_early {
+            // The rest came while no server was there: nobody serves it any more.
+            if to.join("global/pg_control").exists() && left(world, &to)? == 0 {
+                break;
+            }
             // The moment is the fault that is injected, here and below: nothing is waited for.
             tokio::time::sleep(kill.after).await;
             served.kill_alone()?;
@@ -120,6 +124,10 @@ async fn one(shop: &Shop, kills: &[Kill], number: usize) -> Result<(usize, usize
         served.until_it_says("everything is here").await?;
         look(world, &told).await?;
         drop(served);
+    }
+    // One that was started by hand is nobody else's to stop.
+    if to.join("postmaster.pid").exists() {
+        control(world, "stop", &to)?;
     }
     ensure!(!to.join(".lifeboat-mount").exists() && to.join("global/pg_control").exists(), "an ordinary directory");
     let mut copy = adopted(world, &to)?;
@@ -182,6 +190,14 @@ async fn struck(
 fn left(world: &World, to: &Path) -> Result<u64> {
     let there = to.display().to_string();
     let told = crate::served::as_ourselves(world, "instant.toml", &["restore", "status", &there, "--json"])?;
+    // The rest came while no server was there: then an ordinary directory is left.
+    if told.code == Some(3) {
+        return Ok(0);
+    }
+    // It isn't served yet.
+    if told.code == Some(4) {
+        return Ok(u64::MAX);
+    }
     told.json()?["restores"][0]["status"]["bytes_to_come"].as_u64().with_context(|| format!("{told:?}"))
 }
 

@@ -9,6 +9,7 @@
 //! siblings are a sample: `cargo nextest run --profile all`.
 
 mod ahead;
+mod awkward;
 mod changes;
 mod contents;
 mod exactness;

@@ -18,7 +18,7 @@ fn of(path: &Path) -> Option<Finding> {
         State::Stale => {
             let failure = Failure::new(FailureKind::CheckFailed, "the program that served it is gone, and all that is read there fails")
                 .with_hint(format!(
-                    "run the same `lifeboat restore ... --instant` again: it goes on where it stopped; to give it up: `umount {}`",
+                    "run the same `lifeboat restore ... --instant` again: it goes on where it stopped; to give it up: `umount -l {}`",
                     path.display()
                 ));
             Some(Finding::new(subject, Err(failure)))

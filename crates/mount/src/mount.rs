@@ -13,7 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use crate::mounts::{NAME, State, mounts, state_of};
+use crate::mounts::source;
+pub use crate::mounts::{NAME, State, mounts, mounts_of, state_of};
 
 /// Threads that answer the kernel, for each directory.
 const THREADS: usize = 4;
@@ -37,11 +38,16 @@ pub struct Mounted {
 
 /// Mounts every directory of an overlay over itself. `view` is of the first.
 pub fn mount(overlay: Arc<Overlay>, view: &View) -> Result<Mounted, MountError> {
-    mount_controlled(overlay, view, Arc::new(Silent))
+    mount_controlled(overlay, view, Arc::new(Silent), "")
 }
 
-/// The same, and `control` answers those who ask the first directory: see [`crate::control`].
-pub fn mount_controlled(overlay: Arc<Overlay>, view: &View, control: Arc<dyn Control>) -> Result<Mounted, MountError> {
+/// The same, and `control` answers those who ask the first directory: see [`crate::control`]. By `label` the mounts are found again.
+pub fn mount_controlled(
+    overlay: Arc<Overlay>,
+    view: &View,
+    control: Arc<dyn Control>,
+    label: &str,
+) -> Result<Mounted, MountError> {
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| MountError { path, source }
@@ -49,12 +55,14 @@ pub fn mount_controlled(overlay: Arc<Overlay>, view: &View, control: Arc<dyn Con
     let first = overlay.roots().first().map(|root| root.path().to_path_buf()).unwrap_or_default();
     let pool = Arc::new(Pools::new().map_err(failed(&first))?);
     raise_open_files();
+    let source = source(label);
     let mut mounted = Mounted { overlay: overlay.clone(), sessions: Vec::new() };
     for (number, root) in overlay.roots().iter().enumerate() {
         let view = if number == 0 { view.clone() } else { View::default() };
         let control: Arc<dyn Control> = if number == 0 { control.clone() } else { Arc::new(Silent) };
         let files = LazyFileSystem::new(overlay.clone(), number, view, pool.clone()).controlled_by(control);
-        mounted.sessions.push(Served::begin(files, root, &options()).map_err(failed(root.path()))?);
+        let session = Served::begin(files, root, &source, &options(&source));
+        mounted.sessions.push(session.map_err(failed(root.path()))?);
     }
     Ok(mounted)
 }
@@ -67,10 +75,10 @@ fn raise_open_files() {
     }
 }
 
-fn options() -> Config {
+fn options(source: &str) -> Config {
     let mut options = Config::default();
     options.mount_options = vec![
-        MountOption::FSName(NAME.into()),
+        MountOption::FSName(source.into()),
         MountOption::Subtype(NAME.into()),
         MountOption::DefaultPermissions,
         MountOption::NoDev,

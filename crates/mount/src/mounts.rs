@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// What the kernel calls the mounts.
+/// What the kernel calls the mounts; behind a colon it may say whose they are.
 pub const NAME: &str = "lifeboat";
 /// A program that answers does so in less.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -56,6 +56,23 @@ pub fn mounts() -> Vec<PathBuf> {
     all
 }
 
+/// Those of them that were made with this label. A mount whose program is gone has it still.
+pub fn mounts_of(label: &str) -> Vec<PathBuf> {
+    let source = source(label).into_bytes();
+    let ours = |mount: &Listed| mount.is_ours && mount.source == source;
+    let mut all: Vec<PathBuf> = parsed(&list()).filter(ours).map(|mount| mount.place).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// What a mount with this label is called.
+pub(crate) fn source(label: &str) -> String {
+    // These mean something to the programs between us and the kernel.
+    let plain = label.replace([',', '\\', '\n', '\t', ' '], "_");
+    if plain.is_empty() { NAME.to_owned() } else { format!("{NAME}:{plain}") }
+}
+
 /// One mount, as the kernel lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -63,6 +80,7 @@ pub(crate) struct Listed {
     pub number: u64,
     pub is_ours: bool,
     pub place: PathBuf,
+    source: Vec<u8>,
 }
 
 /// What is mounted at a place, on top of whatever else is.
@@ -98,7 +116,10 @@ fn parsed(list: &[u8]) -> impl Iterator<Item = Listed> {
         let mut behind = words.skip_while(|word| *word != b"-").skip(1);
         // Root mounts without a subtype.
         let is_fuse = behind.next().is_some_and(|kind| kind == b"fuse" || kind.starts_with(b"fuse."));
-        Some(Listed { number, is_ours: is_fuse && behind.next() == Some(NAME.as_bytes()), place })
+        let source = behind.next().unwrap_or_default().to_vec();
+        let label = source.strip_prefix(NAME.as_bytes());
+        let is_ours = is_fuse && label.is_some_and(|label| label.is_empty() || label.starts_with(b":"));
+        Some(Listed { number, is_ours, place, source })
     })
 }
 
@@ -125,7 +146,8 @@ mod tests {
     fn our_mounts_are_found_by_place_and_kind() {
         let list = b"22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
                     36 22 0:33 / /data/my\\040shop rw,nosuid,nodev shared:3 - fuse.lifeboat lifeboat rw,user_id=0\n\
-                    37 22 0:34 / /data/root rw - fuse lifeboat rw\n\
+                    37 22 0:34 / /data/root rw - fuse lifeboat:/var/cache/a_b rw\n\
+                    38 22 0:34 / /data/like rw - fuse lifeboats rw\n\
                     38 22 0:35 / /data/other rw - fuse.sshfs host:/ rw\n\
                     39 22 0:36 / /data/covered rw - fuse lifeboat rw\n\
                     40 39 0:37 / /data/covered rw - tmpfs lifeboat rw\n";
@@ -134,6 +156,8 @@ mod tests {
         assert!(!found("/data/other") && !found("/data") && !found("/") && !found("/data/covered"));
         assert_eq!(at(list, Path::new("/data/covered")).unwrap().number, 40);
         assert_eq!(parsed(list).filter(|mount| mount.is_ours).count(), 3);
+        assert_eq!(parsed(list).nth(1).unwrap().source, source("/var/cache/a,b").into_bytes());
+        assert_eq!(source(""), NAME);
         assert_eq!(unescaped(b"a\\134b\\9\\04"), "a\\b\\9\\04");
     }
 }

@@ -3,7 +3,7 @@
 //! Promise: what is taken away is this mount, and nothing that somebody else mounted at the same place.
 
 use crate::filesystem::LazyFileSystem;
-use crate::mounts::{NAME, is_there, on_top};
+use crate::mounts::{is_there, on_top};
 use crate::root::Root;
 use fuser::{BackgroundSession, Config, Session};
 use rustix::fs::{Mode, OFlags, open};
@@ -27,8 +27,8 @@ pub struct Served {
 
 impl Served {
     /// Mounts a directory over itself.
-    pub fn begin(files: LazyFileSystem, root: &Root, options: &Config) -> io::Result<Self> {
-        let session = match mounted(root) {
+    pub fn begin(files: LazyFileSystem, root: &Root, source: &str, options: &Config) -> io::Result<Self> {
+        let session = match mounted(root, source) {
             Ok(device) => Session::from_fd(files, device, options.acl, options.clone())
                 .inspect_err(|_| drop(take_away(root.path(), UnmountFlags::DETACH)))?,
             // Who isn't root asks the program that is allowed to.
@@ -71,7 +71,7 @@ impl Served {
 }
 
 /// Mounts over the very directory that is held open, whatever its path leads to meanwhile.
-fn mounted(root: &Root) -> rustix::io::Result<OwnedFd> {
+fn mounted(root: &Root, source: &str) -> rustix::io::Result<OwnedFd> {
     let device = open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let mode = rustix::fs::fstat(root.directory())?.st_mode;
     let (user, group) = (getuid().as_raw(), getgid().as_raw());
@@ -82,7 +82,7 @@ fn mounted(root: &Root) -> rustix::io::Result<OwnedFd> {
     let data = CString::new(data).map_err(|_| Errno::INVAL)?;
     let place = format!("/proc/self/fd/{}", root.directory().as_raw_fd());
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOATIME;
-    rustix::mount::mount(NAME, place, "fuse", flags, data.as_c_str())?;
+    rustix::mount::mount(source, place, "fuse", flags, data.as_c_str())?;
     Ok(device)
 }
 

@@ -1,7 +1,7 @@
 //! A real mount, used by real programs' calls.
 
 use lifeboat_mount::journal::FileNumber;
-use lifeboat_mount::mount::{Mounted, State, mount, mounts, state_of, take_stale_away};
+use lifeboat_mount::mount::{Mounted, State, mount, mounts, mounts_of, state_of, take_stale_away};
 use lifeboat_mount::overlay::{NewFile, Overlay, create, is_made};
 use lifeboat_mount::source::{Piece, Sink, Source, SourceError};
 use lifeboat_mount::view::View;
@@ -271,6 +271,7 @@ fn until_everything_is_here_the_directory_does_not_look_whole_without_the_mount(
     assert_eq!([state_of(world.top()), state_of(&link)], [State::Mounted; 2]);
     assert_eq!(state_of(&world.path("base")), State::Nothing);
     assert!(mounts().contains(&world.top().to_path_buf()));
+    assert!(mounts_of("").contains(&world.top().to_path_buf()) && mounts_of("nobody's").is_empty());
     world.mounted.take().unwrap().unmount().unwrap();
     assert_eq!([state_of(world.top()), state_of(&link)], [State::Nothing; 2]);
     assert!(!mounts().contains(&world.top().to_path_buf()));

@@ -73,7 +73,7 @@ pub fn run(global: &Global, arguments: &CheckArguments, output: &Output) -> Resu
     let secrets: Vec<Finding> = secrets(&config).into_iter().map(|(subject, source)| secret(subject, source)).collect();
     let all_found = secrets.iter().all(|finding| !matches!(finding.outcome, Outcome::Bad(_)));
     findings.extend(secrets);
-    findings.extend(mounts::look());
+    findings.extend(mounts::look(&config));
     let mut copies = json!({});
     // Without its secrets nothing can be asked.
     if all_found {

@@ -1,14 +1,17 @@
 //! What is served on this machine: directories whose files are still coming, and what a process that is gone left mounted.
 
 use super::Finding;
+use crate::commands::served::label;
 use crate::commands::served::status::{Phase, Status, ask};
+use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
-use lifeboat_mount::mount::{State, mounts, state_of};
+use lifeboat_mount::mount::{State, mounts_of, state_of};
 use std::path::Path;
 
-/// A finding for each.
-pub fn look() -> Vec<Finding> {
-    mounts().iter().filter_map(|path| of(path)).collect()
+/// A finding for each that was begun with this configuration's state.
+pub fn look(config: &Config) -> Vec<Finding> {
+    let places = label(config).map(|label| mounts_of(&label)).unwrap_or_default();
+    places.iter().filter_map(|path| of(path)).collect()
 }
 
 /// None for a tablespace: it is told of with its cluster.

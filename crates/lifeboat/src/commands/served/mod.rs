@@ -94,6 +94,11 @@ pub fn why_no_mounts() -> Option<String> {
     (!is_root && !has_helper).then(|| "it needs root, or fusermount3: `apt-get install fuse3`".into())
 }
 
+/// Whose mounts these are, among all on this machine: of those who share this configuration's state.
+pub fn label(config: &Config) -> Result<String, Failure> {
+    Ok(rooms::state_dir(config)?.display().to_string())
+}
+
 /// Refuses what can't do without a mount where there can be none.
 pub fn must_mount() -> Result<(), Failure> {
     let Some(why_not) = why_no_mounts() else { return Ok(()) };
@@ -232,7 +237,7 @@ impl Service<'_> {
         let overlay = Arc::new(overlay);
         let live = Live::new(self.status(origin));
         live.of(&overlay);
-        let (mounted, why_not) = match mount_controlled(overlay.clone(), &view, live.clone()) {
+        let (mounted, why_not) = match mount_controlled(overlay.clone(), &view, live.clone(), &label(self.config)?) {
             Ok(mounted) => (Some(mounted), None),
             Err(error) => (None, Some(error)),
         };

@@ -86,6 +86,8 @@ impl Replay {
 
 /// What is to be brought ahead of a replay.
 pub struct Ahead {
+    /// What every server reads when it is started.
+    pub(super) first: Vec<Needed>,
     pub(super) replay: Replay,
     pub(super) relations: Relations,
     pub(super) details: PostgresDetails,
@@ -95,13 +97,13 @@ pub struct Ahead {
 impl Ahead {
     /// Brings all of it to where it is missing, until it is told to end. What could not be brought is in the answer: one of the reasons.
     pub async fn bring(
-        self,
+        mut self,
         repository: Arc<Repository>,
         overlay: Arc<Overlay>,
         is_to_end: Arc<AtomicBool>,
     ) -> Result<Option<BringError>> {
         let (sender, receiver) = mpsc::channel(FETCHES_AT_ONCE);
-        let bringing = bring_each(receiver, overlay, is_to_end.clone());
+        let bringing = bring_each(std::mem::take(&mut self.first), receiver, overlay, is_to_end.clone());
         let reading = async {
             // A location that doesn't answer keeps nobody who wants to end.
             let (read, told) = (pin!(self.read(repository, sender, &is_to_end)), pin!(until_told(&is_to_end)));
@@ -164,8 +166,9 @@ async fn until_told(is_to_end: &AtomicBool) {
     }
 }
 
-/// Brings what is asked for, several at once, until nothing more is. Returns the first reason for which something could not be brought.
+/// Brings what is known to be needed and what is asked for in turns, several at once, until nothing more is. Returns the first reason for which something could not be brought.
 async fn bring_each(
+    first: Vec<Needed>,
     receiver: mpsc::Receiver<Needed>,
     overlay: Arc<Overlay>,
     is_to_end: Arc<AtomicBool>,
@@ -174,7 +177,7 @@ async fn bring_each(
         let needed = receiver.recv().await?;
         Some((needed, receiver))
     });
-    let brought = asked.map(|Needed { number, bytes }| {
+    let brought = futures::stream::select(futures::stream::iter(first), asked).map(|Needed { number, bytes }| {
         let (overlay, is_to_end) = (overlay.clone(), is_to_end.clone());
         tokio::task::spawn_blocking(move || match is_to_end.load(Ordering::Relaxed) {
             true => Ok(()),

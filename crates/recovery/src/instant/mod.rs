@@ -153,6 +153,7 @@ pub(crate) fn attach_through(
     let layout = Layout::new(details.major, details.catalog_version);
     let parts = order::parts(&tree, layout);
     let relations = Relations::of(&tree, layout);
+    let first = order::first(&tree, layout);
     let source = PointSource::new(reader.clone(), handle, tree);
     let overlay = Overlay::open(&places(&details, to), through(source))?;
     // When its end was interrupted, the control file has its name already.
@@ -160,7 +161,7 @@ pub(crate) fn attach_through(
     let view = if is_held_back { view() } else { View::default() };
     let left = replay.and_then(|replay| replay.left(&to.destination, &control(&to.destination).ok()?));
     let workload = point.workload.clone();
-    let ahead = left.map(|replay| Ahead { replay, relations, details, workload });
+    let ahead = left.map(|replay| Ahead { first, replay, relations, details, workload });
     Ok(Attached { overlay, parts, ahead, view })
 }
 

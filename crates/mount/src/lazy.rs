@@ -1,10 +1,11 @@
 //! One file that is still coming: what of it is here, and how more of it comes.
 //!
-//! Blocks come in two ways: a write brings its own, a fetch those that nothing else brought. Both happen under one lock, so a fetch
-//! never lays old content over new. What is here is known in memory first and in the journal when the file is synced; between the
-//! two, a crash forgets the block, and it is fetched again as if the write had never been. That is what PostgreSQL expects of
-//! any file system.
+//! Blocks come in two ways: a write brings its own, a fetch those that nothing else brought. While those are written, a write to the same
+//! blocks waits, so a fetch never lays old content over new; everybody else goes on. What is here is known in memory first and in the
+//! journal when the file is synced; between the two, a crash forgets the block, and it is fetched again as if the write had never been.
+//! That is what PostgreSQL expects of any file system.
 
+mod landing;
 mod limited;
 
 pub use limited::Held;
@@ -12,8 +13,8 @@ pub use limited::Held;
 use crate::blocks::{BLOCK_BYTES, BlockSet, blocks_of};
 use crate::journal::{FileNumber, Journal, Record, is_full};
 use crate::overlay::read_full;
-use crate::part::{PartInMemory, PartRoom};
-use crate::source::{Piece, Source, SourceError};
+use crate::part::PartRoom;
+use crate::source::{Source, SourceError};
 use limited::Limited;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
@@ -25,8 +26,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Who reads one block after the other gets more and more of what follows, up to this.
 const AHEAD_BLOCKS_MAX: u64 = 8 * 1024 * 1024 / BLOCK_BYTES;
 const AHEAD_BLOCKS_FIRST: u64 = 32;
-/// Of what nobody waits for, so much is written in one go.
-const WRITE_BLOCKS_MAX: u64 = 1024 * 1024 / BLOCK_BYTES;
 
 /// A file that is still coming. Every function is given the same file, open for reading and writing.
 #[derive(Debug)]
@@ -50,6 +49,8 @@ struct State {
     unrecorded: Vec<Range<u64>>,
     /// Being fetched.
     coming: Vec<Range<u64>>,
+    /// Being written, of what was fetched. None of it is local yet.
+    landing: Vec<Range<u64>>,
     ahead: Ahead,
     /// It was cut, and the journal had no room to say so.
     owes_shortened: bool,
@@ -115,9 +116,10 @@ impl LazyFile {
 
     /// A file of which the journal says that these blocks are here.
     pub fn recalled(number: FileNumber, origin_bytes: u64, local: BlockSet) -> Self {
-        let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
+        let (unrecorded, coming, landing, ahead) = Default::default();
         let (owes_shortened, is_broken, limited) = Default::default();
-        let state = State { origin_bytes, local, unrecorded, coming, ahead, owes_shortened, is_broken, limited };
+        let state =
+            State { origin_bytes, local, unrecorded, coming, landing, ahead, owes_shortened, is_broken, limited };
         let (is_limited, syncing, settled) = Default::default();
         Self { number, is_limited, state: Mutex::new(state), syncing, settled }
     }
@@ -254,60 +256,10 @@ impl LazyFile {
         if written? { Ok(()) } else { Err(failed("it was not delivered".into())) }
     }
 
-    /// Writes what of a part isn't here by now. Not all at once: those who read and write the file wait meanwhile. False when something of it
-    /// didn't come.
-    fn write_part(
-        &self,
-        file: &File,
-        direct: Option<&File>,
-        part: &PartInMemory<'_>,
-        run: &Range<u64>,
-    ) -> io::Result<bool> {
-        let mut from = run.start;
-        while from < run.end {
-            let to = run.end.min(from + WRITE_BLOCKS_MAX);
-            let mut state = self.lock();
-            for run in state.local.missing(from..to).iter().flat_map(|run| part.came(run)) {
-                let bytes = state.bytes_of(&run);
-                part.write(file, direct, &bytes)?;
-                if bytes.end == state.origin_bytes {
-                    clear_behind(file, bytes.end)?;
-                }
-                state.takes_room(&run);
-                state.arrived(run);
-            }
-            from = to;
-        }
-        Ok(self.lock().local.missing(run.clone()).is_empty())
-    }
-
-    /// Takes what was fetched, as far as nothing else is there.
-    fn fill(&self, file: &File, offset: u64, piece: Piece<'_>) -> io::Result<()> {
-        let mut state = self.lock();
-        let end = (offset + piece.length()).min(state.origin_bytes);
-        // Whole blocks only; the last one of the file is whole when the file ends in it.
-        let last = if end == state.origin_bytes { blocks_of(end) } else { end / BLOCK_BYTES };
-        for run in state.local.missing(offset.div_ceil(BLOCK_BYTES)..last) {
-            let bytes = state.bytes_of(&run);
-            match piece.part(bytes.start - offset..bytes.end - offset) {
-                Piece::Bytes(part) => file.write_all_at(part, bytes.start)?,
-                Piece::Zeros(_) => make_zero(file, &bytes)?,
-            }
-            if bytes.end == state.origin_bytes {
-                clear_behind(file, bytes.end)?;
-            }
-            if matches!(piece, Piece::Bytes(_)) {
-                state.takes_room(&run);
-            }
-            state.arrived(run);
-        }
-        Ok(())
-    }
-
     /// Writes. What of a block isn't written over must be here.
     pub fn write(&self, file: &File, offset: u64, data: &[u8]) -> io::Result<Written> {
-        let mut state = self.lock();
         let end = offset + data.len() as u64;
+        let mut state = self.lock_when_landed(&(offset / BLOCK_BYTES..blocks_of(end)));
         let needed = state.cut_by(offset, end);
         if !needed.is_empty() {
             return Ok(Written::Needs(needed.iter().map(|run| state.bytes_of(run)).collect()));
@@ -321,8 +273,9 @@ impl LazyFile {
     pub fn set_length(&self, file: &File, bytes: u64, journal: &Journal) -> io::Result<()> {
         // What a sync took is neither unrecorded nor in the journal until it ends.
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = bytes / BLOCK_BYTES..u64::MAX;
         {
-            let mut state = self.lock();
+            let mut state = self.lock_when_landed(&cut);
             if bytes >= state.origin_bytes || state.is_recorded() || state.limited.is_some() {
                 state.shorten(bytes);
                 return file.set_len(bytes);
@@ -332,7 +285,7 @@ impl LazyFile {
         // that is lost by this: a sync waits.
         journal.append(&[Record::Shortening { number: self.number, bytes }])?;
         let cut = {
-            let mut state = self.lock();
+            let mut state = self.lock_when_landed(&cut);
             state.shorten(bytes);
             file.set_len(bytes)
         };
@@ -487,13 +440,6 @@ fn merged(mut runs: Vec<Range<u64>>) -> Vec<Range<u64>> {
         }
     }
     out
-}
-
-/// Makes the rest of a file's last block zero, if the file became longer: whoever wrote there brought the block first, so what lies there
-/// is of a write that a crash undid.
-fn clear_behind(file: &File, end: u64) -> io::Result<()> {
-    let rest = end..end.next_multiple_of(BLOCK_BYTES).min(file.metadata()?.len());
-    if rest.is_empty() { Ok(()) } else { make_zero(file, &rest) }
 }
 
 /// Zeros, where something from before a crash may lie: a hole if the file system can make one.

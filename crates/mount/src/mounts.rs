@@ -156,7 +156,7 @@ mod tests {
         assert!(!found("/data/other") && !found("/data") && !found("/") && !found("/data/covered"));
         assert_eq!(at(list, Path::new("/data/covered")).unwrap().number, 40);
         assert_eq!(parsed(list).filter(|mount| mount.is_ours).count(), 3);
-        assert_eq!(parsed(list).nth(1).unwrap().source, source("/var/cache/a,b").into_bytes());
+        assert_eq!(parsed(list).nth(2).unwrap().source, source("/var/cache/a,b").into_bytes());
         assert_eq!(source(""), NAME);
         assert_eq!(unescaped(b"a\\134b\\9\\04"), "a\\b\\9\\04");
     }

@@ -20,9 +20,10 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from lab import report
+from lab import picture, report
 from lab.far import FarStore
 from lab.shop import Shop, bytes_below, give_to_postgres, warm
+from lab.sparse import SparseShop
 from lab.tools import Lifeboat, PgBackRest, set_up
 
 SCALE_PER_GIGABYTE = 64
@@ -137,6 +138,47 @@ def race(shop, tools, label, options, results, read_from_disk):
             results.keep()
 
 
+def sparse(options, results_of):
+    """Far larger than the disk: only what an instant restore does until the first answer. Nobody could copy it here."""
+    directory = Path(options.directory) / "sparse"
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in (directory.parent, directory):
+        give_to_postgres(path)
+    shop = SparseShop(directory, options.programs, SCALE_PER_GIGABYTE // 2, ROWS_PER_GIGABYTE // 2)
+    shop.build()
+    # A page of data in each 64 MB.
+    shop.grow(options.sparse_gigabytes, 8192)
+    tool = Lifeboat(shop, options.lifeboat, settings=f'bin_dir = "{options.programs}"')
+    results = results_of(shop, [tool])
+    shop.start()
+    try:
+        tool.begin()
+        shop.archive_with(tool.archive)
+        tool.backup("full")
+        shop.query("select pg_switch_wal()")
+        shop.settle()
+    finally:
+        shop.stop()
+    for number in range(1, options.rounds + 1):
+        for temperature in ("warm", "cold"):
+            to = shop.directory / "restored"
+            set_up(to)
+            warm(tool.repository) if temperature == "warm" else cold(tool.repository)
+            served = Served(tool, to)
+            try:
+                seconds, told = served.begin()
+                results.note(
+                    number, f"first query, {options.sparse_gigabytes + 0.5:g} GB, {temperature}", "lifeboat, instant", seconds,
+                    fetched_bytes=told["bytes_fetched"], all_bytes=told["bytes_local"] + told["bytes_to_come"],
+                )
+                halted(shop, to)
+            finally:
+                served.stop()
+            shutil.rmtree(to)
+        results.keep()
+    shutil.rmtree(directory)
+
+
 def tps(shop, seconds, *arguments):
     said = shop.call("pgbench", "-n", "-c", "4", "-j", "2", "-T", seconds, *arguments)
     return float(re.search(r"tps = ([0-9.]+)", said).group(1))
@@ -221,6 +263,7 @@ def main():
     parser.add_argument("--gigabytes", default="0.5,5,20")
     parser.add_argument("--far", action="store_true", help="also from a store that is far away")
     parser.add_argument("--milliseconds", type=float, default=20, help="of latency, there and back")
+    parser.add_argument("--sparse-gigabytes", type=int, default=0, help="also one of this size that is nearly all holes")
     parser.add_argument("--load", type=float, default=0, help="at which of the sizes pgbench runs")
     parser.add_argument("--load-seconds", type=int, default=15)
     parser.add_argument("--without-peer", action="store_true")
@@ -232,9 +275,13 @@ def main():
             kept.append(report.Report("instant", options, shop, tools))
         return kept[0]
 
-    for gigabytes in map(float, options.gigabytes.split(",")):
+    for gigabytes in map(float, filter(None, options.gigabytes.split(","))):
         measure_size(gigabytes, options, results_of)
+    if options.sparse_gigabytes:
+        sparse(options, results_of)
     kept[0].end()
+    pictured = kept[0].stem.with_suffix(".json")
+    pictured.with_suffix(".svg").write_text(picture.picture(json.loads(pictured.read_text())))
 
 
 if __name__ == "__main__":

@@ -396,7 +396,7 @@ impl Filesystem for LazyFileSystem {
         match self.write_now(&handle, offset, data) {
             Err(error) => reply.error(error.into()),
             Ok(Written::Whole) if handle.is_synchronous => self.on_disk(move |this| {
-                answer!(reply, this.sync(&handle), () => reply.written(length));
+                answer!(reply, this.sync(&handle, false), () => reply.written(length));
             }),
             Ok(Written::Whole) => reply.written(length),
             Ok(Written::Needs(_)) => {
@@ -489,10 +489,10 @@ impl Filesystem for LazyFileSystem {
         reply.error(Errno::ENOSYS);
     }
 
-    fn fsync(&self, _request: &Request, _node: INodeNo, number: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+    fn fsync(&self, _request: &Request, _node: INodeNo, number: FileHandle, data_only: bool, reply: ReplyEmpty) {
         let handle = self.handle(number);
         self.on_disk(move |this| {
-            let synced = handle.and_then(|handle| this.sync(&handle));
+            let synced = handle.and_then(|handle| this.sync(&handle, data_only));
             answer!(reply, synced, () => reply.ok());
         });
     }

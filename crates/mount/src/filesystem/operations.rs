@@ -241,15 +241,16 @@ impl Directory {
             None => handle.file.write_all_at(data, offset)?,
         }
         if handle.is_synchronous {
-            self.sync(handle)?;
+            self.sync(handle, false)?;
         }
         Ok(())
     }
 
-    /// What was written is durable when this returns.
-    pub(super) fn sync(&self, handle: &Handle) -> io::Result<()> {
+    /// What was written is durable when this returns; with all that is known of the file, unless only its data is wanted.
+    pub(super) fn sync(&self, handle: &Handle, data_only: bool) -> io::Result<()> {
         match &handle.lazy {
             Some(lazy) => self.overlay.sync(lazy, &handle.file),
+            None if data_only => handle.file.sync_data(),
             None => handle.file.sync_all(),
         }
     }

@@ -33,7 +33,7 @@ use lifeboat_recovery::{
     Destination, Observed, RecoveryError, RestorePlan, RestoreTo, Wanted, observe, owner_when_root, plan,
 };
 use lifeboat_repository::{ChunkReader, Point, Repository};
-use status::{Live, Phase, Status};
+use status::{Live, Status};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -249,28 +249,7 @@ impl Service<'_> {
     }
 
     fn status(&self, origin: &Origin) -> Status {
-        Status {
-            workload: self.workload.to_owned(),
-            to: self.to.clone(),
-            point: origin.point.to_string(),
-            target: origin.target.clone(),
-            begun_at: origin.begun_at,
-            // Until whoever serves it knows better.
-            phase: Phase::Starting,
-            process_id: std::process::id(),
-            first_query_seconds: None,
-            files_to_come: 0,
-            bytes_to_come: 0,
-            bytes_local: 0,
-            bytes_fetched: 0,
-            bytes_fetched_ahead: 0,
-            bytes_waited_for: 0,
-            fetches_waited_for: 0,
-            bytes_per_second: 0,
-            seconds_left: None,
-            problem: None,
-            psql: None,
-        }
+        Status::new(self.workload, &self.to, &origin.point.to_string(), &origin.target, origin.begun_at)
     }
 
     /// Ends what runs there without being of use to anybody.

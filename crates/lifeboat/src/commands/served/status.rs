@@ -79,6 +79,32 @@ pub struct Status {
 }
 
 impl Status {
+    /// Of what nobody serves yet.
+    pub fn new(workload: &str, to: &Path, point: &str, target: &str, begun_at: Timestamp) -> Self {
+        Self {
+            workload: workload.to_owned(),
+            to: to.to_owned(),
+            point: point.to_owned(),
+            target: target.to_owned(),
+            begun_at,
+            // Until whoever serves it knows better.
+            phase: Phase::Starting,
+            process_id: std::process::id(),
+            first_query_seconds: None,
+            files_to_come: 0,
+            bytes_to_come: 0,
+            bytes_local: 0,
+            bytes_fetched: 0,
+            bytes_fetched_ahead: 0,
+            bytes_waited_for: 0,
+            fetches_waited_for: 0,
+            bytes_per_second: 0,
+            seconds_left: None,
+            problem: None,
+            psql: None,
+        }
+    }
+
     /// One line: how much is still to come, how fast, and for how long.
     pub fn coming(&self) -> String {
         if self.bytes_to_come == 0 {
@@ -293,27 +319,13 @@ mod tests {
     use super::*;
 
     fn live() -> Arc<Live> {
-        Live::new(Status {
-            workload: "shop".into(),
-            to: "/srv/shop".into(),
-            point: "20260101T000000Z-00000000".into(),
-            target: "the latest moment".into(),
-            begun_at: Timestamp::UNIX_EPOCH,
-            phase: Phase::Coming,
-            process_id: 7,
-            first_query_seconds: None,
-            files_to_come: 0,
-            bytes_to_come: 0,
-            bytes_local: 0,
-            bytes_fetched: 0,
-            bytes_fetched_ahead: 0,
-            bytes_waited_for: 0,
-            fetches_waited_for: 0,
-            bytes_per_second: 0,
-            seconds_left: None,
-            problem: None,
-            psql: None,
-        })
+        Live::new(Status::new(
+            "shop",
+            Path::new("/srv/shop"),
+            "20260101T000000Z-00000000",
+            "the latest moment",
+            Timestamp::UNIX_EPOCH,
+        ))
     }
 
     #[test]

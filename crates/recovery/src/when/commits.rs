@@ -62,7 +62,8 @@ impl Line {
     ) -> Result<Self> {
         let observed = observe(repository, workload, None, progress).await?;
         let known = observed.known;
-        let nothing = || RecoveryError::from(plan(&known, wanted).err().unwrap_or_else(|| no_point(wanted, &known.workload)));
+        let nothing =
+            || RecoveryError::from(plan(&known, wanted).err().unwrap_or_else(|| no_point(wanted, &known.workload)));
         let (system_id, timeline) = line_wanted(&known, wanted).ok_or_else(nothing)?;
         let coverage = known.logs.iter().find(|log| log.system_id == system_id).ok_or_else(nothing)?;
         let path = Path::to(timeline, coverage);

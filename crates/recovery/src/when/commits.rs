@@ -6,8 +6,9 @@ use crate::error::{RecoveryError, Result};
 use crate::log::{Piece, Records, pieces};
 use crate::observe::observe;
 use crate::path::{Path, PointSummary};
-use crate::planner::{Wanted, line_wanted, plan};
+use crate::planner::{Known, Wanted, line_wanted, plan};
 use crate::refusal::{Reason, Refusal};
+use crate::target::{Target, TimelineChoice};
 use crate::window::windows_of_path;
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -44,6 +45,7 @@ pub struct Line {
     pub reachable: Reachable,
     /// What a person should know.
     pub notes: Vec<String>,
+    known: Known,
     archive: WalArchive,
     history: TimelineHistory,
     major: MajorVersion,
@@ -79,7 +81,14 @@ impl Line {
         let size = SegmentSize::new(details.wal_segment_bytes).map_err(WalError::from)?;
         let archive = WalArchive::new(repository.clone(), workload, ClusterIdentity { system_id, segment_size: size });
         let major = details.major;
-        Ok(Self { timeline, reachable, notes: observed.notes, archive, history: path.history, major })
+        let history = path.history;
+        Ok(Self { timeline, reachable, notes: observed.notes, known, archive, history, major })
+    }
+
+    /// Refuses a target that can't be reached on it. Reads nothing.
+    pub fn check(&self, target: Target, wanted: &Wanted) -> Result<()> {
+        let timeline = TimelineChoice::Exactly(self.timeline);
+        Ok(plan(&self.known, &Wanted { target, inclusive: true, timeline, ..wanted.clone() }).map(drop)?)
     }
 
     /// The transactions whose commit's record begins from one position on and before another, in order, as far as the log there can be read.

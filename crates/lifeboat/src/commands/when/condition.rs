@@ -79,6 +79,9 @@ pub fn run(config: &Config, config_path: &Path, wish: Wish<'_>, output: &Output)
             line = looking => line?,
             _ = interrupted.wait_for(|asked| *asked) => return Err(interruption()),
         };
+        for time in [wish.since, wish.until].into_iter().flatten() {
+            line.check(Target::Time(time), &wish.line)?;
+        }
         let database =
             wish.database.clone().unwrap_or_else(|| rooms::user_and_database(&config.workloads[wish.workload]).1);
         let parts = output.for_parts();

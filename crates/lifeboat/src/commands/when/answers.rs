@@ -41,7 +41,7 @@ pub fn same(low: &Probe, high: &Probe, wish: &Wish<'_>, database: &str) -> Failu
     let mut failure = Failure::new(FailureKind::NotFound, message);
     failure.details = [low, high].map(|probe| moment_and_answer(probe, wish)).into();
     let hint = match (&low.seen.answer, &high.seen.answer) {
-        (Answer::NoAnswer(_), Answer::NoAnswer(_)) => {
+        (Answer::Nothing(_), Answer::Nothing(_)) => {
             "write names as in SQL, with their schema, and give --database NAME"
         }
         _ => {
@@ -145,7 +145,7 @@ pub fn tell(told: &Told<'_>, output: &Output) -> Result<(), Failure> {
         ];
         output.text(&render(&columns, &[row], terminal_width()))?;
         for probe in [before, after] {
-            if let Answer::NoAnswer(why) = &probe.seen.answer {
+            if let Answer::Nothing(why) = &probe.seen.answer {
                 output.text(&format!("no answer: {why}"))?;
             }
         }

@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_condition_that_holds_at_one_end_is_asked_when_it_began_or_ceased_to_hold() {
-        let none = || Answer::NoAnswer("no table".into());
+        let none = || Answer::Nothing("no table".into());
         let all = [Answer::True, Answer::False, Answer::Null, none()];
         for (low, high, old) in [
             (Answer::True, Answer::False, vec![Answer::True]),
@@ -322,7 +322,7 @@ mod tests {
             let counted: Vec<Answer> = all.iter().filter(|answer| is_old(answer)).cloned().collect();
             assert_eq!(counted, old, "{low:?} to {high:?}");
         }
-        assert!(judge(&none(), &Answer::False)(&Answer::NoAnswer("no column".into())));
+        assert!(judge(&none(), &Answer::False)(&Answer::Nothing("no column".into())));
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub enum Answer {
     False,
     Null,
     /// What it is about isn't there, or a value can't be computed: what the server said.
-    NoAnswer(String),
+    #[serde(rename = "no_answer")]
+    Nothing(String),
 }
 
 /// What was seen at one moment.
@@ -40,14 +41,14 @@ impl Answer {
             Self::True => "true",
             Self::False => "false",
             Self::Null => "null",
-            Self::NoAnswer(_) => "no answer",
+            Self::Nothing(_) => "no answer",
         }
     }
 
     /// With what the server said.
     pub fn in_full(&self) -> String {
         match self {
-            Self::NoAnswer(why) => format!("no answer ({why})"),
+            Self::Nothing(why) => format!("no answer ({why})"),
             _ => self.spoken().into(),
         }
     }
@@ -99,7 +100,7 @@ pub async fn ask(past: &Past<'_>, condition: &str, database: &str) -> Result<See
     drop(client);
     let answer = match is_there {
         true => answer(&past.session(database).await?, condition).await?,
-        false => Answer::NoAnswer(format!("there is no database {database:?} that lets anybody in")),
+        false => Answer::Nothing(format!("there is no database {database:?} that lets anybody in")),
     };
     Ok(Seen {
         reached: reached.and_then(|lsn| lsn.parse().ok()),
@@ -115,7 +116,7 @@ async fn answer(client: &Client, condition: &str) -> Result<Answer, Failure> {
     let query = format!("select (\n{condition}\n)");
     let refused = |error: DriverError| match error.as_db_error() {
         Some(said) if meaning(said.code().code()) == Meaning::NoAnswer => {
-            Ok(Answer::NoAnswer(said.message().to_owned()))
+            Ok(Answer::Nothing(said.message().to_owned()))
         }
         _ => Err(failed(&error, condition)),
     };

@@ -67,7 +67,8 @@ pub fn run(global: &Global, arguments: &WhenArguments, output: &Output) -> Resul
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
-        return Err(Failure::new(FailureKind::Usage, "--since is later than --until"));
+        return Err(Failure::new(FailureKind::Usage, "--since is later than --until")
+            .with_hint("give the earlier of the two to --since"));
     }
     let asked = match Asked::of(&arguments.deed) {
         Some((asked, table)) => Some((asked, wanted_table(table, arguments)?)),

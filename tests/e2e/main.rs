@@ -11,6 +11,7 @@
 mod ahead;
 mod awkward;
 mod changes;
+mod condition;
 mod contents;
 mod exactness;
 mod existing;

@@ -81,13 +81,18 @@ pub enum Command {
     /// Show recovery points, and the windows in which every moment can be reached
     Points(PointsArguments),
 
-    /// Find the transaction that dropped a table, emptied it, or deleted its rows
+    /// Find the transaction that dropped a table, emptied it, deleted its rows, or changed what a query answers
     ///
     /// Looks through the archived log, without a server, and says the line that restores the moment just before. Exit code 3
     /// when no such transaction is in the log. Of a partitioned table, ask for its partitions.
+    ///
+    /// What the log doesn't tell by itself, --sql asks: the condition is put to both ends, then to the middle of what is left, each in
+    /// a server of that moment, until one transaction is left that changed the answer. It needs `lifeboat open` to work here, and finds one
+    /// change where there were several. Exit code 3 when the answer is the same at both ends. The condition sees the clock of today.
     #[command(after_help = "Examples:\n  lifeboat when shop --dropped orders\n  \
         lifeboat when shop --deleted-from public.orders --database app --since \"2 hours ago\"\n  \
-        lifeboat when shop --truncated '\"Orders\"' --since \"2026-11-21 09:00 UTC\" --until \"2026-11-21 17:00 UTC\"")]
+        lifeboat when shop --truncated '\"Orders\"' --since \"2026-11-21 09:00 UTC\" --until \"2026-11-21 17:00 UTC\"\n  \
+        lifeboat when shop --sql \"(select count(*) from orders) > 1000\" --since \"2 days ago\"")]
     When(WhenArguments),
 
     /// Bring one moment of a workload back, into an empty directory or over an older copy

@@ -10,7 +10,7 @@ pub struct WhenArguments {
     pub workload: String,
     #[command(flatten)]
     pub deed: DeedArguments,
-    /// Only in this database [default: all]
+    /// Only in this database [default: all; with --sql the one that the workload's connection names]
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
     /// Only transactions that ended at this time or later; less log is read [default: the oldest recovery point]
@@ -40,6 +40,10 @@ pub struct DeedArguments {
     /// This table was truncated
     #[arg(long, value_name = "TABLE")]
     pub truncated: Option<String>,
+    /// The answer to this changed: an SQL expression that is true or false. Servers of moments between are asked, which are
+    /// thrown away
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
+    pub sql: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,14 @@
-//! `lifeboat when`: which transaction dropped a table, emptied it, or deleted from it.
+//! `lifeboat when`: which transaction dropped a table, emptied it, deleted from it, or changed the answer to a condition.
 
+mod answers;
+mod condition;
+mod question;
 mod tell;
 
 use super::restore::restore_command;
 use super::{find_named, load_config, wal};
 use crate::cli::{DeedArguments, Global, WhenArguments};
-use crate::config::{UnknownKeys, nearest};
+use crate::config::{Config, UnknownKeys, nearest};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, progress};
 use crate::{interrupt, rooms, target};
@@ -30,11 +33,12 @@ enum Asked {
 }
 
 impl Asked {
-    fn of(arguments: &DeedArguments) -> (Self, &str) {
-        let DeedArguments { dropped, deleted_from, truncated } = arguments;
+    /// None when it is a condition that is asked.
+    fn of(arguments: &DeedArguments) -> Option<(Self, &str)> {
+        let DeedArguments { dropped, deleted_from, truncated, sql: _ } = arguments;
         let given = [(Self::Dropped, dropped), (Self::Deleted, deleted_from), (Self::Truncated, truncated)];
         let mut given = given.into_iter().filter_map(|(asked, table)| Some((asked, table.as_deref()?)));
-        given.next().expect("the command line demands one of them")
+        given.next()
     }
 
     fn is_met_by(self, deed: &Deed) -> bool {
@@ -63,12 +67,14 @@ pub fn run(global: &Global, arguments: &WhenArguments, output: &Output) -> Resul
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
-        return Err(Failure::new(FailureKind::Usage, "--since is later than --until"));
+        return Err(Failure::new(FailureKind::Usage, "--since is later than --until")
+            .with_hint("give the earlier of the two to --since"));
     }
-    let (asked, table) = Asked::of(&arguments.deed);
-    let table = WantedTable::parse(table, arguments.database.as_deref()).map_err(|error| {
-        Failure::from_error(FailureKind::Usage, &error).with_hint("write table or schema.table, as in SQL")
-    })?;
+    let asked = match Asked::of(&arguments.deed) {
+        Some((asked, table)) => Some((asked, wanted_table(table, arguments)?)),
+        None => None,
+    };
+    let condition = arguments.deed.sql.as_deref().map(condition::checked).transpose()?;
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
     let workload = &arguments.workload;
     find_named("workload", workload, &config.workloads)?;
@@ -86,11 +92,27 @@ pub fn run(global: &Global, arguments: &WhenArguments, output: &Output) -> Resul
         action: Action::Promote,
         archives: false,
     };
-    let search = Search { table, since, until, line };
+    let Some((asked, table)) = asked else {
+        let condition = condition.expect("the command line demands one of them");
+        let database = arguments.database.clone();
+        let wish = condition::Wish { workload, condition, database, since, until, line };
+        return condition::run(&config, &config_path, wish, output);
+    };
+    search(&config, workload, (asked, Search { table, since, until, line }), output)
+}
+
+fn wanted_table(table: &str, arguments: &WhenArguments) -> Result<WantedTable, Failure> {
+    WantedTable::parse(table, arguments.database.as_deref()).map_err(|error| {
+        Failure::from_error(FailureKind::Usage, &error).with_hint("write table or schema.table, as in SQL")
+    })
+}
+
+/// Looks through the log, and tells.
+fn search(config: &Config, workload: &str, (asked, search): (Asked, Search), output: &Output) -> Result<(), Failure> {
     rooms::runtime()?.block_on(async {
         let _ = interrupt::ends(output, "nothing was changed; a later --since reads less", || {});
-        let locations = wal::locations(&config, workload, arguments.from.as_deref());
-        let repository = rooms::open_repository(&config, &locations, output).await?;
+        let locations = wal::locations(config, workload, search.line.location.as_deref());
+        let repository = rooms::open_repository(config, &locations, output).await?;
         let progress = progress::for_rooms(output, workload);
         let found = find(&repository, workload, &search, &*progress).await;
         progress.finish();

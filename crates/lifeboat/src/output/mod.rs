@@ -6,7 +6,9 @@ pub mod table;
 
 use crate::cli::Color;
 use crate::failure::{Failure, FailureKind};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where output goes, and how.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub struct Output {
     json: bool,
     quiet: bool,
     colored: bool,
+    /// Warnings that were told, where each is told once.
+    told: Option<Arc<Mutex<BTreeSet<String>>>>,
 }
 
 /// What a word means to the reader.
@@ -27,7 +31,12 @@ pub enum Tone {
 
 impl Output {
     pub fn new(json: bool, quiet: bool, color: Color) -> Self {
-        Self { json, quiet, colored: !json && color.wants(std::io::stdout().is_terminal()) }
+        Self { json, quiet, colored: !json && color.wants(std::io::stdout().is_terminal()), told: None }
+    }
+
+    /// For parts of a work that are much alike: none tells how far it is, and what several warn of is told once.
+    pub fn for_parts(&self) -> Self {
+        Self { quiet: true, told: Some(Arc::default()), ..self.clone() }
     }
 
     /// Whether the command prints a document instead of text.
@@ -72,6 +81,10 @@ impl Output {
 
     /// A warning on stderr, also when quiet.
     pub fn warn(&self, text: &str) {
+        let told = self.told.as_ref().map(|told| told.lock().unwrap_or_else(PoisonError::into_inner));
+        if told.is_some_and(|mut told| !told.insert(text.to_owned())) {
+            return;
+        }
         let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
     }
 

@@ -2,14 +2,20 @@
 //!
 //! It reads forward from a recovery point, whose catalogs say which file is which table, and follows them through the log. A
 //! hole in the log is told, and the next recovery point behind it says anew what the tables are.
+//!
+//! For what the log doesn't tell by itself: where to ask next, and what committed in a part of it. Asking is the caller's.
 
+mod bisection;
 mod catalogs;
+mod commits;
 mod database;
 mod ledger;
 mod name;
 #[cfg(test)]
 mod tests;
 
+pub use bisection::{Bisection, Reachable};
+pub use commits::{Commit, Line};
 pub use ledger::{Deed, Finding};
 pub use name::{NotAName, TableName, WantedTable};
 

@@ -6,8 +6,10 @@
 //! any file system.
 
 mod limited;
+mod reads;
 
 pub use limited::Held;
+pub use reads::READS_UNIT_BYTES;
 
 use crate::blocks::{BLOCK_BYTES, BlockSet, blocks_of};
 use crate::journal::{FileNumber, Journal, Record, is_full};
@@ -15,6 +17,7 @@ use crate::overlay::read_full;
 use crate::part::{PartInMemory, PartRoom};
 use crate::source::{Piece, Source, SourceError};
 use limited::Limited;
+use reads::Reads;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
@@ -34,6 +37,7 @@ pub struct LazyFile {
     number: FileNumber,
     /// See [`limited`].
     is_limited: bool,
+    reads: Reads,
     state: Mutex<State>,
     /// Held through a whole sync: who syncs must not return while another one still brings to the journal what both cover.
     syncing: Mutex<()>,
@@ -118,8 +122,8 @@ impl LazyFile {
         let (unrecorded, coming, ahead) = (Vec::new(), Vec::new(), Ahead::default());
         let (owes_shortened, is_broken, limited) = Default::default();
         let state = State { origin_bytes, local, unrecorded, coming, ahead, owes_shortened, is_broken, limited };
-        let (is_limited, syncing, settled) = Default::default();
-        Self { number, is_limited, state: Mutex::new(state), syncing, settled }
+        let (is_limited, reads, syncing, settled) = Default::default();
+        Self { number, is_limited, reads, state: Mutex::new(state), syncing, settled }
     }
 
     /// Its number.
@@ -157,8 +161,10 @@ impl LazyFile {
         runs.into_iter().map(|run| state.bytes_of(&run)).collect()
     }
 
-    /// Reads what is here. None when something of it isn't. Less than asked for at the file's end.
+    /// Reads what is here. None when something of it isn't. Less than asked for at the file's end. Who reads asks this first, so this is
+    /// where reads are noted.
     pub fn read_here(&self, file: &File, offset: u64, room: &mut [u8]) -> io::Result<Option<usize>> {
+        self.reads.note(offset, room.len() as u64);
         let range = offset..offset + room.len() as u64;
         let _held = self.hold(range.clone());
         if !self.missing(range).is_empty() {

@@ -70,6 +70,7 @@ const DECODERS: &[(&str, &str)] = &[
     ("crates/repository/src/tree.rs", "tree"),
     ("crates/repository/src/point.rs", "point"),
     ("crates/repository/src/hold.rs", "hold"),
+    ("crates/repository/src/most_read.rs", "most_read"),
     ("crates/repository/src/open.rs", "repository_root"),
     ("crates/repository/src/pack.rs", "fingerprints"),
     ("crates/workload/src/postgres/wal/journal/format.rs", "journal"),

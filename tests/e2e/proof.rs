@@ -102,3 +102,57 @@ async fn an_ended_rehearsal_over_a_mount_leaves_nothing() -> Result<()> {
     }
     Ok(())
 }
+
+/// Guards: a location that goes away under a rehearsal over a mount says nothing about the point. Exit code 5, and no result is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_that_goes_away_under_a_mount_marks_nothing() -> Result<()> {
+    let world = Plan::new(15).start()?;
+    world
+        .cluster
+        .sql("create table orders as select g as n, md5(g::text) as t from generate_series(1, 50000) g")
+        .await?;
+    world.backup("full")?;
+    let (go, scratch) = (world.path("go"), world.make_directory("scratch")?);
+    // Waits for the file, a minute at most; then reads what nobody has read yet.
+    let waits = format!(
+        "select count(*) = 1 from (select from generate_series(1, 6000) where pg_sleep(0.01)::text = '' \
+         and (pg_stat_file('{}', true)).size is not null limit 1) found",
+        go.display()
+    );
+    let checks = format!("check = [\"{waits}\", \"select count(*) = 50000 from orders\"]\n");
+    world.configure("away.toml", |text| format!("{text}{checks}"))?;
+    let rehearse = || {
+        let mut command = Command::new(world.path("lifeboat"));
+        command.arg("--config").arg(world.path("away.toml")).args(["verify", "shop", "--boot"]);
+        command.env("TMPDIR", &scratch).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let running = rehearse().spawn()?;
+    until("its server is asked", || async {
+        let rooms: Vec<_> = fs::read_dir(&scratch)?.map(|item| Ok(item?.path())).collect::<Result<_>>()?;
+        let says = |room: &std::path::PathBuf| fs::read_to_string(room.join("log")).unwrap_or_default();
+        Ok(rooms.iter().any(|room| says(room).contains("ready to accept connections")))
+    })
+    .await?;
+    let (there, away) = (world.path("repository-local"), world.path("away"));
+    fs::rename(&there, &away)?;
+    fs::write(&go, "")?;
+    let ended = running.wait_with_output()?;
+    fs::rename(&away, &there)?;
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    ensure!(ended.status.code() == Some(5), "{}: {said}", ended.status);
+    ensure!(!said.contains("did not pass"), "{said}");
+    ensure!(fs::read_dir(&scratch)?.next().is_none(), "something is left in {}", scratch.display());
+    let verification = || -> Result<Value> {
+        Ok(as_ourselves(&world, "away.toml", &["points", "shop", "--json"])?.json()?["points"][0]["verification"]
+            .clone())
+    };
+    let kept = verification()?;
+    ensure!(kept["level"] == "structure" && kept["passed"] == true, "{kept:#}");
+    // There again, it passes, and what was read most is not for people.
+    let again = rehearse().output()?;
+    ensure!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let kept = verification()?;
+    ensure!(kept["level"] == "boot" && kept["passed"] == true && kept["details"].get("read").is_none(), "{kept:#}");
+    Ok(())
+}

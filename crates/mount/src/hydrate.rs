@@ -5,7 +5,7 @@ use crate::lazy::BringError;
 use crate::overlay::Overlay;
 use crate::part::PartRoom;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,8 +47,9 @@ pub trait Watcher: Sync {
     fn is_to_end(&self) -> bool;
 }
 
-/// Brings the parts, small and large ones each in order, with so many threads; and more, which hardly work and mostly wait, for the small ones. What fails is tried again when all else was tried, until it is here or the watcher
-/// ends it. Returns whether everything is here.
+/// Brings the parts in order, with so many threads; and with more, which hardly work and mostly wait, the small ones, which so come before
+/// larger ones that are before them. What fails is tried again when all else was tried, until it is here or the watcher ends it. Returns
+/// whether everything is here.
 pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dyn Watcher) -> bool {
     let (mut left, mut patience) = (parts, AFTER_FAILURE);
     while !left.is_empty() {
@@ -72,32 +73,49 @@ pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dy
     overlay.arrived().files == 0
 }
 
-/// Parts that are taken in order, by whoever is free.
+/// Parts that are taken in order, by whoever is free: by all of them, or by those who take small ones only.
 struct Queue<'a> {
-    parts: Vec<&'a Part>,
-    next: AtomicUsize,
+    parts: &'a [Part],
+    /// The next small one, and the next other one: there or behind.
+    next: Mutex<[usize; 2]>,
 }
 
 impl<'a> Queue<'a> {
-    fn of(parts: &'a [Part], is_meant: impl Fn(&Part) -> bool) -> Self {
-        Self { parts: parts.iter().filter(|part| is_meant(part)).collect(), next: AtomicUsize::new(0) }
+    fn of(parts: &'a [Part]) -> Self {
+        Self { parts, next: Mutex::default() }
     }
 
-    fn take(&self) -> Option<&'a Part> {
-        self.parts.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
+    fn take(&self, only_small: bool) -> Option<&'a Part> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = [None; 2];
+        for (kind, at) in next.iter_mut().enumerate() {
+            let is_meant = |part: &Part| is_small(part) == (kind == 0);
+            *at += self.parts[*at..].iter().take_while(|part| !is_meant(part)).count();
+            found[kind] = self.parts.get(*at);
+        }
+        let kind = match (found, only_small) {
+            ([_, Some(_)], false) if found[0].is_none() || next[1] < next[0] => 1,
+            _ => 0,
+        };
+        let part = found[kind]?;
+        next[kind] += 1;
+        Some(part)
     }
 }
 
+fn is_small(part: &Part) -> bool {
+    part.bytes.end - part.bytes.start <= SMALL_BYTES_MAX
+}
+
 /// Tries each part once. Returns those that could not be had.
-fn round<'a>(overlay: &Overlay, parts: &'a [Part], threads: usize, watcher: &dyn Watcher) -> Vec<Part> {
-    let is_small = |part: &Part| part.bytes.end - part.bytes.start <= SMALL_BYTES_MAX;
-    let (small, large) = (Queue::of(parts, is_small), Queue::of(parts, |part| !is_small(part)));
+fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watcher) -> Vec<Part> {
+    let queue = Queue::of(parts);
     let failed = Mutex::new(Vec::new());
-    let work = |take: &dyn Fn() -> Option<&'a Part>| {
+    let work = |only_small: bool| {
         // Of this thread only.
         let _ = rustix::process::nice(NICENESS);
         let mut room = PartRoom::default();
-        while let Some(part) = take() {
+        while let Some(part) = queue.take(only_small) {
             let until = Instant::now() + ASIDE_MAX;
             while overlay.is_waited_for() && Instant::now() < until && !watcher.is_to_end() {
                 std::thread::sleep(ASIDE);
@@ -115,12 +133,12 @@ fn round<'a>(overlay: &Overlay, parts: &'a [Part], threads: usize, watcher: &dyn
         }
     };
     std::thread::scope(|scope| {
-        let (work, small, large) = (&work, &small, &large);
+        let work = &work;
         for _ in 0..threads.max(1) {
-            scope.spawn(move || work(&|| small.take().or_else(|| large.take())));
+            scope.spawn(move || work(false));
         }
-        for _ in 0..SMALL_AT_ONCE.min(small.parts.len()) {
-            scope.spawn(move || work(&|| small.take()));
+        for _ in 0..SMALL_AT_ONCE.min(parts.iter().filter(|part| is_small(part)).count()) {
+            scope.spawn(move || work(true));
         }
     });
     failed.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -158,5 +176,27 @@ impl Watcher for UntilTold {
 
     fn is_to_end(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_taken_in_order_and_small_ones_by_some_before_their_turn() {
+        let bytes = [9, SMALL_BYTES_MAX + 1, SMALL_BYTES_MAX, 1 << 30, 1 << 20, 5];
+        let part = |(number, bytes)| Part { number, bytes: 0..bytes, is_to_settle: true };
+        let parts: Vec<Part> = (0..).zip(bytes).map(part).collect();
+        // By whom, and what they got.
+        let all = [(false, Some(0)), (false, Some(1)), (false, Some(2)), (false, Some(3)), (false, Some(4))];
+        let small = [(true, Some(0)), (true, Some(2)), (false, Some(1)), (true, Some(5)), (true, None)];
+        for taken in [all, small] {
+            let queue = Queue::of(&parts);
+            for (only_small, number) in taken {
+                assert_eq!(queue.take(only_small).map(|part| part.number), number, "{taken:?}");
+            }
+        }
+        assert!(Queue::of(&[]).take(false).is_none());
     }
 }

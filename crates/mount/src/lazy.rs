@@ -7,8 +7,10 @@
 
 mod landing;
 mod limited;
+mod reads;
 
 pub use limited::Held;
+pub use reads::READS_UNIT_BYTES;
 
 use crate::blocks::{BLOCK_BYTES, BlockSet, blocks_of};
 use crate::journal::{FileNumber, Journal, Record, is_full};
@@ -16,6 +18,7 @@ use crate::overlay::read_full;
 use crate::part::PartRoom;
 use crate::source::{Source, SourceError};
 use limited::Limited;
+use reads::Reads;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
@@ -33,6 +36,7 @@ pub struct LazyFile {
     number: FileNumber,
     /// See [`limited`].
     is_limited: bool,
+    reads: Reads,
     state: Mutex<State>,
     /// Held through a whole sync: who syncs must not return while another one still brings to the journal what both cover.
     syncing: Mutex<()>,
@@ -120,8 +124,8 @@ impl LazyFile {
         let (owes_shortened, is_broken, limited) = Default::default();
         let state =
             State { origin_bytes, local, unrecorded, coming, landing, ahead, owes_shortened, is_broken, limited };
-        let (is_limited, syncing, settled) = Default::default();
-        Self { number, is_limited, state: Mutex::new(state), syncing, settled }
+        let (is_limited, reads, syncing, settled) = Default::default();
+        Self { number, is_limited, reads, state: Mutex::new(state), syncing, settled }
     }
 
     /// Its number.
@@ -159,8 +163,10 @@ impl LazyFile {
         runs.into_iter().map(|run| state.bytes_of(&run)).collect()
     }
 
-    /// Reads what is here. None when something of it isn't. Less than asked for at the file's end.
+    /// Reads what is here. None when something of it isn't. Less than asked for at the file's end. Who reads asks this first, so this is
+    /// where reads are noted.
     pub fn read_here(&self, file: &File, offset: u64, room: &mut [u8]) -> io::Result<Option<usize>> {
+        self.reads.note(offset, room.len() as u64);
         let range = offset..offset + room.len() as u64;
         let _held = self.hold(range.clone());
         if !self.missing(range).is_empty() {

@@ -1,6 +1,7 @@
 //! All files that are still coming: made, found again after a stop, retired when they are whole.
 
 mod limited;
+mod reads;
 
 pub use limited::Kept;
 

@@ -68,7 +68,7 @@ impl Repository {
 }
 
 /// The last part of the key: it begins with the time.
-fn name_of(entry: &Entry) -> &str {
+pub(crate) fn name_of(entry: &Entry) -> &str {
     entry.key.rsplit('/').next().unwrap_or_default()
 }
 

@@ -123,6 +123,15 @@ async fn look(config: &Config, name: &str, from: Option<&str>, output: &Output) 
     Ok(Seen { points: shown, windows, lanes, disks, damage })
 }
 
+/// Without what is kept for programs that restore: it is long, and says nothing to others.
+fn shown_of(verification: &Verification) -> Value {
+    let mut document = json!(verification);
+    if let Some(details) = document["details"].as_object_mut() {
+        details.remove("read");
+    }
+    document
+}
+
 impl Shown {
     fn document(&self) -> Value {
         json!({
@@ -139,7 +148,7 @@ impl Shown {
             "pages_bad": self.details.bad_pages.len(),
             "usable": self.unusable.is_none(),
             "verified_at": self.verification.as_ref().map(|verification| verification.verified_at),
-            "verification": self.verification,
+            "verification": self.verification.as_ref().map(shown_of),
             "standing": self.standing,
             "holds": self.holds.iter().map(held::document).collect::<Vec<Value>>(),
         })

@@ -4,20 +4,20 @@
 //! the rest of the copy, and nothing ever comes back to it.
 
 use super::given::{Given, Watched};
+use super::helped::Helped;
 use super::room::Room;
 use super::{BootReport, BootRequest};
 use crate::destination::Destination;
 use crate::error::{RecoveryError, Result};
-use crate::instant::{self, Attached, Origin};
+use crate::instant::{self, Attached, Order, Origin, Replay};
 use crate::plan::RestorePlan;
 use crate::restore::{RestoreDone, RestoreTo, apply};
 use jiff::Timestamp;
-use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::mount::{MountError, Mounted, mount};
 use lifeboat_postgres::MajorVersion;
 use lifeboat_postgres::cluster::StartOptions;
 use lifeboat_postgres::control::{self, ControlFile};
-use lifeboat_repository::{ChunkReader, Point, Progress};
+use lifeboat_repository::{ChunkReader, MostRead, Point, Progress};
 use lifeboat_workload::postgres::PostgresDetails;
 use serde::Serialize;
 use std::path::Path;
@@ -86,9 +86,10 @@ pub struct Files {
 
 /// What is mounted.
 struct Served {
+    ahead: Option<Helped>,
     mounted: Mounted,
     given: Arc<Given>,
-    parts: Vec<Part>,
+    order: Order,
 }
 
 /// Brings them to a room of their own, in the way that is wanted or the one that can be had.
@@ -150,15 +151,17 @@ fn serve(
     let control = instant::control(&to.destination)?;
     let given = Arc::new(Given::default());
     let with = given.clone();
-    let Attached { overlay, parts, view, .. } =
-        instant::attach_through(reader, point, to, None, |source| Box::new(Watched::new(source, with)))?;
-    let mounted = match mount(Arc::new(overlay.limited(came_bytes_max)), &view) {
+    let replay = Replay::of(plan);
+    let Attached { overlay, order, ahead, view } =
+        instant::attach_through(reader, point, to, Some(&replay), |source| Box::new(Watched::new(source, with)))?;
+    let mounted = match mount(Arc::new(overlay.limited(came_bytes_max).noting_reads()), &view) {
         Ok(mounted) => mounted,
         Err(error) => return Ok(Err(error)),
     };
+    let ahead = ahead.map(|ahead| Helped::begin(ahead, reader.repository().clone(), mounted.overlay().clone()));
     done.seconds = begun.elapsed().as_secs_f64();
     let came = Came::Mount { bytes_fetched: 0, bytes_kept_max: 0, bytes_changed: 0 };
-    Ok(Ok(Files { done, control, came, served: Some(Served { mounted, given, parts }) }))
+    Ok(Ok(Files { done, control, came, served: Some(Served { ahead, mounted, given, order }) }))
 }
 
 impl Files {
@@ -196,6 +199,19 @@ impl Files {
         }
     }
 
+    /// Replay is over. What is read from now on, whoever asks the copy reads; what replay wanted, the next one wants of another log.
+    pub fn replayed(&self) {
+        let Some(served) = &self.served else { return };
+        served.ahead.iter().for_each(Helped::stop);
+        served.mounted.overlay().forget_reads();
+    }
+
+    /// What was read most since.
+    pub fn most_read(&self) -> MostRead {
+        let read = |served: &Served| served.order.most_read(served.mounted.overlay().reads());
+        self.served.as_ref().map(read).unwrap_or_default()
+    }
+
     /// Reads what of the point nobody has read: all of it must be there, whatever the server wanted of it. What is lost or damaged
     /// is in the report, and so is that this may be why something else failed.
     ///
@@ -203,8 +219,9 @@ impl Files {
     /// Something could not be had of which nobody knows whether it is there: nothing is known of the point either.
     pub fn read_the_rest(&self, workers: usize, report: &mut BootReport, progress: &dyn Progress) -> Result<()> {
         let Some(served) = &self.served else { return Ok(()) };
+        served.ahead.iter().for_each(Helped::stop);
         let source = served.mounted.overlay().source();
-        served.given.read_the_rest(&source, &served.parts, workers, progress);
+        served.given.read_the_rest(&source, &served.order.parts(None), workers, progress);
         report.came = self.came();
         if let Some(error) = served.given.take_trouble() {
             return Err(error);
@@ -221,6 +238,7 @@ impl Files {
     /// Takes the mount away. Ends what still runs on it.
     pub fn end(self, room: &Room) -> Result<()> {
         let Some(mut served) = self.served else { return Ok(()) };
+        drop(served.ahead.take());
         room.end_server()?;
         served.mounted.unmount().map_err(|MountError { path, source }| RecoveryError::file("unmount", &path, source))
     }

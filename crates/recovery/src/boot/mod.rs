@@ -11,6 +11,7 @@
 mod asking;
 mod files;
 mod given;
+mod helped;
 mod pages;
 mod reached;
 mod relations;
@@ -31,7 +32,7 @@ use futures::future::{Either, select};
 use jiff::Timestamp;
 use lifeboat_postgres::Lsn;
 use lifeboat_postgres::cluster::{Cluster, ClusterError, PidFile, Programs, StopMode, WaitFor};
-use lifeboat_repository::{ChunkReader, Point, Progress, Verification};
+use lifeboat_repository::{ChunkReader, MostRead, Point, Progress, Verification};
 use lifeboat_workload::postgres::PostgresDetails;
 use room::Room;
 pub use room::remove_own;
@@ -122,6 +123,9 @@ pub struct BootReport {
     pub lifeboat_version: String,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// What the user's own statements read most. For programs, with the result that is kept.
+    #[serde(skip)]
+    pub most_read: MostRead,
 }
 
 impl BootReport {
@@ -147,6 +151,7 @@ impl BootReport {
             server_version: None,
             lifeboat_version: env!("CARGO_PKG_VERSION").to_owned(),
             notes: Vec::new(),
+            most_read: MostRead::default(),
         }
     }
 
@@ -161,13 +166,17 @@ impl BootReport {
 
     /// The result, to be kept beside the point.
     pub fn verification(&self, point: &Point, verified_at: Timestamp) -> Verification {
+        let mut details = serde_json::to_value(self).unwrap_or_default();
+        if !self.most_read.is_empty() {
+            details["read"] = serde_json::to_value(&self.most_read).unwrap_or_default();
+        }
         Verification {
             point: point.id.clone(),
             workload: point.workload.clone(),
             verified_at,
             passed: self.passed(),
             level: "boot".into(),
-            details: serde_json::to_value(self).unwrap_or_default(),
+            details,
             standing: None,
         }
     }
@@ -189,9 +198,28 @@ pub fn boot(
     let mut notes = room::remove_leftovers(&request.scratch_dir);
     let (room, files) = files::bring(reader, point, plan, request, progress)?;
     room.write_configuration(&files.control, &plan.settings, details.major)?;
-    let mut report = BootReport::new(plan, request, &files.done, files.came());
     notes.extend(copied_notes(&files.done));
-    let started = run(&room, &files, plan, request, &mut report, progress);
+    let proved = prove(&room, &files, point, plan, request, progress);
+    // Whatever came of it: what still runs there would keep the mount, and the place.
+    let ended = files.end(&room).and_then(|()| room.remove());
+    let mut report = proved?;
+    ended?;
+    report.notes.splice(0..0, notes);
+    Ok(report)
+}
+
+/// Starts the copy, asks it, and reads all of it.
+fn prove(
+    room: &Room,
+    files: &Files,
+    point: &Point,
+    plan: &RestorePlan,
+    request: &BootRequest,
+    progress: &dyn Progress,
+) -> Result<BootReport> {
+    let details = PostgresDetails::of(point)?;
+    let mut report = BootReport::new(plan, request, &files.done, files.came());
+    let started = run(room, files, plan, request, &mut report, progress);
     let pages = match started {
         Ok(()) if report.failure.is_none() && details.data_checksums => {
             progress.phase("check every page", Some(point.bytes));
@@ -207,9 +235,6 @@ pub fn boot(
         Err(_) if report.failure.is_some() => {}
         Err(error) => return Err(error),
     }
-    report.notes.splice(0..0, notes);
-    files.end(&room)?;
-    room.remove()?;
     Ok(report)
 }
 
@@ -244,7 +269,12 @@ fn run(
             report.started = true;
             report.replay_seconds = begun.elapsed().as_secs_f64();
             report.seconds += report.replay_seconds;
+            files.replayed();
             handle.block_on(ask(room, &file, plan, request, report, progress));
+            report.most_read = files.most_read();
+            if request.amcheck {
+                report.amcheck = handle.block_on(tables::amcheck(&room.socket_dir(), file.port, request, progress));
+            }
             progress.phase("stop", None);
             handle.block_on(stop(&cluster, report));
         }
@@ -283,9 +313,6 @@ async fn ask(
         Err(error) => report.failure = Some(error.to_string()),
     }
     report.checks = asking::checks(&room.socket_dir(), file.port, request).await;
-    if request.amcheck {
-        report.amcheck = tables::amcheck(&room.socket_dir(), file.port, request, progress).await;
-    }
 }
 
 /// A clean stop writes every page, so that all can be checked.

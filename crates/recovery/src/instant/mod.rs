@@ -6,18 +6,19 @@
 //! Not here: mounting (`lifeboat-mount`), starting the server.
 
 mod ahead;
+mod first;
 mod needed;
 mod order;
 mod source;
 
 pub use ahead::{Ahead, Replay};
+pub use order::{Order, most_read};
 
 use crate::destination::Destination;
 use crate::error::{RecoveryError, Result};
 use crate::plan::RestorePlan;
 use crate::restore::{RestoreDone, RestoreTo, bring, give_to, places};
 use jiff::Timestamp;
-use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::overlay::{NewFile, Overlay, OverlayError, create, origin_of};
 use lifeboat_mount::source::Source;
 use lifeboat_mount::view::View;
@@ -107,8 +108,8 @@ pub fn prepare(
 pub struct Attached {
     /// The files that are still coming, ready to be mounted.
     pub overlay: Overlay,
-    /// All that comes, in the order that helps.
-    pub parts: Vec<Part>,
+    /// In which order all of it is to come.
+    pub order: Order,
     /// What replay will read of them, if a server is still to replay.
     pub ahead: Option<Ahead>,
     /// How the mount differs from what lies there.
@@ -151,9 +152,9 @@ pub(crate) fn attach_through(
     let handle = Handle::current();
     let tree = handle.block_on(TreeReader::read(reader, &point.tree))?;
     let layout = Layout::new(details.major, details.catalog_version);
-    let parts = order::parts(&tree, layout);
+    let order = Order::of(&tree, layout);
     let relations = Relations::of(&tree, layout);
-    let first = order::first(&tree, layout);
+    let first = first::first(&tree, layout);
     let source = PointSource::new(reader.clone(), handle, tree);
     let overlay = Overlay::open(&places(&details, to), through(source))?;
     // When its end was interrupted, the control file has its name already.
@@ -162,7 +163,7 @@ pub(crate) fn attach_through(
     let left = replay.and_then(|replay| replay.left(&to.destination, &control(&to.destination).ok()?));
     let workload = point.workload.clone();
     let ahead = left.map(|replay| Ahead { first, replay, relations, details, workload });
-    Ok(Attached { overlay, parts, ahead, view })
+    Ok(Attached { overlay, order, ahead, view })
 }
 
 /// In which directory it lies, and where there. Tablespaces are reached by links, and mounted by themselves.

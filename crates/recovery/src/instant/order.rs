@@ -1,11 +1,16 @@
-//! In which order the rest comes: first what every session asks for, then all else as it lies in the packs.
+//! In which order the rest comes: first what every session asks for, then what was read most when a point was last tried, then all else in
+//! the order of the tree.
 
-use super::needed::Needed;
 use lifeboat_mount::hydrate::Part;
-use lifeboat_postgres::layout::{FileKind, Fork, Layout, Place, Treatment};
-use lifeboat_repository::{EntryKind, TreeEntry};
+use lifeboat_mount::journal::FileNumber;
+use lifeboat_mount::lazy::READS_UNIT_BYTES;
+use lifeboat_postgres::layout::{FileKind, Layout, Place, Treatment};
+use lifeboat_repository::{EntryKind, MOST_READ_UNIT_BYTES, MostRead, Repository, TreeEntry};
 use lifeboat_workload::postgres::restore::Leaves;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 /// What is brought in one go.
 const PART_BYTES: u64 = 8 * 1024 * 1024;
@@ -13,48 +18,78 @@ const PART_BYTES: u64 = 8 * 1024 * 1024;
 const PARTS_TO_SETTLE: u64 = 8;
 /// Relations that every database is made with have smaller numbers. `FirstNormalObjectId` in PostgreSQL's access/transam.h.
 const FIRST_OF_USERS: u32 = 16384;
+/// How long a location may take to say what was read most: the rest comes without it too.
+const ASK_WITHIN: Duration = Duration::from_secs(10);
 
-/// Catalogues, and their indexes, that a server reads until it has answered its first query: seen with strace on PostgreSQL 15 and 18. They have
-/// these numbers for ever, unless somebody rewrites them; then they come when they are read.
-#[rustfmt::skip]
-const READ_FIRST: [u32; 43] = [
-    1213, 1247, 1249, 1255, 1259, 1260, 1262, 2600, 2601, 2602, 2603, 2606, 2610, 2615, 2616, 2617, 2619, 2650, 2653, 2654, 2655,
-    2659, 2662, 2663, 2665, 2671, 2672, 2676, 2677, 2678, 2679, 2684, 2687, 2688, 2689, 2690, 2691, 2696, 2697, 2703, 2965, 3379, 3455,
-];
-/// `template1` and, from PostgreSQL 15 on, `template0`: nobody asks them.
-const TEMPLATES: [u32; 2] = [1, 4];
-/// Where catalogues are larger, there are tables without number, and only some of them are read.
-const FIRST_BYTES_MAX: u64 = 1024 * 1024;
-/// Where there are many databases, somebody will be asked first, and nobody knows who.
-const FIRST_FILES_MAX: usize = 8 * READ_FIRST.len();
+// What is counted there is what is listed here.
+const _: () = assert!(READS_UNIT_BYTES == MOST_READ_UNIT_BYTES);
 
-/// What every server reads when it is started and asked for the first time.
-pub fn first(tree: &[TreeEntry], layout: Layout) -> Vec<Needed> {
-    let files = (0u32..).zip(tree).filter(|(_, entry)| entry.kind == EntryKind::File && is_read_first(entry, layout));
-    let needed = |(number, entry): (u32, &TreeEntry)| Needed { number, bytes: 0..entry.size.min(FIRST_BYTES_MAX) };
-    files.map(needed).take(FIRST_FILES_MAX).collect()
+/// The files that come bit by bit.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Catalogues, then all others.
+    files: Vec<File>,
 }
 
-fn is_read_first(entry: &TreeEntry, layout: Layout) -> bool {
-    let Treatment::Copy(FileKind::Relation(relation)) = layout.classify(Path::new(&entry.path), false) else {
-        return false;
-    };
-    let is_asked = match relation.place {
-        Place::Global => true,
-        Place::Database { database } | Place::Tablespace { database, .. } => !TEMPLATES.contains(&database),
-    };
-    is_asked
-        && relation.fork == Fork::Main
-        && relation.segment_number == 0
-        && READ_FIRST.contains(&relation.relfilenode)
+#[derive(Debug, Clone)]
+struct File {
+    number: FileNumber,
+    path: String,
+    bytes: u64,
+    is_catalogue: bool,
 }
 
-/// Every part of every file that comes bit by bit.
-pub fn parts(tree: &[TreeEntry], layout: Layout) -> Vec<Part> {
-    let leaves = Leaves::Relations(layout);
-    let files = (0u32..).zip(tree).filter(|(_, entry)| entry.kind == EntryKind::File && leaves.leaves(entry));
-    let (first, then): (Vec<_>, Vec<_>) = files.partition(|(_, entry)| is_catalogue(entry, layout));
-    first.into_iter().chain(then).flat_map(|(number, entry)| parts_of(number, entry.size)).collect()
+/// What was read most when a point of this workload was last tried; and what should be known of that. It costs a listing and a read, and
+/// never fails.
+pub async fn most_read(repository: &Repository, workload: &str) -> (Option<MostRead>, Vec<String>) {
+    let mut notes = Vec::new();
+    let asked = repository.most_read(workload, &mut notes);
+    let list = tokio::time::timeout(ASK_WITHIN, asked).await.unwrap_or_default();
+    (list, notes)
+}
+
+impl Order {
+    /// Of a point with this tree.
+    pub(super) fn of(tree: &[TreeEntry], layout: Layout) -> Self {
+        let leaves = Leaves::Relations(layout);
+        let files = (0u32..).zip(tree).filter(|(_, entry)| entry.kind == EntryKind::File && leaves.leaves(entry));
+        let file = |(number, entry): (FileNumber, &TreeEntry)| File {
+            number,
+            path: entry.path.clone(),
+            bytes: entry.size,
+            is_catalogue: is_catalogue(entry, layout),
+        };
+        let (first, then): (Vec<_>, Vec<_>) = files.map(file).partition(|file| file.is_catalogue);
+        Self { files: first.into_iter().chain(then).collect() }
+    }
+
+    /// Every part of every file. A part of one that was read most is there twice: by itself, and in its turn, when it is here already.
+    pub fn parts(&self, most_read: Option<&MostRead>) -> Vec<Part> {
+        let all = |file: &File| parts_of(file.number, file.bytes);
+        let (first, then): (Vec<&File>, Vec<&File>) = self.files.iter().partition(|file| file.is_catalogue);
+        let first = first.into_iter().flat_map(all);
+        first.chain(self.read_most(most_read)).chain(then.into_iter().flat_map(all)).collect()
+    }
+
+    /// What isn't there any more, or comes first anyway, is left out.
+    fn read_most(&self, most_read: Option<&MostRead>) -> Vec<Part> {
+        let Some(most_read) = most_read else { return Vec::new() };
+        let files: HashMap<&str, &File> =
+            self.files.iter().filter(|file| !file.is_catalogue).map(|file| (file.path.as_str(), file)).collect();
+        let runs = most_read.runs().iter().filter_map(|run| Some((files.get(run.0.as_str())?, run.bytes())));
+        let mut parts: Vec<Part> = runs.flat_map(|(file, bytes)| parts_in(file, bytes)).collect();
+        // Once for each file: the rest of it settles what came since.
+        let mut settled = HashSet::new();
+        parts.iter_mut().rev().for_each(|part| part.is_to_settle = settled.insert(part.number));
+        parts
+    }
+
+    /// What was read, as a list for the next one who brings these files. Catalogues come first anyway.
+    pub(crate) fn most_read(&self, reads: Vec<(FileNumber, Vec<u32>)>) -> MostRead {
+        let mut reads: HashMap<FileNumber, Vec<u32>> = reads.into_iter().collect();
+        let files = self.files.iter().filter(|file| !file.is_catalogue);
+        MostRead::of(files.filter_map(|file| Some((file.path.clone(), reads.remove(&file.number)?))))
+    }
 }
 
 /// Whether everybody who connects needs it. One that was rewritten since has a larger number, and comes with the rest.
@@ -63,6 +98,16 @@ fn is_catalogue(entry: &TreeEntry, layout: Layout) -> bool {
         return false;
     };
     relation.place == Place::Global || relation.relfilenode < FIRST_OF_USERS
+}
+
+/// Cut where the file's other parts are cut too, and where it ends.
+fn parts_in(file: &File, bytes: Range<u64>) -> impl Iterator<Item = Part> {
+    let (number, end) = (file.number, bytes.end.min(file.bytes));
+    let cuts = bytes.start / PART_BYTES..end.div_ceil(PART_BYTES);
+    cuts.filter_map(move |at| {
+        let bytes = bytes.start.max(at * PART_BYTES)..end.min((at + 1) * PART_BYTES);
+        (bytes.start < bytes.end).then_some(Part { number, bytes, is_to_settle: false })
+    })
 }
 
 fn parts_of(number: u32, bytes: u64) -> impl Iterator<Item = Part> {
@@ -83,21 +128,6 @@ mod tests {
         let kind = EntryKind::File;
         let (content, target) = (None, None);
         TreeEntry { path: path.into(), kind, mode: 0o600, uid: 0, gid: 0, modified_ns: 0, size, content, target }
-    }
-
-    #[test]
-    fn what_every_server_reads_is_known() {
-        let tree = [
-            entry("base/1/1259", 8192),
-            entry("base/5/1259", 8192),
-            entry("base/5/1259_vm", 8192),
-            entry("base/5/1249", 3 * FIRST_BYTES_MAX),
-            entry("base/5/16384", 8192),
-            entry("global/1262", 8192),
-        ];
-        let needed = |number, bytes| Needed { number, bytes: 0..bytes };
-        let expected = [needed(1, 8192), needed(3, FIRST_BYTES_MAX), needed(5, 8192)];
-        assert_eq!(first(&tree, Layout::new(MajorVersion::V15, 202_209_061)), expected);
     }
 
     #[test]
@@ -124,6 +154,45 @@ mod tests {
             part(2, 2 * PART_BYTES..2 * PART_BYTES + page),
             part(7, 0..page),
         ];
-        assert_eq!(parts(&tree, Layout::new(MajorVersion::V15, 202_209_061)), expected);
+        let order = Order::of(&tree, Layout::new(MajorVersion::V15, 202_209_061));
+        assert_eq!(order.parts(None), expected);
+        assert_eq!(order.parts(Some(&MostRead::default())), expected);
+    }
+
+    #[test]
+    fn what_was_read_most_comes_next_and_nothing_is_left_out() {
+        const MIB: u64 = MOST_READ_UNIT_BYTES;
+        let tree = [
+            entry("base/5/1259", MIB),
+            entry("base/5/16384", 64 * MIB),
+            entry("base/5/16385", 3 * MIB + 8192),
+            entry("base/5/16386", 8192),
+        ];
+        let order = Order::of(&tree, Layout::new(MajorVersion::V15, 202_209_061));
+        let read = |path: &str, units: &[(usize, u32)]| {
+            let mut all = vec![0; 80];
+            units.iter().for_each(|(unit, blocks)| all[*unit] = *blocks);
+            (path.to_owned(), all)
+        };
+        let list = MostRead::of([
+            read("base/5/16384", &[(5, 1), (6, 20), (7, 20), (8, 20), (9, 127), (70, 128)]),
+            read("base/5/16385", &[(2, 60), (3, 60), (4, 60)]),
+            read("base/5/16387", &[(0, 128)]),
+            read("base/5/1259", &[(0, 128)]),
+        ]);
+        let part = |number, bytes| Part { number, bytes, is_to_settle: false };
+        let settled = |number, bytes| Part { number, bytes, is_to_settle: true };
+        let hot = [
+            part(1, 9 * MIB..10 * MIB),
+            settled(2, 2 * MIB..3 * MIB + 8192),
+            part(1, 6 * MIB..8 * MIB),
+            part(1, 8 * MIB..9 * MIB),
+            settled(1, 5 * MIB..6 * MIB),
+        ];
+        let (plain, parts) = (order.parts(None), order.parts(Some(&list)));
+        assert_eq!(parts, [&plain[..1], &hot, &plain[1..]].concat());
+        // What is told of reads by number is the same list; of catalogues nothing is told.
+        let told = order.most_read(vec![(0, vec![128]), (2, vec![0, 0, 60, 60]), (9, vec![1])]);
+        assert_eq!(told, MostRead::of([read("base/5/16385", &[(2, 60), (3, 60)])]));
     }
 }

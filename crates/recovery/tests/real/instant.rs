@@ -62,7 +62,7 @@ impl Instant {
             }
         }
         let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to, None)).unwrap();
-        self.parts = attached.parts;
+        self.parts = attached.order.parts(None);
         self.mounted = Some(mount(Arc::new(attached.overlay), &instant::view()).unwrap());
     }
 

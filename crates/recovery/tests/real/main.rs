@@ -2,6 +2,7 @@
 
 mod boot;
 mod instant;
+mod order;
 mod restore;
 mod served_boot;
 mod site;

@@ -2,7 +2,7 @@
 
 use super::ahead::Ahead;
 use super::status::{Asked, Live, Phase};
-use super::{Service, Serving, Started, failure_of};
+use super::{Rest, Service, Serving, Started, failure_of};
 use crate::commands::alarms::Alarms;
 use crate::failure::{Failure, FailureKind};
 use crate::output::progress;
@@ -67,7 +67,7 @@ impl Service<'_> {
         mut interrupted: Receiver<bool>,
         starting: Option<impl Future<Output = Result<Started, Failure>>>,
     ) -> Result<(Brought, Option<Started>), Failure> {
-        let Serving { overlay, mounted, parts, live, ahead, held } = serving;
+        let Serving { overlay, mounted, rest, live, ahead, held } = serving;
         let telling = Arc::new(self.telling(&overlay, &live));
         let (mut asked, wishes) = (live.asked(), live.asked());
         if wish == Wish::Finish {
@@ -76,7 +76,7 @@ impl Service<'_> {
         let (begin, begun) = watch::channel(starting.is_none());
         live.phase(if starting.is_some() { Phase::Starting } else { Phase::Coming });
         let mut starting = Box::pin(OptionFuture::from(starting));
-        let mut bringing = pin!(self.bring(overlay.clone(), parts, telling.clone(), begun));
+        let mut bringing = pin!(self.bring(overlay.clone(), rest.clone(), telling.clone(), begun));
         let (mut is_whole, mut is_ended, mut is_started) = (false, false, false);
         let (mut server, mut failure) = (None, None);
         let command = self.settings()?.alarm.as_deref();
@@ -122,7 +122,7 @@ impl Service<'_> {
             telling.progress.finish();
         }
         let moves = is_whole && *asked.borrow() == Asked::Finish;
-        let serving = Serving { overlay, mounted, parts: Vec::new(), live, ahead, held };
+        let serving = Serving { overlay, mounted, rest, live, ahead, held };
         let brought = self.leave(serving, is_whole, moves, server.as_ref()).await?;
         match failure {
             Some(failure) => Err(failure.with_more_hint("what came is kept: run it again to go on")),
@@ -202,11 +202,14 @@ impl Service<'_> {
     async fn bring(
         &self,
         overlay: Arc<Overlay>,
-        parts: Vec<Part>,
+        rest: Arc<Rest>,
         watcher: Arc<Telling>,
         mut may_begin: Receiver<bool>,
     ) -> bool {
-        let _ = tokio::time::timeout(HYDRATE_AFTER, may_begin.wait_for(|may| *may)).await;
+        let begun = tokio::time::timeout(HYDRATE_AFTER, may_begin.wait_for(|may| *may));
+        let (_, (most_read, notes)) = futures::join!(begun, instant::most_read(&rest.repository, self.workload));
+        notes.iter().for_each(|note| watcher.progress.warn(note));
+        let parts = rest.order.parts(most_read.as_ref());
         let threads = self.settings().map_or(1, rooms::workers) * THREADS_PER_WORKER;
         let bring = move || loop {
             if hydrate(&overlay, parts.clone(), threads, &*watcher) {

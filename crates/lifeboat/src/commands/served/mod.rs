@@ -24,11 +24,10 @@ use crate::rooms;
 use ahead::Ahead;
 use held::Held;
 use jiff::Timestamp;
-use lifeboat_mount::hydrate::Part;
 use lifeboat_mount::mount::{MountError, Mounted, State, mount_controlled, state_of, take_stale_away};
 use lifeboat_mount::overlay::Overlay;
 use lifeboat_postgres::cluster::{end_at_once, wait_for_the_ended};
-use lifeboat_recovery::instant::{self, Attached, Origin, Replay};
+use lifeboat_recovery::instant::{self, Attached, Order, Origin, Replay};
 use lifeboat_recovery::{
     Destination, Observed, RecoveryError, RestorePlan, RestoreTo, Wanted, observe, owner_when_root, plan,
 };
@@ -55,12 +54,19 @@ pub struct Found {
     pub point: Point,
 }
 
+/// How all that nobody asks for is to come.
+pub struct Rest {
+    pub order: Order,
+    /// Where it is written what was read most.
+    pub repository: Arc<Repository>,
+}
+
 /// What is being served.
 pub struct Serving {
     pub overlay: Arc<Overlay>,
     /// None: nobody sees it before all of it is here.
     pub mounted: Option<Mounted>,
-    pub parts: Vec<Part>,
+    pub rest: Arc<Rest>,
     pub live: Arc<Live>,
     /// None: nothing is replayed there.
     pub ahead: Option<Ahead>,
@@ -233,7 +239,7 @@ impl Service<'_> {
         // Nothing that isn't whole has a server of its own. One that lost its files with a mount that somebody took away keeps others from starting.
         end_at_once(&self.to).and_then(|()| wait_for_the_ended(&self.to)).map_err(failure_of)?;
         let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to, origin.replay.as_ref()));
-        let Attached { overlay, parts, ahead, view } = attached?;
+        let Attached { overlay, order, ahead, view } = attached?;
         let overlay = Arc::new(overlay);
         let live = Live::new(self.status(origin));
         live.of(&overlay);
@@ -245,7 +251,8 @@ impl Service<'_> {
         let ahead = ahead.filter(|_| mounted.is_some());
         let progress = || progress::for_rooms(self.output, self.workload);
         let ahead = ahead.map(|ahead| Ahead::begin(ahead, repository.clone(), overlay.clone(), progress()));
-        Ok((Serving { overlay, mounted, parts, live, ahead, held }, why_not))
+        let rest = Arc::new(Rest { order, repository: repository.clone() });
+        Ok((Serving { overlay, mounted, rest, live, ahead, held }, why_not))
     }
 
     fn status(&self, origin: &Origin) -> Status {

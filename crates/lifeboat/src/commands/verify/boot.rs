@@ -10,13 +10,14 @@ use crate::interrupt::Ending;
 use crate::output::{Output, progress};
 use crate::rooms;
 use jiff::Timestamp;
+use lifeboat_location as location;
 use lifeboat_postgres::cluster::Programs;
 use lifeboat_postgres::{Lsn, SystemId};
 use lifeboat_recovery::{
     Action, BootReport, BootRequest, Observed, RecoveryError, Target, TimelineChoice, Wanted, Way, boot, observe,
     owner_when_root, plan,
 };
-use lifeboat_repository::{ChunkReader, PointId};
+use lifeboat_repository::{self as repository, ChunkReader, PointId};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,11 +126,21 @@ async fn run_one(
     progress.finish();
     // A rehearsal that was broken off says nothing about the point.
     ending.hold().await;
-    let report = report?;
+    let report = report.map_err(gone_meanwhile)?;
     if let Err(error) = repository.put_verification(&report.verification(point, Timestamp::now())).await {
         output.warn(&format!("the result can't be kept with the point: {error}"));
     }
     Ok(Booted { workload: name.to_owned(), point: plan.point.clone(), report })
+}
+
+/// A location that isn't there at all was there when the rehearsal began: a disk that was taken away, and no mistake in the configuration.
+fn gone_meanwhile(error: RecoveryError) -> Failure {
+    let is_gone = |error: &repository::Error| matches!(error, repository::Error::Location(error) if error.kind() == location::ErrorKind::NoContainer);
+    match &error {
+        RecoveryError::Repository(cause) if is_gone(cause) => Failure::from_error(FailureKind::Unavailable, &error)
+            .with_hint("nothing is known of the point; run it again when the location is there"),
+        _ => error.into(),
+    }
 }
 
 /// By a mount where there can be one: a copy needs room for the whole database.

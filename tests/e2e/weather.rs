@@ -1,15 +1,14 @@
 //! A location that is slow, fails, hangs, is away or damaged while an instant restore runs from it: who reads gets what is right, or an error;
 //! never anything else. It goes on by itself when the location is back, and where another one has it all, that one takes over.
 
+use crate::bucket::Bucket;
 use crate::served::as_ourselves;
 use crate::serving::Served;
 use crate::world::{Plan, World};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lifeboat_components::postgres::Shutdown;
-use lifeboat_components::servers::{self, LoopbackServer, Mode, Proxy};
+use lifeboat_components::servers::Mode;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,21 +19,10 @@ const SUM: &str = "select count(*) || ' ' || md5(string_agg(t, '' order by n)) f
 /// A shop that was lost, in a directory and in a bucket behind a proxy.
 struct Shop {
     world: World,
-    proxy: Proxy,
-    _store: LoopbackServer,
+    bucket: Bucket,
     to: PathBuf,
     /// What is right: for each span of rows.
     expected: Vec<String>,
-}
-
-fn make_bucket(store: &LoopbackServer) -> Result<()> {
-    let address = store.url().strip_prefix("http://").context("a plain url")?;
-    let mut socket = TcpStream::connect(address)?;
-    write!(socket, "PUT /shop-dr HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    ensure!(answer.contains(" 200 "), "{answer}");
-    Ok(())
 }
 
 async fn ask(world: &World, span: i64) -> Result<String> {
@@ -58,25 +46,11 @@ async fn shop() -> Result<Shop> {
     world.backup("full")?;
     world.archive_all().await?;
     world.cluster.stop(Shutdown::Fast)?;
-    let store = servers::moto()?;
-    make_bucket(&store)?;
-    let proxy = Proxy::before(store.url());
-    let programs = world.cluster.programs().display().to_string();
-    let bucket = format!(
-        "[location.bucket]\nurl = \"s3://shop-dr/lifeboat\"\nendpoint = \"{}\"\ntime_limit = \"2s\"\n\
-         access_key_id = {{ command = [\"echo\", \"key\"] }}\nsecret_access_key = {{ command = [\"echo\", \"word\"] }}\n[encryption]",
-        proxy.url()
-    );
-    world.configure("instant.toml", |text| {
-        format!("{text}bin_dir = \"{programs}\"\nlocations = [\"bucket\", \"local\"]\n")
-            .replace("[encryption]", &bucket)
-    })?;
-    for arguments in [&["init"][..], &["copy", "--from", "local", "--to", "bucket"]] {
-        let done = world.command("instant.toml").args(arguments).output()?;
-        ensure!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-    }
+    let bucket = Bucket::new()?;
+    bucket.configure(&world, "instant.toml", "locations = [\"bucket\", \"local\"]")?;
+    bucket.fill(&world, "instant.toml")?;
     let to = world.make_directory("instant")?;
-    Ok(Shop { world, proxy, _store: store, to, expected })
+    Ok(Shop { world, bucket, to, expected })
 }
 
 impl Shop {
@@ -125,9 +99,9 @@ impl Shop {
 
 async fn fails(mode: Mode) -> Result<()> {
     let shop = shop().await?;
-    shop.proxy.set(Mode::Slow(100));
+    shop.bucket.proxy.set(Mode::Slow(100));
     let served = shop.served(&["--from", "bucket"]).await?;
-    shop.proxy.set(mode);
+    shop.bucket.proxy.set(mode);
     let right = shop.look().await?;
     let status = shop.status()?;
     eprintln!(
@@ -136,11 +110,11 @@ async fn fails(mode: Mode) -> Result<()> {
         status["bytes_to_come"]
     );
     if right < shop.expected.len() {
-        ensure!(shop.proxy.failed() > 0 && status["problem"].is_string(), "{status}");
+        ensure!(shop.bucket.proxy.failed() > 0 && status["problem"].is_string(), "{status}");
         let checked = as_ourselves(&shop.world, "instant.toml", &["check", "--quiet"])?;
         ensure!(checked.stdout.contains("nothing comes"), "{checked:?}");
     }
-    shop.proxy.set(Mode::Pass);
+    shop.bucket.proxy.set(Mode::Pass);
     shop.goes_on(served).await
 }
 
@@ -163,7 +137,7 @@ async fn a_bucket_that_cuts_connections_gives_errors_and_no_wrong_data() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_bucket_gives_everything() -> Result<()> {
     let shop = shop().await?;
-    shop.proxy.set(Mode::Slow(300));
+    shop.bucket.proxy.set(Mode::Slow(300));
     let served = shop.served(&["--from", "bucket"]).await?;
     ensure!(shop.look().await? == shop.expected.len());
     shop.goes_on(served).await
@@ -173,12 +147,12 @@ async fn a_slow_bucket_gives_everything() -> Result<()> {
 async fn another_location_takes_over_in_the_middle() -> Result<()> {
     let shop = shop().await?;
     for mode in [Mode::Reset, Mode::Hang] {
-        shop.proxy.set(Mode::Slow(100));
+        shop.bucket.proxy.set(Mode::Slow(100));
         let served = shop.served(&[]).await?;
-        shop.proxy.set(mode);
+        shop.bucket.proxy.set(mode);
         let begun = Instant::now();
         ensure!(shop.look().await? == shop.expected.len(), "{mode:?}: the directory has it all");
-        eprintln!("{mode:?}: all was read after {:?}, {} requests failed", begun.elapsed(), shop.proxy.failed());
+        eprintln!("{mode:?}: all was read after {:?}, {} requests failed", begun.elapsed(), shop.bucket.proxy.failed());
         shop.goes_on(served).await?;
         fs::remove_dir_all(&shop.to)?;
         shop.world.make_directory("instant")?;
@@ -235,12 +209,14 @@ async fn long_the_alarm_is_raised_and_is_over() -> Result<()> {
     let shop = shop().await?;
     let before = fs::read_to_string(shop.world.path("instant.toml"))?;
     let told = shop.world.path("told");
-    let tell =
-        format!("alarm = [\"sh\", \"-c\", \"echo $LIFEBOAT_ALARM $LIFEBOAT_ALARM_KIND $0 >> {}\"]\n", told.display());
+    let tell = format!(
+        "alarm = {{ command = [\"sh\", \"-c\", \"echo $LIFEBOAT_ALARM $LIFEBOAT_ALARM_KIND >> {}\"] }}\n",
+        told.display()
+    );
     fs::write(shop.world.path("instant.toml"), before + &tell)?;
-    shop.proxy.set(Mode::Slow(100));
+    shop.bucket.proxy.set(Mode::Slow(100));
     let served = shop.served(&["--from", "bucket"]).await?;
-    shop.proxy.set(Mode::Status(500));
+    shop.bucket.proxy.set(Mode::Status(500));
     shop.look().await?;
     let begun = Instant::now();
     let said = || fs::read_to_string(&told).unwrap_or_default();
@@ -250,7 +226,7 @@ async fn long_the_alarm_is_raised_and_is_over() -> Result<()> {
     }
     eprintln!("raised after {:?}: {}", begun.elapsed(), said());
     ensure!(begun.elapsed() > Duration::from_secs(45), "too soon");
-    shop.proxy.set(Mode::Pass);
+    shop.bucket.proxy.set(Mode::Pass);
     let begun = Instant::now();
     while !said().contains("over instant_restore") {
         ensure!(begun.elapsed() < Duration::from_secs(300), "it is not over: {}", served.said());

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Kills of one restore. Then it is let come to its end, and looked into.
-const KILLS_OF_ONE: usize = 10;
+const KILLS_OF_ONE: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -73,7 +73,7 @@ async fn shop(major: u16) -> Result<Shop> {
     world.archive_all().await?;
     let mut world = world;
     world.cluster.stop(Shutdown::Fast)?;
-    let bucket = Bucket::new()?;
+    let bucket = Bucket::new(30)?;
     bucket.configure(&world, "both.toml", "locations = [\"bucket\", \"local\"]")?;
     bucket.fill(&world, "both.toml")?;
     bucket.configure(&world, "instant.toml", "locations = [\"bucket\"]\nworkers = 1")?;

@@ -46,7 +46,7 @@ async fn shop() -> Result<Shop> {
     world.backup("full")?;
     world.archive_all().await?;
     world.cluster.stop(Shutdown::Fast)?;
-    let bucket = Bucket::new()?;
+    let bucket = Bucket::new(2)?;
     bucket.configure(&world, "instant.toml", "locations = [\"bucket\", \"local\"]")?;
     bucket.fill(&world, "instant.toml")?;
     let to = world.make_directory("instant")?;

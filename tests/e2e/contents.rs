@@ -136,3 +136,36 @@ async fn in_all(copy: &TestCluster, ask: &str) -> Result<u64> {
     }
     Ok(sum)
 }
+
+/// By either means: with PostgreSQL's own programs, and without.
+#[tokio::test]
+async fn what_is_unsound_is_found() -> Result<()> {
+    for major in [15, 16] {
+        let mut cluster = TestCluster::builder(major).create()?;
+        cluster.start()?;
+        let make = "create table t as select g as n from generate_series(1, 5000) g; create index t_n on t (n); create table u as select 1";
+        cluster.sql(make).await?;
+        eprintln!("PostgreSQL {major}: {}", sound_by(&mut cluster).await?);
+        // Rows that the index knows nothing of.
+        let ready = |is: bool| {
+            format!("update pg_index set indisready = {is}, indisvalid = {is} where indexrelid = 't_n'::regclass")
+        };
+        cluster.sql(&ready(false)).await?;
+        cluster.sql("insert into t select generate_series(6000, 6100)").await?;
+        cluster.sql(&ready(true)).await?;
+        let lacks = sound_by(&mut cluster).await.err().map(|error| format!("{error:?}")).unwrap_or_default();
+        ensure!(lacks.contains("lacks matching index tuple"), "PostgreSQL {major}: {lacks}");
+        cluster.sql("reindex index t_n").await?;
+        sound_by(&mut cluster).await?;
+        // One bit of a page.
+        let path = cluster.sql("select pg_relation_filepath('u')").await?.context("a path")?;
+        cluster.stop(Shutdown::Fast)?;
+        let path = cluster.data_dir().join(path);
+        let mut bytes = std::fs::read(&path)?;
+        bytes[5000] ^= 1;
+        std::fs::write(&path, bytes)?;
+        cluster.start()?;
+        ensure!(sound_by(&mut cluster).await.is_err(), "PostgreSQL {major}: a damaged page is called sound");
+    }
+    Ok(())
+}

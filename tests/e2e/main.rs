@@ -10,6 +10,7 @@
 
 mod ahead;
 mod awkward;
+mod bucket;
 mod changes;
 mod condition;
 mod contents;

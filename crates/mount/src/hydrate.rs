@@ -4,8 +4,10 @@ use crate::journal::FileNumber;
 use crate::lazy::BringError;
 use crate::overlay::Overlay;
 use crate::part::PartRoom;
+use crate::waiting::Refusal;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,9 @@ const NICENESS: i32 = 15;
 /// How long it waits after the source, or the disk, failed: at first, and at most.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const AFTER_FAILURE_MAX: Duration = Duration::from_secs(10);
+
+/// How often is tried again what somebody was refused: he may ask again soon, and no order of parts knows of him.
+const REFUSED_EVERY: Duration = Duration::from_secs(5);
 
 /// A part that is no longer than this costs hardly more than the way to the source and back.
 const SMALL_BYTES_MAX: u64 = 256 * 1024;
@@ -51,6 +56,34 @@ pub trait Watcher: Sync {
 /// larger ones that are before them. What fails is tried again when all else was tried, until it is here or the watcher ends it. Returns
 /// whether everything is here.
 pub fn hydrate(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dyn Watcher) -> bool {
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || bring_refused(overlay, watcher, &is_over));
+        let is_whole = all(overlay, parts, threads, watcher);
+        drop(over);
+        is_whole
+    })
+}
+
+/// Brings what somebody was refused, again and again, until it is over.
+fn bring_refused(overlay: &Overlay, watcher: &dyn Watcher, is_over: &Receiver<()>) {
+    let _ = rustix::process::nice(NICENESS);
+    let mut room = PartRoom::default();
+    while is_over.recv_timeout(REFUSED_EVERY) == Err(RecvTimeoutError::Timeout) {
+        for Refusal { number, bytes, .. } in overlay.refused() {
+            if watcher.is_to_end() {
+                return;
+            }
+            let part = Part { number, bytes, is_to_settle: false };
+            // Who brings the rest tells of what fails.
+            if let Ok(bytes) = bring(overlay, &part, &mut room) {
+                watcher.arrived(&part, bytes);
+            }
+        }
+    }
+}
+
+fn all(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dyn Watcher) -> bool {
     let (mut left, mut patience) = (parts, AFTER_FAILURE);
     while !left.is_empty() {
         let failed = round(overlay, &left, threads, watcher);

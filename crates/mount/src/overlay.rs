@@ -2,6 +2,7 @@
 
 mod limited;
 mod reads;
+mod refused;
 
 pub use limited::Kept;
 
@@ -15,7 +16,7 @@ use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
 use crate::source::{Count, Counted, Source};
 use crate::told::{Told, records as records_of, told};
 use crate::view::View;
-use crate::waiting::{Refusal, Waiting};
+use crate::waiting::Waiting;
 use rustix::fs::{OFlags, RawMode, Stat};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -357,11 +358,6 @@ impl Overlay {
     /// How long the reader or writer has waited for the source who has waited longest.
     pub fn waited_for(&self) -> Option<Duration> {
         self.waiting.longest()
-    }
-
-    /// What a reader or writer wanted in vain, of all that isn't here yet: the first of it.
-    pub fn refused(&self) -> Option<Refusal> {
-        self.waiting.first_refused(|refusal| !self.missing(refusal.number, refusal.bytes.clone()).is_empty())
     }
 
     /// Reads, and brings first what isn't here. Less than asked for at the file's end.

@@ -80,16 +80,16 @@ impl Waiting {
         }
     }
 
-    /// What was refused first of all that `is_absent` still. The others are forgotten.
-    pub fn first_refused(&self, is_absent: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+    /// What was refused and `is_absent` still, the first one first. The others are forgotten.
+    pub fn still_refused(&self, is_absent: impl Fn(&Refusal) -> bool) -> Vec<Refusal> {
         // Who looks takes other locks.
         let mut refused = std::mem::take(&mut self.lock().refused);
         refused.retain(is_absent);
-        let first = refused.first().cloned();
+        let still = refused.clone();
         let mut state = self.lock();
         refused.append(&mut state.refused);
         state.refused = refused;
-        first
+        still
     }
 }
 
@@ -102,13 +102,16 @@ mod tests {
         let waiting = Waiting::default();
         waiting.refused(7, 0..8192, "away".into());
         waiting.refused(8, 0..8192, "away".into());
-        let first = waiting.first_refused(|_| true).unwrap();
+        let still = |is_absent: fn(&Refusal) -> bool| waiting.still_refused(is_absent);
+        let first = still(|_| true)[0].clone();
         waiting.refused(7, 0..8192, "still away".into());
-        let again = waiting.first_refused(|_| true).unwrap();
+        let again = still(|_| true)[0].clone();
         assert_eq!((again.number, again.since, again.why.as_str()), (7, first.since, "still away"));
-        assert_eq!(waiting.first_refused(|refusal| refusal.number == 8).map(|refusal| refusal.number), Some(8));
-        assert_eq!(waiting.first_refused(|_| false), None);
-        assert_eq!(waiting.first_refused(|_| true), None, "what came is forgotten");
+        let numbers = |refused: Vec<Refusal>| refused.iter().map(|refusal| refusal.number).collect::<Vec<_>>();
+        assert_eq!(numbers(still(|_| true)), [7, 8]);
+        assert_eq!(numbers(still(|refusal| refusal.number == 8)), [8]);
+        assert_eq!(still(|_| false), []);
+        assert_eq!(still(|_| true), [], "what came is forgotten");
         (0..1000).for_each(|number| waiting.refused(number, 0..1, String::new()));
         assert_eq!(waiting.lock().refused.len(), REFUSALS_MAX);
     }

@@ -10,7 +10,8 @@ use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const PAGE_BYTES: u64 = 8192;
 const PAGES: u64 = 2048;
@@ -166,4 +167,66 @@ fn of_a_removed_file_nothing_comes() {
     std::fs::remove_file(top.join(name(1))).unwrap();
     assert!(hydrate(&overlay, parts(), 2, &UntilTold::default()));
     assert_eq!(source.bytes.load(Ordering::Relaxed), u64::from(FILES - 1) * PAGES * PAGE_BYTES);
+}
+
+/// Gives nothing; then one page, and all else only when it is told to.
+#[derive(Clone, Default)]
+struct Away {
+    is_back: Arc<AtomicBool>,
+    is_all_there: Arc<AtomicBool>,
+}
+
+const REFUSED: Range<u64> = 1000 * PAGE_BYTES..1001 * PAGE_BYTES;
+
+impl Source for Away {
+    fn fetch(&self, number: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        if !self.is_back.load(Ordering::Relaxed) {
+            return Err("away".into());
+        }
+        while (number, &range) != (2, &REFUSED) && !self.is_all_there.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Flaky::default().fetch(number, range, sink)
+    }
+}
+
+fn refused(overlay: &Overlay, top: &Path, number: FileNumber) {
+    let file = open(top, number);
+    let lazy = overlay.lazy(&rustix::fs::fstat(&file).unwrap()).unwrap();
+    assert!(overlay.read(&lazy, &file, REFUSED.start, &mut [0; PAGE_BYTES as usize]).is_err());
+}
+
+#[test]
+fn what_somebody_was_refused_comes_before_the_rest() {
+    let (directory, source) = (tempfile::tempdir().unwrap(), Away::default());
+    let top = directory.path();
+    made(top);
+    let overlay = Overlay::open(&[top.to_path_buf()], Box::new(source.clone())).unwrap();
+    refused(&overlay, top, 2);
+    assert_eq!(overlay.refused().len(), 1);
+    source.is_back.store(true, Ordering::Relaxed);
+    let is_first = std::thread::scope(|scope| {
+        let hydrating = scope.spawn(|| hydrate(&overlay, parts(), 2, &UntilTold::default()));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !overlay.refused().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let is_first = overlay.refused().is_empty();
+        source.is_all_there.store(true, Ordering::Relaxed);
+        assert!(hydrating.join().unwrap());
+        is_first
+    });
+    assert!(is_first, "it waits for the rest");
+}
+
+#[test]
+fn of_a_removed_file_nothing_is_refused() {
+    let (directory, source) = (tempfile::tempdir().unwrap(), Away::default());
+    let top = directory.path();
+    made(top);
+    let overlay = Overlay::open(&[top.to_path_buf()], Box::new(source)).unwrap();
+    refused(&overlay, top, 1);
+    refused(&overlay, top, 2);
+    std::fs::remove_file(top.join(name(1))).unwrap();
+    assert_eq!(overlay.refused().iter().map(|refusal| refusal.number).collect::<Vec<_>>(), [2]);
 }

@@ -311,6 +311,23 @@ impl Repository {
         Self { id, keys, replicas, unavailable, spoiled, rootless, keyless, level, limits, fragments_made }
     }
 
+    /// The same repository with those of `others` that answer by now and hold it, in the order of `order`: for who runs on while
+    /// locations come back. Asks nothing of those that it has.
+    pub async fn joined_by(&self, others: Vec<Replica>, order: &[String]) -> Self {
+        let is_new = |replica: &Replica| !self.replicas.iter().any(|known| known.name == replica.name);
+        let others: Vec<Replica> = others.into_iter().filter(is_new).collect();
+        let roots = ask_all(&others, self.limits.patience, async |replica: Replica| find_root(&replica).await).await;
+        let found = others.into_iter().zip(roots);
+        let mine = found.filter(|(_, root)| root.as_ref().is_ok_and(|(root, _)| root.repository == self.id));
+        let mut replicas = self.replicas.clone();
+        replicas.extend(mine.map(|(replica, _)| replica));
+        replicas.sort_by_key(|replica| order.iter().position(|name| *name == replica.name));
+        let is_away = |(name, _): &&(String, String)| !replicas.iter().any(|replica| replica.name == *name);
+        let unavailable = self.unavailable.iter().filter(is_away).cloned().collect();
+        let spoiled = self.spoiled.iter().filter(|name| !replicas.iter().any(|replica| replica.name == **name));
+        Self { unavailable, spoiled: spoiled.cloned().collect(), ..self.among(replicas) }
+    }
+
     /// The same repository without some of its locations, which are noted as left alone. With all of them when nothing
     /// would be left.
     pub fn without(&self, names: &[String]) -> Self {

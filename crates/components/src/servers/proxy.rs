@@ -18,6 +18,8 @@ pub enum Mode {
     Pass,
     /// It reaches the store after so many milliseconds.
     Slow(u64),
+    /// It reaches the store, and each answer comes back at so many bytes per second.
+    Trickle(u64),
     /// It is read, and nothing ever comes back.
     Hang,
     /// The store's own error, with this status.
@@ -125,7 +127,7 @@ impl Shared {
                 None => {}
             }
         }
-        state.failed += u32::from(!matches!(state.mode, Mode::Pass | Mode::Slow(_)));
+        state.failed += u32::from(!matches!(state.mode, Mode::Pass | Mode::Slow(_) | Mode::Trickle(_)));
         state.mode
     }
 }
@@ -138,6 +140,7 @@ fn serve(mut client: TcpStream, store: &str, shared: &Shared) -> std::io::Result
             std::thread::sleep(Duration::from_millis(milliseconds));
             pass(&mut client, store, &head, &body, shared)?;
         }
+        Mode::Trickle(rate) => pass(&mut Trickling { client: &mut client, rate }, store, &head, &body, shared)?,
         // Held until the client gives up.
         Mode::Hang => {
             client.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -161,7 +164,7 @@ fn serve(mut client: TcpStream, store: &str, shared: &Shared) -> std::io::Result
     Ok(())
 }
 
-fn pass(client: &mut TcpStream, store: &str, head: &str, body: &[u8], shared: &Shared) -> std::io::Result<()> {
+fn pass(client: &mut impl Write, store: &str, head: &str, body: &[u8], shared: &Shared) -> std::io::Result<()> {
     let mut server = TcpStream::connect(store)?;
     let (line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
     write!(server, "{line}\r\nConnection: close\r\n{fields}")?;
@@ -173,6 +176,27 @@ fn pass(client: &mut TcpStream, store: &str, head: &str, body: &[u8], shared: &S
     server.read_to_end(&mut answer)?;
     older::rewrite(&mut answer, written_before, by);
     client.write_all(&answer)
+}
+
+/// So many times a second something comes.
+const TRICKLES_PER_SECOND: u64 = 20;
+
+/// Takes no more than so many bytes per second.
+struct Trickling<'a> {
+    client: &'a mut TcpStream,
+    rate: u64,
+}
+
+impl Write for Trickling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::thread::sleep(Duration::from_millis(1000 / TRICKLES_PER_SECOND));
+        let most = (self.rate / TRICKLES_PER_SECOND).max(1) as usize;
+        self.client.write(&bytes[..bytes.len().min(most)])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.client.flush()
+    }
 }
 
 /// The head up to and with its empty line, and the body.

@@ -152,7 +152,7 @@ fn serve(
     let given = Arc::new(Given::default());
     let with = given.clone();
     let replay = Replay::of(plan);
-    let Attached { overlay, order, ahead, view } =
+    let Attached { overlay, order, ahead, view, .. } =
         instant::attach_through(reader, point, to, Some(&replay), |source| Box::new(Watched::new(source, with)))?;
     let mounted = match mount(Arc::new(overlay.limited(came_bytes_max).noting_reads()), &view) {
         Ok(mounted) => mounted,

@@ -9,10 +9,13 @@ mod ahead;
 mod first;
 mod needed;
 mod order;
+mod seldom;
 mod source;
 
 pub use ahead::{Ahead, Replay};
 pub use order::{Order, most_read};
+pub use seldom::Seldom;
+pub use source::Readers;
 
 use crate::destination::Destination;
 use crate::error::{RecoveryError, Result};
@@ -114,6 +117,8 @@ pub struct Attached {
     pub ahead: Option<Ahead>,
     /// How the mount differs from what lies there.
     pub view: View,
+    /// Through whom it comes.
+    pub readers: Arc<Readers>,
 }
 
 /// Every directory that is mounted: the data directory, then each tablespace.
@@ -156,6 +161,7 @@ pub(crate) fn attach_through(
     let relations = Relations::of(&tree, layout);
     let first = first::first(&tree, layout);
     let source = PointSource::new(reader.clone(), handle, tree);
+    let readers = source.readers();
     let overlay = Overlay::open(&places(&details, to), through(source))?;
     // When its end was interrupted, the control file has its name already.
     let is_held_back = view().held_back_name().is_some_and(|name| to.destination.join(name).exists());
@@ -163,7 +169,7 @@ pub(crate) fn attach_through(
     let left = replay.and_then(|replay| replay.left(&to.destination, &control(&to.destination).ok()?));
     let workload = point.workload.clone();
     let ahead = left.map(|replay| Ahead { first, replay, relations, details, workload });
-    Ok(Attached { overlay, order, ahead, view })
+    Ok(Attached { overlay, order, ahead, view, readers })
 }
 
 /// In which directory it lies, and where there. Tablespaces are reached by links, and mounted by themselves.

@@ -1,5 +1,6 @@
 //! The content of a point's files, from the repository: what a mount asks for, by the number that a file has in the point's tree.
 
+use super::seldom::Seldom;
 use futures::{StreamExt, TryStreamExt};
 use lifeboat_mount::journal::FileNumber;
 use lifeboat_mount::source::{Piece, Sink, Source, SourceError};
@@ -8,7 +9,7 @@ use lifeboat_repository::{
 };
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -21,9 +22,39 @@ const LEAVES_MAX: usize = 128;
 /// a file server that is gone never answers; whoever asks again may be answered by another location.
 const FETCH_WITHIN: Duration = Duration::from_secs(300);
 
+/// Through whom the repository is read. May be exchanged while it is: for one that sees more locations.
+pub struct Readers {
+    now: RwLock<Arc<ChunkReader>>,
+    told: Seldom,
+}
+
+impl Readers {
+    fn new(reader: Arc<ChunkReader>) -> Arc<Self> {
+        Arc::new(Self { now: RwLock::new(reader), told: Seldom::default() })
+    }
+
+    /// The one who is asked.
+    pub fn now(&self) -> Arc<ChunkReader> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this one is asked. What is under way goes on with the other.
+    pub fn exchange(&self, reader: Arc<ChunkReader>) {
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    fn tell(&self, notes: &[String]) {
+        for note in notes {
+            if let Some(unsaid) = self.told.is_due() {
+                tracing::warn!(unsaid, "{note}");
+            }
+        }
+    }
+}
+
 /// A point's files.
 pub struct PointSource {
-    reader: Arc<ChunkReader>,
+    readers: Arc<Readers>,
     handle: Handle,
     tree: Vec<TreeEntry>,
     leaves: Mutex<Leaves>,
@@ -53,12 +84,21 @@ impl Leaves {
 impl PointSource {
     /// Of a point with this tree.
     pub fn new(reader: Arc<ChunkReader>, handle: Handle, tree: Vec<TreeEntry>) -> Self {
-        Self { reader, handle, tree, leaves: Mutex::default() }
+        Self { readers: Readers::new(reader), handle, tree, leaves: Mutex::default() }
+    }
+
+    /// Through whom it reads.
+    pub fn readers(&self) -> Arc<Readers> {
+        self.readers.clone()
     }
 
     /// Waits for locations: for one alone as long as it takes.
-    fn wait_for<T>(&self, work: impl Future<Output = Result<T>>) -> std::result::Result<T, SourceError> {
-        if self.reader.repository().replicas().len() < 2 {
+    fn wait_for<T>(
+        &self,
+        reader: &ChunkReader,
+        work: impl Future<Output = Result<T>>,
+    ) -> std::result::Result<T, SourceError> {
+        if reader.repository().replicas().len() < 2 {
             return Ok(self.handle.block_on(work)?);
         }
         let waited = self.handle.block_on(async { tokio::time::timeout(FETCH_WITHIN, work).await });
@@ -92,7 +132,8 @@ impl PointSource {
             Some(Content::Leaves(ids)) => {
                 let absent = || Error::corrupt(&entry.path, "its map ends too early");
                 let id = ids.get(at as usize).ok_or_else(absent)?;
-                let bytes = self.wait_for(self.reader.read_all(&[*id]))?;
+                let reader = self.readers.now();
+                let bytes = self.wait_for(&reader, reader.read_all(&[*id]))?;
                 Leaf::parse(&bytes[0], at * LEAF_SPAN_BYTES)?
             }
         };
@@ -115,7 +156,8 @@ impl PointSource {
                 targets.get_mut(&id).into_iter().for_each(|extents| extents.push(*extent));
             }
         }
-        let reads = self.reader.locate(targets.keys().copied())?;
+        let reader = self.readers.now();
+        let reads = reader.locate(targets.keys().copied())?;
         let (sink, failure) = (Mutex::new(sink), Mutex::new(None));
         let take = |id: ChunkId, chunk: &[u8]| -> Result<()> {
             let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,14 +174,14 @@ impl PointSource {
             Ok(())
         };
         let fetches = futures::stream::iter(&reads).map(|read| {
-            let take = &take;
+            let (take, reader) = (&take, &reader);
             async move {
                 let mut take = |id: ChunkId, chunk: &[u8]| take(id, chunk);
-                self.reader.fetch(read, &mut take).await
+                reader.fetch(read, &mut take).await
             }
         });
-        let fetched = self.wait_for(fetches.buffer_unordered(READS_AT_ONCE).try_collect::<()>());
-        self.reader.take_notes().iter().for_each(|note| tracing::warn!("{note}"));
+        let fetched = self.wait_for(&reader, fetches.buffer_unordered(READS_AT_ONCE).try_collect::<()>());
+        self.readers.tell(&reader.take_notes());
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error.into()),
             None => Ok(fetched?),

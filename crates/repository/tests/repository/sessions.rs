@@ -144,6 +144,33 @@ async fn a_location_that_does_not_answer_at_all_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn who_runs_on_is_joined_by_locations_that_come_back() {
+    let (places, repository) = create(2).await;
+    let files = few_files(1);
+    let (point, _) = backup(&repository, &files).await;
+    places[0].break_reads("", Fault::Fail(ErrorKind::Unavailable));
+    let alone = open(&places).await;
+    let order = ["north", "south", "stranger"].map(str::to_owned);
+    let (strangers, _) = create(1).await;
+    let stranger = Replica { name: "stranger".into(), location: strangers[0].clone() };
+    let others = || {
+        let mut all = replicas(&places.iter().collect::<Vec<_>>());
+        all.push(stranger.clone());
+        all
+    };
+    let names = |repository: &Repository| -> Vec<String> {
+        repository.replicas().iter().map(|replica| replica.name.clone()).collect()
+    };
+    let still = alone.joined_by(others(), &order).await;
+    assert_eq!((names(&still), still.unavailable().len()), (vec!["south".to_owned()], 1));
+    places[0].repair();
+    let both = still.joined_by(others(), &order).await;
+    // In its place, and nobody else's repository with it.
+    assert_eq!((names(&both), both.unavailable()), (vec!["north".to_owned(), "south".to_owned()], &[][..]));
+    assert_reads_back(&Arc::new(both.only("north").unwrap()), &point.id, &files).await;
+}
+
+#[tokio::test]
 async fn a_healing_that_hangs_holds_nobody_up_and_nothing_is_stored_twice() {
     let (places, repository) = create(2).await;
     places[1].break_writes("packs/", 0, Fault::Fail(ErrorKind::Unavailable));

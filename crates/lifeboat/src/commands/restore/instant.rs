@@ -40,7 +40,7 @@ pub async fn run(
         Some(origin) => go_on_with(&service, origin),
         None => prepare(&service, &repository, &wanted, tablespaces).await?,
     };
-    let (serving, why_not) = service.serve(&repository, &origin).await?;
+    let (serving, why_not) = service.serve(&repository, &origin, arguments.from.as_deref()).await?;
     let can_start = match why_not {
         None => {
             let seconds = service.begun.elapsed().as_secs_f64();

@@ -67,7 +67,7 @@ impl Service<'_> {
         mut interrupted: Receiver<bool>,
         starting: Option<impl Future<Output = Result<Started, Failure>>>,
     ) -> Result<(Brought, Option<Started>), Failure> {
-        let Serving { overlay, mounted, rest, live, ahead, held } = serving;
+        let Serving { overlay, mounted, rest, live, ahead, held, returning } = serving;
         let telling = Arc::new(self.telling(&overlay, &live));
         let (mut asked, wishes) = (live.asked(), live.asked());
         if wish == Wish::Finish {
@@ -122,7 +122,7 @@ impl Service<'_> {
             telling.progress.finish();
         }
         let moves = is_whole && *asked.borrow() == Asked::Finish;
-        let serving = Serving { overlay, mounted, rest, live, ahead, held };
+        let serving = Serving { overlay, mounted, rest, live, ahead, held, returning };
         let brought = self.leave(serving, is_whole, moves, server.as_ref()).await?;
         match failure {
             Some(failure) => Err(failure.with_more_hint("what came is kept: run it again to go on")),
@@ -134,7 +134,7 @@ impl Service<'_> {
         let arrived = overlay.arrived();
         let progress = progress::for_rooms(self.output, self.workload);
         progress.phase("bring the rest", Some(arrived.bytes_to_come()));
-        Telling { progress, live: live.clone(), is_to_end: AtomicBool::new(false) }
+        Telling { progress, live: live.clone(), is_to_end: AtomicBool::new(false), told: instant::Seldom::default() }
     }
 
     /// Stops what was started here, takes the mount away, and leaves an ordinary directory if everything is here; with the server on it
@@ -291,6 +291,8 @@ struct Telling {
     progress: Arc<progress::ForRooms>,
     live: Arc<Live>,
     is_to_end: AtomicBool,
+    /// What failed was told of.
+    told: instant::Seldom,
 }
 
 impl Watcher for Telling {
@@ -301,7 +303,14 @@ impl Watcher for Telling {
 
     fn failed(&self, part: &Part, error: &BringError) {
         let sentence = error.in_words();
-        self.progress.warn(&format!("a part of file {} can't be had yet: {sentence}", part.number));
+        match self.told.is_due() {
+            Some(0) => self.progress.warn(&format!("a part of file {} can't be had yet: {sentence}", part.number)),
+            Some(unsaid) => self.progress.warn(&format!(
+                "a part of file {} can't be had yet, as {unsaid} others since this was last said: {sentence}",
+                part.number
+            )),
+            None => {}
+        }
         self.live.hindered(sentence);
     }
 

@@ -5,6 +5,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
 use jiff::Timestamp;
+use lifeboat_recovery::instant::Readers;
 use lifeboat_repository::{Error, HOLD_RENEWED_EVERY, Hold, PointId, Repository, hold_until};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A hold that is renewed for as long as this is there. What is dropped without being released stands until it ends.
 pub struct Held {
-    repository: Arc<Repository>,
+    readers: Arc<Readers>,
     hold: Hold,
     renewing: JoinHandle<()>,
 }
@@ -79,11 +80,11 @@ pub async fn take(repository: &Repository, hold: &Hold, output: &Output) -> Resu
 
 impl Held {
     /// Renews it from now on. Call within the runtime.
-    pub fn keep(repository: Arc<Repository>, hold: Hold) -> Self {
-        let (with, its) = (repository.clone(), hold.clone());
+    pub fn keep(readers: Arc<Readers>, hold: Hold) -> Self {
+        let (with, its) = (readers.clone(), hold.clone());
         let renewing = tokio::spawn(async move {
             loop {
-                let renewed = with.renew(&its, hold_until(Timestamp::now())).await;
+                let renewed = with.now().repository().renew(&its, hold_until(Timestamp::now())).await;
                 let wait = match renewed {
                     Ok(_) => HOLD_RENEWED_EVERY,
                     Err(error) => {
@@ -94,7 +95,7 @@ impl Held {
                 tokio::time::sleep(wait).await;
             }
         });
-        Self { repository, hold, renewing }
+        Self { readers, hold, renewing }
     }
 
     /// Nobody needs the point any more.
@@ -102,7 +103,7 @@ impl Held {
         self.renewing.abort();
         // A renewal that is under way would come after the release.
         let _ = (&mut self.renewing).await;
-        for (location, reason) in self.repository.release(&self.hold).await {
+        for (location, reason) in self.readers.now().repository().release(&self.hold).await {
             tracing::info!(location, reason, "a hold stays until it ends");
         }
     }

@@ -9,6 +9,7 @@ pub mod detach;
 mod going;
 mod held;
 mod past;
+mod returning;
 mod server;
 pub mod status;
 
@@ -32,6 +33,7 @@ use lifeboat_recovery::{
     Destination, Observed, RecoveryError, RestorePlan, RestoreTo, Wanted, observe, owner_when_root, plan,
 };
 use lifeboat_repository::{ChunkReader, Point, Repository};
+use returning::Returning;
 use status::{Live, Status};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,7 @@ pub struct Serving {
     /// None: nothing is replayed there.
     pub ahead: Option<Ahead>,
     held: Option<Held>,
+    returning: Option<Returning>,
 }
 
 impl Serving {
@@ -229,6 +232,7 @@ impl Service<'_> {
         &self,
         repository: &Arc<Repository>,
         origin: &Origin,
+        from: Option<&str>,
     ) -> Result<(Serving, Option<MountError>), Failure> {
         let point = self.point(repository, origin).await?;
         let reader = Arc::new(ChunkReader::open(repository.clone()).await?);
@@ -239,7 +243,7 @@ impl Service<'_> {
         // Nothing that isn't whole has a server of its own. One that lost its files with a mount that somebody took away keeps others from starting.
         end_at_once(&self.to).and_then(|()| wait_for_the_ended(&self.to)).map_err(failure_of)?;
         let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to, origin.replay.as_ref()));
-        let Attached { overlay, order, ahead, view } = attached?;
+        let Attached { overlay, order, ahead, view, readers } = attached?;
         let overlay = Arc::new(overlay);
         let live = Live::new(self.status(origin));
         live.of(&overlay);
@@ -247,12 +251,15 @@ impl Service<'_> {
             Ok(mounted) => (Some(mounted), None),
             Err(error) => (None, Some(error)),
         };
-        let held = origin.hold.clone().map(|hold| Held::keep(repository.clone(), hold));
+        let held = origin.hold.clone().map(|hold| Held::keep(readers.clone(), hold));
         let ahead = ahead.filter(|_| mounted.is_some());
         let progress = || progress::for_rooms(self.output, self.workload);
         let ahead = ahead.map(|ahead| Ahead::begin(ahead, repository.clone(), overlay.clone(), progress()));
+        let (config, names) = (self.config.clone(), wal::locations(self.config, self.workload, from));
+        let hold = origin.hold.clone();
+        let returning = Returning::begin(returning::Wanted { config, names, readers, hold, progress: progress() });
         let rest = Arc::new(Rest { order, repository: repository.clone() });
-        Ok((Serving { overlay, mounted, rest, live, ahead, held }, why_not))
+        Ok((Serving { overlay, mounted, rest, live, ahead, held, returning: Some(returning) }, why_not))
     }
 
     fn status(&self, origin: &Origin) -> Status {

@@ -311,7 +311,7 @@ impl<'a> Past<'a> {
         let written = instant::control(&service.to)
             .and_then(|control| place.write_configuration(&control, &found.plan.settings, details.major));
         let served = match written {
-            Ok(()) => service.serve(&repository, &origin).await,
+            Ok(()) => service.serve(&repository, &origin, wanting.location.as_deref()).await,
             Err(error) => Err(error.into()),
         };
         let (mut serving, why_not) = match served {

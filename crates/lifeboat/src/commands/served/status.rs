@@ -226,7 +226,7 @@ impl Live {
         let of_the_rest = state.status.problem.clone().filter(|_| is_long);
         let (nothing_for, is_coming) = (state.fetched.1.elapsed(), state.status.phase == Phase::Coming);
         drop(state);
-        let of_somebody = || overlay.as_ref()?.refused().filter(|refusal| refusal.since.elapsed() >= time);
+        let of_somebody = || overlay.as_ref()?.refused().into_iter().find(|refusal| refusal.since.elapsed() >= time);
         let is_waited_for = || overlay.as_ref()?.waited_for().filter(|waited| *waited >= time && nothing_for >= time);
         let is_to_come = || overlay.as_ref().is_some_and(|overlay| overlay.arrived().bytes_to_come() > 0);
         let of_nobody = || (is_coming && nothing_for >= time && is_to_come()).then_some(nothing_for);
@@ -255,7 +255,7 @@ impl Live {
             status.bytes_fetched_ahead = fetched.ahead_bytes;
             status.bytes_waited_for = fetched.waited_bytes;
             status.fetches_waited_for = fetched.times_waited;
-            let of_somebody = || overlay.refused().map(|refusal| refusal.why);
+            let of_somebody = || overlay.refused().into_iter().next().map(|refusal| refusal.why);
             let is_waited_for = || overlay.waited_for().filter(|waited| *waited >= WAITED_LONG).map(unanswered);
             status.problem = status.problem.or_else(of_somebody).or_else(is_waited_for);
         }

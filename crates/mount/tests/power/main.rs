@@ -3,6 +3,9 @@
 //!
 //! A loss of power is played: every sector of a local file that changed since its last sync stays or goes back, by chance.
 
+mod names;
+mod torn;
+
 use lifeboat_mount::blocks::BLOCK_BYTES;
 use lifeboat_mount::journal::{FileNumber, Journal, Record, parse};
 use lifeboat_mount::overlay::{NewFile, Overlay, create};
@@ -99,6 +102,8 @@ enum Content {
 /// The world: the real overlay, and what is known of it.
 struct World {
     directory: tempfile::TempDir,
+    /// How the file is called now.
+    name: String,
     overlay: Option<Overlay>,
     origin_bytes: u64,
     versions: Version,
@@ -120,15 +125,24 @@ impl World {
         let now = vec![Content::Point; origin_bytes.div_ceil(SECTOR_BYTES) as usize];
         let durable = now.iter().map(|content| vec![content.clone()]).collect();
         let synced = std::fs::read(directory.path().join("file")).unwrap();
-        let mut world =
-            Self { directory, overlay: None, origin_bytes, versions: 0, now, durable, synced, missing: Vec::new() };
+        let mut world = Self {
+            directory,
+            name: "file".to_owned(),
+            overlay: None,
+            origin_bytes,
+            versions: 0,
+            now,
+            durable,
+            synced,
+            missing: Vec::new(),
+        };
         world.open();
         world.is_durable();
         world
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.path().join("file")
+        self.directory.path().join(&self.name)
     }
 
     fn open(&mut self) {

@@ -61,14 +61,18 @@ async fn one_that_still_replays_can_be_ended() -> Result<()> {
     command.args(["restore", "shop", "--instant", "--start", "--to"]).arg(&to);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     asks_for_its_log(&to).await?;
+    until("all of it comes while its server still replays", || async {
+        let told = as_ourselves(&world, "lifeboat.toml", &["restore", "status", &to.display().to_string(), "--json"])?;
+        Ok(told.json()?["restores"][0]["status"]["bytes_to_come"] == 0)
+    })
+    .await?;
     let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process")?;
     kill_process(process, Signal::INT)?;
     let ended = child.wait_with_output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let ended = Output { code: ended.status.code(), stdout: text(&ended.stdout), stderr: text(&ended.stderr) };
-    // What was to come may all have come meanwhile.
-    ensure!(matches!(ended.code, Some(0 | 5)), "{ended:?}");
-    ensure!(!server_runs(&to)?, "its server is left");
+    ensure!(ended.code == Some(0) && ended.stdout.contains("everything is here"), "{ended:?}");
+    ensure!(!server_runs(&to)?, "its server is left, or was started again");
     ensure!(!fs::read_to_string("/proc/self/mountinfo")?.contains(&to.display().to_string()), "its mount is left");
 
     let name = format!("e2e-held-{}", std::process::id());

@@ -59,7 +59,8 @@ pub async fn run(
     let wish = if arguments.finish { Wish::Finish } else { Wish::Serve };
     let (brought, server) = service.go_on(serving, wish, interrupted, starting).await?;
     let server = match server {
-        None if arguments.start && brought.is_whole => {
+        // Where nothing could be mounted it had to wait for all of it. One that was ended while it started stays so.
+        None if arguments.start && !can_start && brought.is_whole => {
             Some(start(&service, &repository, &origin, &wanted, None).await?)
         }
         server => server,

@@ -60,7 +60,8 @@ async fn it_goes_on_alone_and_is_told_what_to_do() -> Result<()> {
     let told = ends_with(as_ourselves(&world, "slow.toml", &["restore", "status", &there, "--json"])?, 0)?.json()?;
     let status = &told["restores"][0]["status"];
     ensure!(status["bytes_to_come"].as_u64() > Some(0) && status["workload"] == "shop", "{told}");
-    let all = ends_with(as_ourselves(&world, "slow.toml", &["restore", "status", "--json"])?, 0)?.json()?;
+    // Of others on this machine it may have nothing good to say.
+    let all = as_ourselves(&world, "slow.toml", &["restore", "status", "--json"])?.json()?;
     let is_there = |restore: &Value| restore["status"]["to"] == there.clone();
     ensure!(all["restores"].as_array().is_some_and(|all| all.iter().any(is_there)), "{all}");
     let second = ends_with(as_ourselves(&world, "slow.toml", &restore)?, 7)?;

@@ -21,6 +21,9 @@ const NICENESS: i32 = 15;
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const AFTER_FAILURE_MAX: Duration = Duration::from_secs(10);
 
+/// What comes slowly is made durable this often, or who is killed again and again would fetch the same again and again.
+const SETTLE_EVERY: Duration = Duration::from_secs(5);
+
 /// How often is tried again what somebody was refused: he may ask again soon, and no order of parts knows of him.
 const REFUSED_EVERY: Duration = Duration::from_secs(5);
 
@@ -147,7 +150,7 @@ fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watche
     let work = |only_small: bool| {
         // Of this thread only.
         let _ = rustix::process::nice(NICENESS);
-        let mut room = PartRoom::default();
+        let (mut room, mut settled) = (PartRoom::default(), Instant::now());
         while let Some(part) = queue.take(only_small) {
             let until = Instant::now() + ASIDE_MAX;
             while overlay.is_waited_for() && Instant::now() < until && !watcher.is_to_end() {
@@ -157,7 +160,16 @@ fn round(overlay: &Overlay, parts: &[Part], threads: usize, watcher: &dyn Watche
                 return;
             }
             match bring(overlay, part, &mut room) {
-                Ok(bytes) => watcher.arrived(part, bytes),
+                Ok(bytes) => {
+                    watcher.arrived(part, bytes);
+                    if part.is_to_settle {
+                        settled = Instant::now();
+                    } else if settled.elapsed() >= SETTLE_EVERY {
+                        // What can't be made durable now is when all parts were tried.
+                        let _ = overlay.settle(part.number);
+                        settled = Instant::now();
+                    }
+                }
                 Err(error) => {
                     watcher.failed(part, &error);
                     failed.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone());

@@ -206,7 +206,9 @@ impl Service<'_> {
         watcher: Arc<Telling>,
         mut may_begin: Receiver<bool>,
     ) -> bool {
-        let begun = tokio::time::timeout(HYDRATE_AFTER, may_begin.wait_for(|may| *may));
+        // What it gives is a lock, and who says that it may begin would wait for it for as long as it is kept here.
+        let begun = async { drop(may_begin.wait_for(|may| *may).await) };
+        let begun = tokio::time::timeout(HYDRATE_AFTER, begun);
         let (_, (most_read, notes)) = futures::join!(begun, instant::most_read(&rest.repository, self.workload));
         notes.iter().for_each(|note| watcher.progress.warn(note));
         let parts = rest.order.parts(most_read.as_ref());

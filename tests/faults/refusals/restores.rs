@@ -35,7 +35,7 @@ fn restores() {
 fn before_the_first_backup(screens: &mut Screens) {
     screens.case("no recovery point yet", 3, &to_new(&[]));
     screens.case("no recovery point yet", 0, &["points"]);
-    screens.case("nothing to start yet", 3, &["verify", "--boot"]);
+    screens.case("nothing to start yet", 3, &["verify", "--boot", "--copy"]);
 }
 
 fn moments(screens: &mut Screens) {
@@ -53,7 +53,7 @@ fn moments(screens: &mut Screens) {
     screens.case("points of an unknown workload", 3, &["points", "shob"]);
     screens.case("points in an unknown location", 3, &["points", "--from", "frist"]);
     screens.case("verify an unknown workload", 3, &["verify", "shob"]);
-    screens.case("verify an unknown point", 3, &["verify", "--boot", "--point", "20200101T000000Z-abcdef"]);
+    screens.case("verify an unknown point", 3, &["verify", "--boot", "--copy", "--point", "20200101T000000Z-abcdef"]);
     let world = screens.world;
     fs::rename(world.path("second/points"), world.path("points")).expect("take the points away");
     screens.case("from a location without the point", 3, &to_new(&["--from", "second"]));
@@ -91,7 +91,7 @@ fn places(screens: &mut Screens) {
 }
 
 fn tests(screens: &mut Screens) {
-    let boot = ["--quiet", "verify", "--boot"];
+    let boot = ["--quiet", "verify", "--boot", "--copy"];
     let check = |query: &str| format!("check = [\"{query}\"]\nkind = ");
     screens.changed("a check says no", 4, ("kind = ", &check("select count(*) = 0 from ledger")), &boot);
     screens.changed("a check can't be asked", 4, ("kind = ", &check("select * from legder")), &boot);

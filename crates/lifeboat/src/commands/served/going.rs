@@ -75,9 +75,10 @@ impl Service<'_> {
         }
         let (begin, begun) = watch::channel(starting.is_none());
         live.phase(if starting.is_some() { Phase::Starting } else { Phase::Coming });
+        let mut is_started = starting.is_none();
         let mut starting = Box::pin(OptionFuture::from(starting));
         let mut bringing = pin!(self.bring(overlay.clone(), rest.clone(), telling.clone(), begun));
-        let (mut is_whole, mut is_ended, mut is_started) = (false, false, false);
+        let (mut is_whole, mut is_ended) = (false, false);
         let (mut server, mut failure) = (None, None);
         let command = self.settings()?.alarm.as_deref();
         let alarms = Alarms { output: self.output, workload: self.workload, command };

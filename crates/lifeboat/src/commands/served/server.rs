@@ -48,7 +48,12 @@ impl Service<'_> {
         let file = cluster.start(&first).await?;
         let mut first_query_seconds = None;
         if answers {
-            match ask(&file, &user, &database, &secret).await {
+            let mut asked = ask(&file, &user, &database, &secret).await;
+            // At this moment it may not have been there yet.
+            if asked.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoDatabase) {
+                asked = ask(&file, &user, "postgres", &secret).await;
+            }
+            match asked {
                 Ok(()) => first_query_seconds = Some(self.begun.elapsed().as_secs_f64()),
                 // Others may be let in, and who looks for help now needs the server.
                 Err(error) if error.kind() == ErrorKind::Authentication => {

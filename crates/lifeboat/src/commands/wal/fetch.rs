@@ -115,7 +115,14 @@ fn go_on_ahead(config_path: &Path, workload: &str, spool: &Spool, request: &Requ
     let (Ok(program), Ok(config_path)) = (std::env::current_exe(), std::path::absolute(config_path)) else { return };
     let mut command = Command::new(program);
     // Not in the data directory, where PostgreSQL calls us: that may be a mount, which nobody could take away as long as we stay.
-    command.current_dir("/").arg("--config").arg(config_path).args(["--quiet", "wal", "prefetch", request.name, "--workload", workload]);
+    command.current_dir("/").arg("--config").arg(config_path).args([
+        "--quiet",
+        "wal",
+        "prefetch",
+        request.name,
+        "--workload",
+        workload,
+    ]);
     if let Some(from) = request.from {
         command.args(["--from", from]);
     }

@@ -1,5 +1,6 @@
 //! `lifeboat restore`: bring one moment of a workload back.
 
+mod begun;
 mod instant;
 mod serving;
 

@@ -267,3 +267,20 @@ async fn pause_until(deadline: Instant) -> bool {
 fn os(path: &Path) -> &OsStr {
     path.as_os_str()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_found_in_the_log() {
+        for (log, port) in [
+            ("FATAL:  lock file \"/run/postgresql/.s.PGSQL.5432.lock\" already exists", Some(5432)),
+            ("LOG:  x\nHINT:  Is another postmaster already running on port 36439? If not, wait", Some(36439)),
+            ("LOG:  listening on Unix socket \"/run/postgresql/.s.PGSQL.5432\"\nFATAL:  no", None),
+            ("", None),
+        ] {
+            assert_eq!(taken_port(log), port, "{log}");
+        }
+    }
+}

@@ -112,6 +112,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "that it is waited for by somebody else is what is tested")]
     fn a_server_of_ours_is_taken_note_of() {
         let directory = tempfile::tempdir().unwrap();
         let mut command = std::process::Command::new("sh");

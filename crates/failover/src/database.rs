@@ -12,9 +12,10 @@ pub enum Wanted {
     /// Not running, nothing of it.
     Stopped { how: StopHow },
     /// A standby that receives from `follow`; from nobody, when it is `None`: the receiver has ended. What doesn't fit on the
-    /// primary's lineage is put aside first (rewound, or made anew).
+    /// primary's lineage is put aside first (rewound, or made anew). If it dies it is started again.
     Standby { follow: Option<MemberName> },
-    /// The primary, on this lineage, whose commits wait for this quorum from before the first of them.
+    /// The primary, on this lineage, whose commits wait for this quorum from before the first of them. If it dies it stays dead:
+    /// whether it is started again isn't the shell's decision.
     Primary { lineage: Lineage, quorum: Quorum },
 }
 

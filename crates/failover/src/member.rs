@@ -62,7 +62,9 @@ pub struct Member {
     peers: Peers,
     /// Nobody is voted for until then.
     held_off_until: Moment,
+    /// Commands that aren't answered yet.
     asked: Option<Asked>,
+    pausing: Option<Asked>,
     pulse_at: Moment,
     out: Vec<Action>,
 }
@@ -119,6 +121,7 @@ impl Member {
             peers: Peers::new(now),
             held_off_until: Moment::default(),
             asked: None,
+            pausing: None,
             pulse_at: now,
             out: Vec::new(),
         }
@@ -145,7 +148,7 @@ impl Member {
                 break;
             }
         }
-        self.answer_command(now);
+        self.answer_commands(now);
         self.pulse(now);
         self.use_register(now);
         std::mem::take(&mut self.out)
@@ -169,6 +172,7 @@ impl Member {
             self.register.gives_up_at(timing.operation_timeout),
             self.hold.as_ref().map(|hold| hold.stops_at(timing)),
             self.asked.as_ref().map(|asked| asked.until),
+            self.pausing.as_ref().map(|asked| asked.until),
             of_state,
         ]
         .into_iter()

@@ -10,7 +10,7 @@ use std::fmt;
 pub enum Finding {
     /// A primary began without a write that had been acknowledged.
     LostWrite { entry: u64, primary: String, epoch: u64 },
-    /// A write was acknowledged by a primary after a later one had begun to acknowledge.
+    /// A write was acknowledged by a primary after a later one had begun to acknowledge, and that one hasn't got it.
     TwoWriters { by: String, epoch: u64, after: u64 },
     /// Two that took writes at the same time.
     Overlap { one: String, other: String },
@@ -70,14 +70,19 @@ impl Checkers {
         self.highest
     }
 
-    pub fn acknowledge(&mut self, entry: Entry, by: &MemberName, epoch: Epoch, promises_hold: bool) {
+    pub fn acknowledge(&mut self, entry: Entry, by: &MemberName, epoch: Epoch, elsewhere: bool) {
         self.acknowledged.insert(entry.0, epoch);
         *self.acknowledged_by_epoch.entry(epoch).or_default() += 1;
-        if epoch < self.highest_acknowledging && promises_hold {
+        if epoch < self.highest_acknowledging && !elsewhere {
             let after = self.highest_acknowledging.0;
             self.find(Finding::TwoWriters { by: by.to_string(), epoch: epoch.0, after });
         }
         self.highest_acknowledging = self.highest_acknowledging.max(epoch);
+    }
+
+    /// The highest epoch that has acknowledged anything.
+    pub fn highest_term(&self) -> Epoch {
+        self.highest_acknowledging
     }
 
     pub fn acknowledged_writes(&self) -> usize {

@@ -39,8 +39,12 @@ impl World {
         let term = node.term;
         let Some(database) = node.database.as_mut().filter(|database| database.run == Run::Primary) else { return };
         let done = database.acknowledged();
+        // What an old primary had confirmed before it was replaced it may say late: the new one has it.
+        let newest = self.nodes.values().filter(|node| node.database.is_some()).max_by_key(|node| node.term);
+        let log = newest.and_then(|node| node.database.as_ref()).map(|database| database.log.clone()).unwrap_or_default();
         for entry in done {
-            self.checkers.acknowledge(entry, at, term, !self.scenario.asynchronous);
+            let elsewhere = self.scenario.asynchronous || (term < self.checkers.highest_term() && log.contains(&entry));
+            self.checkers.acknowledge(entry, at, term, elsewhere);
             self.last_acknowledged_at = self.now;
         }
     }

@@ -236,6 +236,13 @@ impl World {
         if !hangs || !database.runs() {
             node.answered_at = local;
         }
+        if let (Some((order, Wanted::Standby { .. })), Run::Stopped { .. }) = (&database.wanted, database.run) {
+            // Shells start a standby that has died again.
+            let order = *order;
+            self.later(10_000, Happening::Apply { node: name.clone(), order });
+        }
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let Some(database) = &node.database else { return };
         let mut report = database.report(node.answered_at);
         let fenced = matches!(&database.wanted, Some((order, Wanted::Standby { follow: None })) if *order <= report.order);
         if mutant == Some(Mutant::NoFence)
@@ -332,6 +339,7 @@ impl World {
             }
             Stream::Diverged { connection, history } => {
                 if database.connection == connection && database.run == Run::Standby && blind != Some(Mutant::NoFence) {
+                    database.let_go();
                     database.run = Run::Busy;
                     database.turn += 1;
                     let turn = database.turn;

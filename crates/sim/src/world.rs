@@ -13,7 +13,7 @@ use lifeboat_failover::{
     Action, Command, Durable, Epoch, Event, LeaseAnswer, LeaseOperation, Member, MemberName, Message, Note, Route,
     Unanswered,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Within so many microseconds after the last fault there must be a primary that takes writes.
 const HEALED_WITHIN: u64 = 60_000_000;
@@ -471,10 +471,5 @@ impl World {
     /// Whoever it is that holds the lease now.
     pub fn holder(&self) -> Option<MemberName> {
         self.store.lease().map(|lease| lease.holder.clone())
-    }
-
-    /// All members that have a database.
-    pub fn databases(&self) -> BTreeSet<MemberName> {
-        self.nodes.iter().filter(|(_, node)| node.database.is_some()).map(|(name, _)| name.clone()).collect()
     }
 }

@@ -3,7 +3,7 @@
 use super::{Member, State};
 use crate::action::{Action, Command};
 use crate::clock::Moment;
-use crate::lease::MemberName;
+use crate::lease::{Lease, MemberName};
 
 /// A command that isn't answered yet.
 #[derive(Debug, Clone)]
@@ -13,9 +13,18 @@ pub(super) struct Asked {
     pub until: Moment,
 }
 
+/// What switches may be under way at the same time as a pause is.
+#[derive(Clone, Copy)]
+enum Slot {
+    Asked,
+    Pausing,
+}
+
 impl Member {
     pub(super) fn command(&mut self, now: Moment, number: u64, command: Command) {
-        if let Some(other) = &self.asked {
+        let pauses = matches!(command, Command::Pause | Command::Resume);
+        let slot = if pauses { &self.pausing } else { &self.asked };
+        if let Some(other) = slot {
             let answer = Err(format!("another command is under way: {:?}", other.command));
             return self.out.push(Action::Answer { number, answer });
         }
@@ -24,7 +33,8 @@ impl Member {
             Ok(()) => {
                 let timing = &self.settings.timing;
                 let until = now + timing.promotion_timeout + timing.handover_timeout * 2;
-                self.asked = Some(Asked { number, command, until });
+                let asked = Some(Asked { number, command, until });
+                if pauses { self.pausing = asked } else { self.asked = asked }
             }
         }
     }
@@ -33,8 +43,7 @@ impl Member {
     fn begin_command(&mut self, now: Moment, command: &Command) -> Result<(), String> {
         match command {
             Command::Bootstrap => self.may_bootstrap(),
-            Command::Pause => self.set_pause(true),
-            Command::Resume => self.set_pause(false),
+            Command::Pause | Command::Resume => self.register.lease().map(|_| ()).ok_or_else(|| "there is no lease yet".into()),
             Command::Switchover { to } => {
                 let to = self.successor(now, to.as_ref())?;
                 self.drain(now, to);
@@ -59,16 +68,6 @@ impl Member {
             return Err("its database doesn't run".into());
         }
         Ok(())
-    }
-
-    fn set_pause(&mut self, pause: bool) -> Result<(), String> {
-        match &mut self.state {
-            State::Primary(primary) => {
-                primary.pause = Some(pause);
-                Ok(())
-            }
-            _ => Err(self.not_the_primary()),
-        }
     }
 
     fn not_the_primary(&self) -> String {
@@ -122,28 +121,61 @@ impl Member {
         self.asked.as_ref().is_some_and(|asked| asked.command == Command::Bootstrap)
     }
 
-    /// Tells how a command ended, when it has.
-    pub(super) fn answer_command(&mut self, now: Moment) {
-        let Some(asked) = self.asked.clone() else { return };
+    /// What an operator wants of the lease, if anything.
+    pub(super) fn pause_wanted(&self) -> Option<bool> {
+        match self.pausing.as_ref()?.command {
+            Command::Pause => Some(true),
+            Command::Resume => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The lease of another, or of nobody, with nothing changed but the pause. Any member can be asked: the primary may be dead.
+    pub(super) fn lease_paused(&self) -> Option<Lease> {
+        let paused = self.pause_wanted()?;
+        let known = self.register.lease()?;
+        let in_use = known.is_of(&self.settings.name, self.incarnation) && !known.is_released();
+        (!in_use && known.paused != paused).then(|| Lease { paused, ..known.clone() })
+    }
+
+    /// Tells how commands ended, when they have.
+    pub(super) fn answer_commands(&mut self, now: Moment) {
+        for slot in [Slot::Asked, Slot::Pausing] {
+            let Some(asked) = self.slot(slot).clone() else { continue };
+            if let Some(answer) = self.end_of(now, &asked) {
+                *self.slot(slot) = None;
+                self.out.push(Action::Answer { number: asked.number, answer });
+            }
+        }
+    }
+
+    fn slot(&mut self, slot: Slot) -> &mut Option<Asked> {
+        match slot {
+            Slot::Asked => &mut self.asked,
+            Slot::Pausing => &mut self.pausing,
+        }
+    }
+
+    fn end_of(&self, now: Moment, asked: &Asked) -> Option<Result<String, String>> {
         let lease = self.register.lease();
         let holder = lease.map(|lease| lease.holder.clone());
         let mine = holder.as_ref() == Some(&self.settings.name);
+        let is_primary = matches!(self.state, State::Primary(_));
         let done = match &asked.command {
-            Command::Bootstrap | Command::Failover { .. } => matches!(self.state, State::Primary(_))
-                .then(|| format!("{} is the primary", self.settings.name)),
+            Command::Bootstrap | Command::Failover { .. } => {
+                is_primary.then(|| format!("{} is the primary", self.settings.name))
+            }
             Command::Switchover { .. } => (!mine && lease.is_some_and(|lease| !lease.is_released()))
                 .then(|| format!("{} has taken over", holder.map(|name| name.to_string()).unwrap_or_default())),
             Command::Pause => lease.is_some_and(|lease| lease.paused).then(|| "paused".into()),
             Command::Resume => lease.is_some_and(|lease| !lease.paused).then(|| "resumed".into()),
         };
-        let back = matches!(asked.command, Command::Switchover { .. }) && matches!(self.state, State::Primary(_));
-        let answer = match done {
-            Some(done) => Ok(done),
-            None if back => Err("the other didn't take over in time: this is the primary again".into()),
-            None if asked.until <= now => Err("it wasn't done in time; see the status".into()),
-            None => return,
-        };
-        self.asked = None;
-        self.out.push(Action::Answer { number: asked.number, answer });
+        let back = matches!(asked.command, Command::Switchover { .. }) && is_primary;
+        match done {
+            Some(done) => Some(Ok(done)),
+            None if back => Some(Err("the other didn't take over in time: this is the primary again".into())),
+            None if asked.until <= now => Some(Err("it wasn't done in time; see the status".into())),
+            None => None,
+        }
     }
 }

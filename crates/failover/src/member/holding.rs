@@ -208,7 +208,9 @@ impl Member {
             // Of a former life of ours, or one that ended while the store was away.
             _ => true,
         };
-        if !released || (known.paused && known.is_released()) {
+        // A pause doesn't keep back who has handed over and sees that nobody came.
+        let handed_over = matches!(known.state, LeaseState::Released { to: Some(_) });
+        if !released || (known.paused && known.is_released() && !handed_over) {
             return None;
         }
         let mut lease = known.clone();

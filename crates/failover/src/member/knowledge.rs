@@ -81,7 +81,9 @@ impl Member {
         }
         let certain = self.register.version().is_some() || self.register.is_empty();
         if certain && let Some(mut lease) = self.lease_wanted(now) {
-            self.sequence += 1;
+            // Others may have written into our lease: whether it is paused.
+            let known = self.register.lease().map_or(0, |known| known.sequence);
+            self.sequence = self.sequence.max(known) + 1;
             lease.sequence = self.sequence;
             let (request, operation) = self.register.swap(now, lease);
             return self.ask(now, request, operation);
@@ -99,13 +101,14 @@ impl Member {
 
     /// What should be in the register instead of what is; `None`: it is as it should be.
     fn lease_wanted(&self, now: Moment) -> Option<Lease> {
-        match &self.state {
+        let of_state = match &self.state {
             State::Candidate(candidate) => self.lease_of_candidate(now, candidate),
             State::Promoting { .. } | State::Primary(_) | State::Draining(_) | State::Demoting => {
                 self.lease_of_holder(now)
             }
             State::Starting | State::Standby(_) => self.lease_retaken().or_else(|| self.lease_bootstrapped()),
             State::Promised(_) | State::Witness => None,
-        }
+        };
+        of_state.or_else(|| self.lease_paused())
     }
 }

@@ -23,8 +23,6 @@ pub(super) struct Primary {
     /// Where it began: what was written before must be with the quorum before the quorums of before are forgotten.
     started_at: u64,
     pub safe_mode: SafeMode,
-    /// What an operator has asked for.
-    pub pause: Option<bool>,
 }
 
 impl Member {
@@ -34,7 +32,6 @@ impl Member {
             routed: None,
             started_at: self.database.position.offset,
             safe_mode: SafeMode::default(),
-            pause: None,
         };
         self.enter(State::Primary(primary), when::PROMOTED);
     }
@@ -96,7 +93,7 @@ impl Member {
         if let Some(epoch) = self.outrun(now, lease.epoch) {
             lease.epoch = epoch.next();
         }
-        if let Some(paused) = primary.pause {
+        if let Some(paused) = self.pause_wanted() {
             lease.paused = paused;
         }
         lease.quorums = self.tuned_quorums(now, primary, &lease.quorums);

@@ -94,7 +94,8 @@ impl Member {
     /// Whether the primary is gone, and how that shows.
     fn primary_gone(&self, now: Moment) -> Option<Urgency> {
         let lease = self.register.lease()?;
-        if lease.paused || lease.holder == self.settings.name {
+        let handed_to_us = matches!(&lease.state, LeaseState::Released { to } if to.as_ref() == Some(&self.settings.name));
+        if (lease.paused && !handed_to_us) || lease.holder == self.settings.name {
             return None;
         }
         if let LeaseState::Released { to } = &lease.state {

@@ -33,6 +33,8 @@ class Lifeboat:
         self.repository, self.state = shop.directory / "lifeboat-repo", shop.directory / "lifeboat-state"
         # A copy that the user of the server can reach.
         self.program = shop.directory / "lifeboat"
+        # What an earlier race left running in the background may still use the old one.
+        self.program.unlink(missing_ok=True)
         shutil.copy(program, self.program)
         self.config, self.passphrase = shop.directory / "lifeboat.toml", shop.directory / "passphrase"
         self.passphrase.write_text("correct horse battery staple\n")

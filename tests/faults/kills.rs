@@ -4,6 +4,7 @@
 use crate::comparison::{
     archive_everything, assert_unharmed, change, content, content_of_restored, content_when_started, make_table,
 };
+use crate::left_running::left_running;
 use crate::world::{Ran, World, finish, wait_until};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -168,10 +169,10 @@ fn kill_push_ahead(moments: u64) {
         world.sql("select pg_create_restore_point('here'); select pg_switch_wal()");
         let is_done = format!("select coalesce(last_archived_wal >= '{name}', false) from pg_stat_archiver");
         wait_until("a process in the background", || {
-            !pushers(&world).is_empty() || world.sql(&is_done).as_deref() == Some("t")
+            !left_running(&world, "push-ahead").is_empty() || world.sql(&is_done).as_deref() == Some("t")
         });
         std::thread::sleep(random.within(Duration::from_millis(300)));
-        for pid in pushers(&world) {
+        for pid in left_running(&world, "push-ahead") {
             killed += u64::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
         }
         world.wait_for_sql(&is_done);
@@ -183,19 +184,6 @@ fn kill_push_ahead(moments: u64) {
     verified(&world);
     let expected = content(&world);
     assert_eq!(content_of_restored(&world, "new", &["--from", "second"]), expected);
-}
-
-/// Processes of this world that store ahead.
-fn pushers(world: &World) -> Vec<rustix::process::Pid> {
-    let here = world.path("lifeboat").display().to_string();
-    let processes = fs::read_dir("/proc").expect("read /proc").flatten();
-    let is_ours = |entry: &fs::DirEntry| {
-        let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        line.contains("push-ahead") && line.contains(&here)
-    };
-    let number =
-        |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(rustix::process::Pid::from_raw);
-    processes.filter(is_ours).filter_map(number).collect()
 }
 
 #[test]

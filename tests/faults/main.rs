@@ -6,6 +6,7 @@ mod comparison;
 mod damage;
 mod disks;
 mod kills;
+mod left_running;
 mod outages;
 mod owners;
 mod proofs;

@@ -112,9 +112,17 @@ fn go_on_ahead(config_path: &Path, workload: &str, spool: &Spool, request: &Requ
     if request.name.len() != 24 || !is_free {
         return;
     }
-    let Ok(program) = std::env::current_exe() else { return };
+    let (Ok(program), Ok(config_path)) = (std::env::current_exe(), std::path::absolute(config_path)) else { return };
     let mut command = Command::new(program);
-    command.arg("--config").arg(config_path).args(["--quiet", "wal", "prefetch", request.name, "--workload", workload]);
+    // Not in the data directory, where PostgreSQL calls us: that may be a mount, which nobody could take away as long as we stay.
+    command.current_dir("/").arg("--config").arg(config_path).args([
+        "--quiet",
+        "wal",
+        "prefetch",
+        request.name,
+        "--workload",
+        workload,
+    ]);
     if let Some(from) = request.from {
         command.args(["--from", from]);
     }

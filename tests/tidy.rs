@@ -14,6 +14,9 @@ use std::process::Command;
 /// tests and for `xtask` only, so it appears nowhere on the right.
 const ALLOWED_EDGES: &[(&str, &[&str])] = &[
     ("lifeboat", &["plan", "workload", "recovery", "mount", "repository", "location", "postgres"]),
+    ("agent", &["failover", "location"]),
+    ("failover", &[]),
+    ("sim", &["failover"]),
     ("plan", &[]),
     ("recovery", &["workload", "mount", "repository", "location", "postgres"]),
     ("workload", &["repository", "location", "postgres"]),
@@ -41,7 +44,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("fuser", "mount"),
 ];
 
-const FOR_TESTS: &[&str] = &["components", "xtask", "tests"];
+const FOR_TESTS: &[&str] = &["sim", "components", "xtask", "tests"];
 
 /// Rooms that may print, read the environment and end the process: programs, and what runs only in tests.
 const PROGRAMS: &[&str] = &["crates/lifeboat/", "crates/components/", "xtask/", "tests/"];

@@ -55,9 +55,13 @@ pub enum Command {
     /// Makes this member the first primary of a new cluster.
     Bootstrap,
     /// This primary hands over to `to`, or to the best there is, in good order.
-    Switchover { to: Option<MemberName> },
+    Switchover {
+        to: Option<MemberName>,
+    },
     /// This standby takes over. `force`: also where acknowledged writes may be lost, and without waiting for the lease to end.
-    Failover { force: bool },
+    Failover {
+        force: bool,
+    },
     /// No more automatic takeovers.
     Pause,
     Resume,
@@ -66,12 +70,24 @@ pub enum Command {
 /// Something is to be done. Everything is asynchronous; what has an answer comes back as an [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    Lease { request: u64, operation: LeaseOperation },
+    Lease {
+        request: u64,
+        operation: LeaseOperation,
+    },
     /// Write this down durably, in place of what was written before.
-    Remember { number: u64, durable: Durable },
-    Send { to: MemberName, message: Message },
+    Remember {
+        number: u64,
+        durable: Durable,
+    },
+    Send {
+        to: MemberName,
+        message: Message,
+    },
     /// Replaces what was wanted before.
-    Want { order: u64, wanted: Wanted },
+    Want {
+        order: u64,
+        wanted: Wanted,
+    },
     /// After this moment the database must not be running as a primary, even if this member says nothing any more. `None`: it may not be
     /// one, or nothing ends it.
     Deadline(Option<Moment>),
@@ -80,7 +96,10 @@ pub enum Action {
     /// For the journal, and for whom it may concern.
     Note(Note),
     /// The answer to a command.
-    Answer { number: u64, answer: Result<String, String> },
+    Answer {
+        number: u64,
+        answer: Result<String, String>,
+    },
 }
 
 /// An operation on the lease store.
@@ -88,7 +107,10 @@ pub enum Action {
 pub enum LeaseOperation {
     Read,
     /// Write `lease` if the register is still at `expected` (`None`: doesn't exist).
-    Swap { expected: Option<Version>, lease: Box<Lease> },
+    Swap {
+        expected: Option<Version>,
+        lease: Box<Lease>,
+    },
 }
 
 /// Where writes go. Who follows routes never goes back to a lower epoch.

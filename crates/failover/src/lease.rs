@@ -54,7 +54,9 @@ pub struct Lease {
     pub holder: MemberName,
     /// Which run of the holder's agent, drawn at random: so that a restarted agent doesn't take a lease of its former life for its own.
     pub incarnation: u64,
-    /// Grows with every write of an incarnation, so that no two contents are the same (stores that name a version after its content).
+    /// The run of an agent that wrote this: the holder's, or that of a member that only changed whether it is paused.
+    pub writer: u64,
+    /// Grows with every write, so that no two contents are the same (stores that name a version after its content).
     pub sequence: u64,
     #[serde(flatten)]
     pub state: LeaseState,
@@ -81,9 +83,9 @@ impl Lease {
         matches!(self.state, LeaseState::Released { .. })
     }
 
-    /// What is compared to see that nobody has written since.
-    pub fn mark(&self) -> (Epoch, u64, u64) {
-        (self.epoch, self.incarnation, self.sequence)
+    /// What tells each write from every other: two who write at once may choose the same sequence.
+    pub fn mark(&self) -> (Epoch, u64, u64, u64) {
+        (self.epoch, self.incarnation, self.writer, self.sequence)
     }
 }
 

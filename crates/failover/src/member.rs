@@ -28,7 +28,7 @@ use crate::transitions::{StateKind, TRANSITIONS, when};
 use candidate::Candidate;
 use commands::Asked;
 use draining::Draining;
-use holding::Hold;
+use holding::{Hold, Retaking};
 use peers::Peers;
 use primary::Primary;
 use promise::Promise;
@@ -216,7 +216,7 @@ impl Member {
             }
             return;
         };
-        if lease.holder == self.settings.name && self.may_retake() {
+        if lease.holder == self.settings.name && self.retaking() != Retaking::No {
             return;
         }
         if self.database.is_primary() {

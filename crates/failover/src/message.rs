@@ -12,16 +12,37 @@ pub enum Message {
     /// "I am here": sent all the time, to everybody.
     Pulse(Pulse),
     /// "Promise me this epoch."
-    Canvass { epoch: Epoch, urgency: Urgency, position: Position, priority: u32 },
+    Canvass {
+        epoch: Epoch,
+        urgency: Urgency,
+        position: Position,
+        priority: u32,
+    },
     /// "I have promised, and receive from nobody. This is what I have."
-    Granted { epoch: Epoch, position: Position, history: History },
-    Refused { epoch: Epoch, why: Refusal },
+    Granted {
+        epoch: Epoch,
+        position: Position,
+        history: History,
+    },
+    Refused {
+        epoch: Epoch,
+        why: Refusal,
+    },
     /// "The lease store doesn't answer. I am the primary of this epoch: don't replace me for so long." `asked` comes back.
-    HoldOff { epoch: Epoch, lifetime: Duration, asked: u64 },
+    HoldOff {
+        epoch: Epoch,
+        lifetime: Duration,
+        asked: u64,
+    },
     /// "I don't, and vote for nobody else."
-    HeldOff { epoch: Epoch, asked: u64 },
+    HeldOff {
+        epoch: Epoch,
+        asked: u64,
+    },
     /// "I have stopped and released the lease: go."
-    TakeOver { epoch: Epoch },
+    TakeOver {
+        epoch: Epoch,
+    },
 }
 
 /// Why a candidate asks.

@@ -127,7 +127,6 @@ impl Checkers {
 }
 
 /// The path of a log, for messages.
-#[allow(dead_code)]
 pub(crate) fn path(history: &History) -> String {
     history.forks().iter().map(|fork| format!("{}@{}", fork.lineage.0, fork.start)).collect::<Vec<_>>().join(" ")
 }

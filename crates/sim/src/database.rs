@@ -13,7 +13,9 @@ pub(crate) struct Entry(pub u64);
 /// What it does now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
-    Stopped { orderly: bool },
+    Stopped {
+        orderly: bool,
+    },
     /// Starting, stopping, being rewound.
     Busy,
     Standby,
@@ -97,7 +99,13 @@ impl Database {
                 quorum_since: self.quorum_since,
             },
         };
-        Report { order: self.order_done, activity, position: self.position(), history: self.history.clone(), answered_at: now }
+        Report {
+            order: self.order_done,
+            activity,
+            position: self.position(),
+            history: self.history.clone(),
+            answered_at: now,
+        }
     }
 
     /// The process is gone, and with it every connection and every commit that waited.

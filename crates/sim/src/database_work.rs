@@ -1,8 +1,8 @@
 //! Databases at work in the world: orders are carried out, log is sent, processes end.
 
+use crate::checkers::path;
 use crate::database::Run;
 use crate::mutant::Mutant;
-use crate::stream::Stream;
 use crate::world::{Happening, World};
 use lifeboat_failover::{Activity, Event, History, Lineage, MemberName, Mode, Quorum, StopHow, Wanted};
 
@@ -41,13 +41,7 @@ impl World {
 
     /// An order reaches the database, if it is still the last one.
     pub(crate) fn apply(&mut self, name: &MemberName, order: u64) {
-        let (now, mutant) = (self.now, self.scenario.mutant);
-        let slow = self.random.chance(60) && !self.scenario.calm;
-        let (brief, start, promotion) = (
-            self.random.delay(20_000, 150_000),
-            self.random.delay(400_000, 2_000_000),
-            if slow { self.random.between(500_000, 6_000_000) } else { self.random.delay(40_000, 300_000) },
-        );
+        let now = self.now;
         let Some(node) = self.nodes.get_mut(name) else { return };
         if node.down {
             return;
@@ -59,59 +53,10 @@ impl World {
         if (hangs || database.run == Run::Busy) && !kills {
             return self.later(50_000, Happening::Apply { node: name.clone(), order });
         }
-        let work = match (wanted, database.run) {
-            (Wanted::Stopped { .. }, Run::Stopped { .. }) => {
-                database.order_done = order;
-                None
-            }
-            (Wanted::Stopped { how: StopHow::AtOnce }, _) => {
-                let ignored = mutant == Some(Mutant::NeverStops);
-                (!ignored).then_some((Work::Stop { order, orderly: false }, brief))
-            }
-            (Wanted::Stopped { how: StopHow::Orderly }, _) => {
-                node.closing = true;
-                Some((Work::Stop { order, orderly: true }, brief))
-            }
-            (Wanted::Standby { follow }, Run::Standby) => {
-                let fenced = follow.is_some() || mutant != Some(Mutant::NoFence);
-                if fenced {
-                    if database.follow != follow || follow.is_none() {
-                        database.let_go();
-                    }
-                    database.follow = follow;
-                }
-                database.order_done = order;
-                None
-            }
-            (Wanted::Standby { follow }, _) => {
-                node.closing = false;
-                let was_primary = database.run == Run::Primary;
-                database.end(was_primary);
-                database.run = Run::Busy;
-                database.is_standby = true;
-                Some((Work::StartStandby { order, follow }, start))
-            }
-            (Wanted::Primary { quorum, .. }, Run::Primary) => {
-                if database.quorum != quorum {
-                    database.quorum = quorum;
-                    database.quorum_since = database.log.len() as u64;
-                }
-                database.order_done = order;
-                None
-            }
-            (Wanted::Primary { lineage, quorum }, _) => {
-                let promoted = database.is_standby;
-                database.turn += 1;
-                database.let_go();
-                database.run = Run::Busy;
-                database.is_standby = false;
-                node.closing = false;
-                if promoted {
-                    Some((Work::Promote { order, lineage, quorum }, promotion))
-                } else {
-                    Some((Work::StartPrimary { order, quorum }, start))
-                }
-            }
+        let work = match wanted {
+            Wanted::Stopped { how } => self.apply_stop(name, order, how),
+            Wanted::Standby { follow } => self.apply_standby(name, order, follow),
+            Wanted::Primary { lineage, quorum } => self.apply_primary(name, order, lineage, quorum),
         };
         if let Some((what, after)) = work
             && let Some(database) = &self.nodes[name].database
@@ -121,6 +66,75 @@ impl World {
         }
         self.acknowledge(name);
         self.report_soon(name);
+    }
+
+    fn apply_stop(&mut self, name: &MemberName, order: u64, how: StopHow) -> Option<(Work, u64)> {
+        let brief = self.random.delay(20_000, 150_000);
+        let never = self.scenario.mutant == Some(Mutant::NeverStops);
+        let node = self.nodes.get_mut(name)?;
+        let database = node.database.as_mut()?;
+        if let Run::Stopped { .. } = database.run {
+            database.order_done = order;
+            return None;
+        }
+        let orderly = how == StopHow::Orderly;
+        node.closing |= orderly;
+        (orderly || !never).then_some((Work::Stop { order, orderly }, brief))
+    }
+
+    fn apply_standby(&mut self, name: &MemberName, order: u64, follow: Option<MemberName>) -> Option<(Work, u64)> {
+        let start = self.random.delay(400_000, 2_000_000);
+        let fenced = follow.is_some() || self.scenario.mutant != Some(Mutant::NoFence);
+        let node = self.nodes.get_mut(name)?;
+        let database = node.database.as_mut()?;
+        if database.run != Run::Standby {
+            node.closing = false;
+            database.end(database.run == Run::Primary);
+            database.run = Run::Busy;
+            database.is_standby = true;
+            return Some((Work::StartStandby { order, follow }, start));
+        }
+        if fenced {
+            if database.follow != follow || follow.is_none() {
+                database.let_go();
+            }
+            database.follow = follow;
+        }
+        database.order_done = order;
+        None
+    }
+
+    fn apply_primary(
+        &mut self,
+        name: &MemberName,
+        order: u64,
+        lineage: Lineage,
+        quorum: Quorum,
+    ) -> Option<(Work, u64)> {
+        let slow = self.random.chance(60) && !self.scenario.calm;
+        let start = self.random.delay(400_000, 2_000_000);
+        let promotion = if slow { self.random.between(500_000, 6_000_000) } else { self.random.delay(40_000, 300_000) };
+        let node = self.nodes.get_mut(name)?;
+        let database = node.database.as_mut()?;
+        if database.run == Run::Primary {
+            if database.quorum != quorum {
+                database.quorum = quorum;
+                database.quorum_since = database.log.len() as u64;
+            }
+            database.order_done = order;
+            return None;
+        }
+        let promoted = database.is_standby;
+        database.turn += 1;
+        database.let_go();
+        database.run = Run::Busy;
+        database.is_standby = false;
+        node.closing = false;
+        Some(if promoted {
+            (Work::Promote { order, lineage, quorum }, promotion)
+        } else {
+            (Work::StartPrimary { order, quorum }, start)
+        })
     }
 
     /// What the database was busy with is done, unless something came between.
@@ -158,6 +172,7 @@ impl World {
             }
             Work::Promote { order, lineage, quorum } => {
                 let start = database.log.len() as u64;
+                assert!(database.history.last() < Some(lineage), "{name}: lineage {lineage:?} is used already");
                 database.history = database.history.forked(lineage, start);
                 let late = mutant == Some(Mutant::QuorumAfterPromotion);
                 self.begin_as_primary(name, order, quorum, late);
@@ -183,10 +198,11 @@ impl World {
         database.order_done = order;
         database.follow = None;
         let log = database.log.clone();
+        let begun = path(&database.history);
         if keeps {
             self.checkers.has_all(&log, name, term);
         }
-        self.line(|| format!("{name}: the database is the primary, {} writes", log.len()));
+        self.line(|| format!("{name}: the database is the primary on {begun}, {} writes", log.len()));
     }
 
     /// The process ends; the other ends of its connections notice, if they can be reached.
@@ -195,9 +211,17 @@ impl World {
         node.closing = false;
         let Some(database) = &mut node.database else { return };
         let sent: Vec<_> = database.sent.iter().map(|(to, (connection, _))| (to.clone(), *connection)).collect();
+        // What it was busy with is over, one way or the other; a shell sees that.
+        let busy = database.run == Run::Busy;
+        match &database.wanted {
+            Some((order, Wanted::Stopped { .. })) => database.order_done = *order,
+            Some((order, Wanted::Primary { .. })) if busy => database.order_done = *order,
+            _ => {}
+        }
         database.end(orderly);
         node.database_paused_until = 0;
-        self.line(|| format!("{name}: the database ends"));
+        let told = format!("{name}: the database ends at {} on {}", database.log.len(), path(&database.history));
+        self.line(|| told);
         for (to, connection) in sent {
             if self.reaches(name, &to) {
                 let delay = self.random.delay(500, 20_000);
@@ -244,7 +268,8 @@ impl World {
         let Some(node) = self.nodes.get_mut(name) else { return };
         let Some(database) = &node.database else { return };
         let mut report = database.report(node.answered_at);
-        let fenced = matches!(&database.wanted, Some((order, Wanted::Standby { follow: None })) if *order <= report.order);
+        let fenced =
+            matches!(&database.wanted, Some((order, Wanted::Standby { follow: None })) if *order <= report.order);
         if mutant == Some(Mutant::NoFence)
             && fenced
             && let Activity::Standby { from, .. } = &mut report.activity
@@ -252,124 +277,5 @@ impl World {
             *from = None;
         }
         self.tell(name, Event::Database(report));
-    }
-
-    /// Standbys connect and notice silence; whoever is followed sends what is new, and that it lives.
-    pub(crate) fn stream_tick(&mut self, name: &MemberName) {
-        self.later(100_000, Happening::StreamTick { node: name.clone() });
-        let now = self.now;
-        let Some(node) = self.nodes.get_mut(name) else { return };
-        if node.down || node.database_paused_until > now {
-            return;
-        }
-        let Some(database) = &mut node.database else { return };
-        if !database.runs() {
-            return;
-        }
-        if database.run == Run::Standby
-            && let Some(upstream) = database.follow.clone()
-        {
-            let silent = now.saturating_sub(database.heard_at) > 3_000_000;
-            if database.connected && silent {
-                database.connected = false;
-            }
-            if !database.connected && now.saturating_sub(database.heard_at) > 200_000 {
-                database.heard_at = now;
-                database.connection += 1;
-                let (connection, position) = (database.connection, database.position());
-                self.stream_to(name, upstream, Stream::Connect { connection, position });
-            }
-        }
-        self.send_log(name);
-    }
-
-    fn stream_to(&mut self, from: &MemberName, to: MemberName, stream: Stream) {
-        let delay = self.random.delay(400, 10_000);
-        self.later(delay, Happening::Stream { from: from.clone(), to, stream });
-    }
-
-    /// Sends to everybody who follows what he hasn't got.
-    pub(crate) fn send_log(&mut self, name: &MemberName) {
-        let Some(database) = self.nodes.get_mut(name).and_then(|node| node.database.as_mut()) else { return };
-        if !database.runs() {
-            return;
-        }
-        let end = database.log.len();
-        let history = database.history.clone();
-        let mut sent = Vec::new();
-        for (to, (connection, start)) in &mut database.sent {
-            let entries = database.log[*start..].to_vec();
-            let log = Stream::Log { connection: *connection, start: *start, entries, history: history.clone() };
-            sent.push((to.clone(), log));
-            *start = end;
-        }
-        for (to, log) in sent {
-            self.stream_to(name, to, log);
-        }
-    }
-
-    pub(crate) fn stream(&mut self, from: MemberName, to: MemberName, stream: Stream) {
-        if !self.reaches(&from, &to) {
-            return;
-        }
-        let (now, blind) = (self.now, self.scenario.mutant);
-        let Some(node) = self.nodes.get_mut(&to) else { return };
-        if node.database_paused_until > now {
-            let wait = node.database_paused_until - now;
-            return self.later(wait, Happening::Stream { from, to, stream });
-        }
-        let local = node.local(now);
-        let Some(database) = &mut node.database else { return };
-        match stream {
-            Stream::Connect { connection, position } => {
-                if !database.runs() {
-                    return;
-                }
-                let history = database.history.clone();
-                if !history.contains(position) || position.offset > database.log.len() as u64 {
-                    return self.stream_to(&to, from, Stream::Diverged { connection, history });
-                }
-                let start = usize::try_from(position.offset).unwrap_or(usize::MAX);
-                database.sent.insert(from.clone(), (connection, start));
-                let whole = database.log.clone();
-                let log = self.nodes[&from].database.as_ref().map(|other| other.log.clone()).unwrap_or_default();
-                let begins = log.get(..start).unwrap_or(&log);
-                self.checkers.follows((&from, begins), (&to, &whole));
-                self.send_log(&to);
-            }
-            Stream::Diverged { connection, history } => {
-                if database.connection == connection && database.run == Run::Standby && blind != Some(Mutant::NoFence) {
-                    database.let_go();
-                    database.run = Run::Busy;
-                    database.turn += 1;
-                    let turn = database.turn;
-                    let delay = self.random.delay(500_000, 3_000_000);
-                    self.later(delay, Happening::Finish { node: to, turn, what: Work::Rewind { history } });
-                }
-            }
-            Stream::Log { connection, start, entries, history } => {
-                if database.connection != connection || database.run != Run::Standby {
-                    return;
-                }
-                if start > database.log.len() {
-                    // Something was lost on the way: from the beginning.
-                    database.connected = false;
-                    return;
-                }
-                let known = database.log.len() - start;
-                database.log.extend(entries.into_iter().skip(known));
-                let end = database.log.len() as u64;
-                database.history = History::new(history.forks().iter().copied().filter(|fork| fork.start <= end).collect());
-                (database.connected, database.received_at, database.heard_at) = (true, local, now);
-                let position = database.position();
-                self.stream_to(&to, from, Stream::Confirm { connection, position });
-            }
-            Stream::Confirm { connection, position } => {
-                if database.sent.get(&from).is_some_and(|(known, _)| *known == connection) {
-                    database.confirmed.insert(from, (connection, position));
-                    self.acknowledge(&to);
-                }
-            }
-        }
     }
 }

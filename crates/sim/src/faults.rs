@@ -20,13 +20,21 @@ pub(crate) enum Fault {
     /// Everything on it, its end-of-lease process too.
     HostPauses,
     /// Cut off from all other members, and perhaps the store.
-    CutOff { store_too: bool },
+    CutOff {
+        store_too: bool,
+    },
     /// It can't be heard, but hears; or the other way round.
-    HalfCut { from: bool },
-    CutPair { other: MemberName },
+    HalfCut {
+        from: bool,
+    },
+    CutPair {
+        other: MemberName,
+    },
     StoreAwayForIt,
     StoreAway,
-    ClockJumps { by: u64 },
+    ClockJumps {
+        by: u64,
+    },
     Switchover,
     Failover,
     Pause,
@@ -59,18 +67,30 @@ pub(crate) fn plan(scenario: Scenario, names: &[MemberName], random: &mut Random
     let count = random.between(1, 9);
     let mut planned = Vec::new();
     for _ in 0..count {
-        let at = random.between(6 * SECOND, 55 * SECOND);
-        let length = if random.chance(500) { random.between(SECOND / 10, 3 * SECOND) } else { random.between(3 * SECOND, 14 * SECOND) };
-        let whom = if random.chance(650) { Whom::ThePrimary } else { Whom::Member(names[random.index(names.len())].clone()) };
+        let at = random.between(6 * SECOND, 50 * SECOND);
+        let length = if random.chance(500) {
+            random.between(SECOND / 10, 3 * SECOND)
+        } else {
+            random.between(3 * SECOND, 14 * SECOND)
+        };
+        let whom =
+            if random.chance(650) { Whom::ThePrimary } else { Whom::Member(names[random.index(names.len())].clone()) };
         let fault = one(scenario, names, random);
         planned.push(Planned { at, until: (at + length).min(QUIET_AT), whom, fault });
+        // Misfortunes come together: the next primary too, before it has settled.
+        while random.chance(350) {
+            let at = planned.last().map_or(at, |last| last.at) + random.between(SECOND / 5, 4 * SECOND);
+            let fault = one(scenario, names, random);
+            planned.push(Planned { at, until: (at + length).min(QUIET_AT), whom: Whom::ThePrimary, fault });
+        }
     }
+    planned.retain(|fault| fault.at < QUIET_AT);
     planned
 }
 
 fn one(scenario: Scenario, names: &[MemberName], random: &mut Random) -> Fault {
     loop {
-        let fault = match random.between(0, 16) {
+        let fault = match random.between(0, 17) {
             0 => Fault::AgentDies,
             1 | 2 => Fault::DatabaseDies,
             3 | 4 => Fault::HostDies,
@@ -83,8 +103,15 @@ fn one(scenario: Scenario, names: &[MemberName], random: &mut Random) -> Fault {
             11 => Fault::StoreAwayForIt,
             12 => Fault::StoreAway,
             13 => Fault::ClockJumps { by: random.between(SECOND, 20 * SECOND) },
-            14 => if random.chance(500) { Fault::Switchover } else { Fault::Failover },
-            _ => Fault::Pause,
+            14 => {
+                if random.chance(500) {
+                    Fault::Switchover
+                } else {
+                    Fault::Failover
+                }
+            }
+            15 => Fault::Pause,
+            _ => Fault::AgentDies,
         };
         // Where only clocks keep primaries apart, they are right within their bounds, and what ends a database runs.
         let beyond = matches!(fault, Fault::HostPauses | Fault::ClockJumps { .. } | Fault::Pause | Fault::Failover);

@@ -18,6 +18,7 @@ mod mutant;
 mod mutate;
 mod node;
 mod random;
+mod replication;
 mod scenario;
 mod store;
 mod stream;

@@ -33,6 +33,10 @@ impl Random {
 
     /// Mostly small, now and then large: as delays are.
     pub fn delay(&mut self, typical: u64, worst: u64) -> u64 {
-        if self.chance(20) { self.between(typical, worst.max(typical + 1)) } else { self.between(typical / 2, typical * 2 + 2) }
+        if self.chance(20) {
+            self.between(typical, worst.max(typical + 1))
+        } else {
+            self.between(typical / 2, typical * 2 + 2)
+        }
     }
 }

@@ -51,7 +51,8 @@ pub(crate) fn settings(scenario: Scenario, random: &mut Random) -> Vec<Settings>
     let witness = random.chance(300) || databases == 2;
     let mut members = BTreeMap::new();
     for place in 0..databases {
-        let priority = if place > 1 && random.chance(150) { 0 } else { u32::try_from(random.between(1, 4)).unwrap_or(1) };
+        let priority =
+            if place > 1 && random.chance(150) { 0 } else { u32::try_from(random.between(1, 4)).unwrap_or(1) };
         members.insert(MemberName::from(format!("m{place}")), MemberSettings { witness: false, priority });
     }
     if witness {

@@ -99,7 +99,8 @@ impl World {
                 self.store_blocked.retain(|name| name != whom);
             }
             Fault::CutPair { other } => {
-                self.blocked.retain(|pair| *pair != (whom.clone(), other.clone()) && *pair != (other.clone(), whom.clone()));
+                self.blocked
+                    .retain(|pair| *pair != (whom.clone(), other.clone()) && *pair != (other.clone(), whom.clone()));
             }
             Fault::StoreAwayForIt => self.store_blocked.retain(|name| name != whom),
             Fault::Pause => {

@@ -1,6 +1,6 @@
 //! The world: one queue of happenings, carried out in order.
 
-use crate::checkers::{Checkers, Finding};
+use crate::checkers::{Checkers, Finding, path};
 use crate::database::Run;
 use crate::faults::{self, Planned, QUIET_AT};
 use crate::mutant::Mutant;
@@ -47,7 +47,7 @@ pub(crate) enum Happening {
 pub(crate) struct World {
     pub scenario: Scenario,
     pub now: u64,
-    queue: BTreeMap<(u64, u64), Happening>,
+    queue: BTreeMap<(u64, u64), Box<Happening>>,
     sequence: u64,
     pub random: Random,
     pub nodes: BTreeMap<MemberName, Node>,
@@ -149,9 +149,10 @@ impl World {
     }
 
     fn check_the_end(&mut self) {
-        let primary = self.nodes.values().filter(|node| {
-            node.database.as_ref().is_some_and(|database| database.run == Run::Primary)
-        });
+        let primary = self
+            .nodes
+            .values()
+            .filter(|node| node.database.as_ref().is_some_and(|database| database.run == Run::Primary));
         let Some(primary) = primary.max_by_key(|node| node.term) else { return };
         let (name, term) = (primary.name().clone(), primary.term);
         let log = primary.database.as_ref().map(|database| database.log.clone()).unwrap_or_default();
@@ -167,7 +168,7 @@ impl World {
 
     pub fn later(&mut self, delay: u64, happening: Happening) {
         self.sequence += 1;
-        self.queue.insert((self.now + delay, self.sequence), happening);
+        self.queue.insert((self.now + delay, self.sequence), Box::new(happening));
     }
 
     fn run_until(&mut self, end: u64) {
@@ -178,7 +179,7 @@ impl World {
             }
             let happening = entry.remove();
             self.now = self.now.max(at);
-            self.happen(happening);
+            self.happen(*happening);
         }
         self.now = end;
     }
@@ -418,7 +419,8 @@ impl World {
             return;
         }
         // Now and then a request is late by seconds, and still arrives.
-        let late = if self.random.chance(10) && !self.scenario.calm { self.random.between(500_000, 8_000_000) } else { 0 };
+        let late =
+            if self.random.chance(10) && !self.scenario.calm { self.random.between(500_000, 8_000_000) } else { 0 };
         self.later(there + late, Happening::LeaseArrives { node: name.clone(), life, request, operation });
     }
 
@@ -427,7 +429,15 @@ impl World {
         let (mut answer, applied) = self.store.apply(operation, self.scenario.mutant);
         if let Some(lease) = &applied {
             self.checkers.leased(lease);
-            let told = format!("lease: epoch {} {} {:?} #{}", lease.epoch, lease.holder, lease.state, lease.sequence);
+            let told = format!(
+                "lease: epoch {} {} {:?} at {} on {} #{}",
+                lease.epoch,
+                lease.holder,
+                lease.state,
+                lease.position.offset,
+                path(&lease.history),
+                lease.sequence
+            );
             self.line(|| told);
         }
         if self.store.away_until > self.now || self.store_blocked.contains(&node) {

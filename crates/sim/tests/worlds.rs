@@ -63,11 +63,8 @@ fn the_same_seed_gives_the_same_trace() {
 #[test]
 fn every_mutant_is_caught() {
     for mutant in Mutant::ALL {
-        let of = |seed| Scenario {
-            asynchronous: mutant.needs_asynchronous(),
-            mutant: Some(mutant),
-            ..Scenario::of(seed)
-        };
+        let of =
+            |seed| Scenario { asynchronous: mutant.needs_asynchronous(), mutant: Some(mutant), ..Scenario::of(seed) };
         let found = failing(0..2_000, of);
         assert!(!found.is_empty(), "{mutant:?} wasn't found in 2,000 worlds");
         println!("{mutant:?}: {}", told(&found[..1]));

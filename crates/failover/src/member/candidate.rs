@@ -40,7 +40,10 @@ struct Grant {
 enum Phase {
     Asking,
     /// From a voter that has more, up to this offset.
-    CatchingUp { from: MemberName, target: u64 },
+    CatchingUp {
+        from: MemberName,
+        target: u64,
+    },
     Taking,
 }
 
@@ -100,7 +103,14 @@ impl Member {
         }
     }
 
-    pub(super) fn hear_grant(&mut self, now: Moment, from: &MemberName, epoch: Epoch, position: Position, history: History) {
+    pub(super) fn hear_grant(
+        &mut self,
+        now: Moment,
+        from: &MemberName,
+        epoch: Epoch,
+        position: Position,
+        history: History,
+    ) {
         if let State::Candidate(candidate) = &mut self.state
             && candidate.epoch == epoch
         {
@@ -141,10 +151,12 @@ impl Member {
         }
         let State::Candidate(candidate) = &self.state else { return };
         let over = now >= candidate.since + candidate.limit(&self.settings.timing);
-        let beaten = self.register.lease().is_some_and(|lease| {
-            lease.epoch >= candidate.epoch && !lease.is_of(&self.settings.name, self.incarnation)
-        });
-        let seen_again = candidate.urgency == Urgency::Vanished && candidate.phase == Phase::Asking && self.sees_primary(now);
+        let beaten = self
+            .register
+            .lease()
+            .is_some_and(|lease| lease.epoch >= candidate.epoch && !lease.is_of(&self.settings.name, self.incarnation));
+        let seen_again =
+            candidate.urgency == Urgency::Vanished && candidate.phase == Phase::Asking && self.sees_primary(now);
         let bumped = self.register.lease().is_some_and(|lease| lease.epoch > candidate.epoch);
         if over || beaten || bumped || seen_again {
             return self.give_up_candidacy(now);

@@ -43,7 +43,9 @@ impl Member {
     fn begin_command(&mut self, now: Moment, command: &Command) -> Result<(), String> {
         match command {
             Command::Bootstrap => self.may_bootstrap(),
-            Command::Pause | Command::Resume => self.register.lease().map(|_| ()).ok_or_else(|| "there is no lease yet".into()),
+            Command::Pause | Command::Resume => {
+                self.register.lease().map(|_| ()).ok_or_else(|| "there is no lease yet".into())
+            }
             Command::Switchover { to } => {
                 let to = self.successor(now, to.as_ref())?;
                 self.drain(now, to);
@@ -61,7 +63,10 @@ impl Member {
             return Err("the lease store hasn't answered yet: try again".into());
         }
         if self.durable.seen.0 > 0 {
-            return Err(format!("this member has seen epoch {} of the cluster: its lease store has forgotten", self.durable.seen));
+            return Err(format!(
+                "this member has seen epoch {} of the cluster: its lease store has forgotten",
+                self.durable.seen
+            ));
         }
         let running = self.database.is_primary() || self.database.is_standby();
         if !matches!(self.state, State::Standby(_)) || !running {
@@ -92,7 +97,11 @@ impl Member {
         }
         let ready = self.peers.fresh(now, self.settings.timing.silence_limit);
         let ready = ready.into_iter().any(|(name, peer)| name == to && peer.pulse.standby && peer.pulse.eligible);
-        if ready { Ok(to.clone()) } else { Err(format!("{to} is not ready to take over: it doesn't answer, or isn't a standby that follows")) }
+        if ready {
+            Ok(to.clone())
+        } else {
+            Err(format!("{to} is not ready to take over: it doesn't answer, or isn't a standby that follows"))
+        }
     }
 
     fn order_failover(&mut self, force: bool) -> Result<(), String> {

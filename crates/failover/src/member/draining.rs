@@ -46,7 +46,8 @@ impl Member {
 
     pub(super) fn decide_draining(&mut self, now: Moment) {
         let State::Draining(draining) = self.state.clone() else { return };
-        let Some(lease) = self.register.lease().filter(|lease| lease.is_of(&self.settings.name, self.incarnation)) else {
+        let Some(lease) = self.register.lease().filter(|lease| lease.is_of(&self.settings.name, self.incarnation))
+        else {
             return;
         };
         match &lease.state {

@@ -12,6 +12,16 @@ use crate::quorum::Quorums;
 use crate::settings::Timing;
 use crate::transitions::when;
 
+/// Whether our own lease of before may be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retaking {
+    /// It isn't ours, or our database hasn't what it had.
+    No,
+    /// The database is busy with something: what comes of it decides.
+    NotYet,
+    Yes,
+}
+
 /// A lease that is ours.
 #[derive(Debug, Clone)]
 pub(super) struct Hold {
@@ -82,9 +92,10 @@ impl Member {
     /// Ends what the lease doesn't allow. Returns whether something changed.
     pub(super) fn mind_the_lease(&mut self, now: Moment) -> bool {
         let Some(hold) = &self.hold else { return false };
-        let replaced = self.register.lease().is_some_and(|lease| {
-            !lease.is_of(&self.settings.name, self.incarnation) && lease.epoch >= hold.epoch
-        });
+        let replaced = self
+            .register
+            .lease()
+            .is_some_and(|lease| !lease.is_of(&self.settings.name, self.incarnation) && lease.epoch >= hold.epoch);
         let ends = hold.stops_at(&self.settings.timing) <= now;
         let epoch = hold.epoch;
         if replaced && let Some(lease) = self.register.lease() {
@@ -135,7 +146,8 @@ impl Member {
 
     pub(super) fn decide_promoting(&mut self, now: Moment) {
         let State::Promoting { since } = self.state else { return };
-        let Some(lease) = self.register.lease().filter(|lease| lease.is_of(&self.settings.name, self.incarnation)) else {
+        let Some(lease) = self.register.lease().filter(|lease| lease.is_of(&self.settings.name, self.incarnation))
+        else {
             return;
         };
         let (Some(lineage), Some(quorum)) = (lease.history.last(), lease.quorums.newest().cloned()) else { return };
@@ -187,20 +199,24 @@ impl Member {
 
     /// Whether a lease that names us as its holder may be used again: nobody has taken it, so nobody has written since, and our
     /// database has all that it had then.
-    pub(super) fn may_retake(&self) -> bool {
-        let Some(lease) = self.register.lease() else { return false };
-        let mine = lease.holder == self.settings.name && self.hold.is_none() && !self.settings.own().witness;
-        let ready = self.database.is_primary() || self.database.is_stopped() || self.database.is_standby();
-        let position = self.database.position;
-        let same_lineage = self.database.needs_promotion() || lease.history.last() == self.database.history.last();
-        let complete = lease.history.contains(position) && position.offset >= lease.position.offset;
-        mine && ready && same_lineage && complete
+    pub(super) fn retaking(&self) -> Retaking {
+        let Some(lease) = self.register.lease() else { return Retaking::No };
+        if lease.holder != self.settings.name || self.hold.is_some() || self.settings.own().witness {
+            return Retaking::No;
+        }
+        let database = &self.database;
+        if database.order < self.order || database.activity == Activity::Preparing {
+            return Retaking::NotYet;
+        }
+        let same_lineage = database.needs_promotion() || lease.history.last() == database.history.last();
+        let complete = lease.history.contains(database.position) && database.position.offset >= lease.position.offset;
+        if same_lineage && complete { Retaking::Yes } else { Retaking::No }
     }
 
     /// The lease, taken up again by its last holder: at the start, or because nobody took what was released.
     pub(super) fn lease_retaken(&self) -> Option<Lease> {
         let known = self.register.lease()?;
-        if !self.may_retake() {
+        if self.retaking() != Retaking::Yes {
             return None;
         }
         let released = match &known.state {
@@ -240,6 +256,7 @@ impl Member {
             epoch: self.highest_epoch().next(),
             holder: self.settings.name.clone(),
             incarnation: self.incarnation,
+            writer: self.incarnation,
             sequence: 0,
             state: LeaseState::Held,
             lifetime: self.settings.timing.lifetime,

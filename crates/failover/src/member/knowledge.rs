@@ -84,7 +84,7 @@ impl Member {
             // Others may have written into our lease: whether it is paused.
             let known = self.register.lease().map_or(0, |known| known.sequence);
             self.sequence = self.sequence.max(known) + 1;
-            lease.sequence = self.sequence;
+            (lease.writer, lease.sequence) = (self.incarnation, self.sequence);
             let (request, operation) = self.register.swap(now, lease);
             return self.ask(now, request, operation);
         }

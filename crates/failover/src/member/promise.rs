@@ -72,7 +72,8 @@ impl Member {
                 }
             }
             State::Candidate(candidate) => {
-                if candidate.is_taking() || self.own_rank() >= (rank.0.offset, rank.1, std::cmp::Reverse(from.clone())) {
+                if candidate.is_taking() || self.own_rank() >= (rank.0.offset, rank.1, std::cmp::Reverse(from.clone()))
+                {
                     return Some(Refusal::Better { candidate: self.settings.name.clone() });
                 }
             }

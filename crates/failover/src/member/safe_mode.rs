@@ -24,8 +24,8 @@ pub(super) struct SafeMode {
 impl Member {
     /// Asks all members to wait, when the store hasn't answered for longer than it should have.
     pub(super) fn keep_safe(&mut self, now: Moment) {
-        let timing = self.settings.timing.clone();
-        let Some(hold) = self.hold.clone() else { return };
+        let timing = &self.settings.timing;
+        let Some(hold) = &self.hold else { return };
         let State::Primary(primary) = &mut self.state else { return };
         let silent = now - hold.renewed_at > timing.renew_interval + timing.operation_timeout / 2;
         let answers = self.register.answered_at().is_some_and(|at| now - at <= timing.operation_timeout);
@@ -50,7 +50,14 @@ impl Member {
     }
 
     /// The primary asks us to wait.
-    pub(super) fn hear_hold_off(&mut self, now: Moment, from: &MemberName, epoch: Epoch, lifetime: Duration, asked: u64) {
+    pub(super) fn hear_hold_off(
+        &mut self,
+        now: Moment,
+        from: &MemberName,
+        epoch: Epoch,
+        lifetime: Duration,
+        asked: u64,
+    ) {
         let busy = match &self.state {
             State::Standby(_) | State::Witness => false,
             State::Promised(promise) => promise.epoch > epoch,

@@ -1,6 +1,7 @@
 //! A standby: whom it follows, and when it finds the primary gone.
 
 use super::candidate::Candidate;
+use super::holding::Retaking;
 use super::{Member, State};
 use crate::action::Note;
 use crate::clock::Moment;
@@ -44,10 +45,10 @@ impl Member {
     }
 
     pub(super) fn decide_standby(&mut self, now: Moment) {
-        if self.database.is_primary() && self.register.lease().is_some() && !self.may_retake() {
+        if self.database.is_primary() && self.register.lease().is_some() && self.retaking() == Retaking::No {
             return self.demote(when::RUNS_UNLEASED);
         }
-        if self.register.lease().is_some() && !self.may_retake() {
+        if self.register.lease().is_some() && self.retaking() == Retaking::No {
             let follow = self.leader();
             self.want(Wanted::Standby { follow });
         }
@@ -94,7 +95,8 @@ impl Member {
     /// Whether the primary is gone, and how that shows.
     fn primary_gone(&self, now: Moment) -> Option<Urgency> {
         let lease = self.register.lease()?;
-        let handed_to_us = matches!(&lease.state, LeaseState::Released { to } if to.as_ref() == Some(&self.settings.name));
+        let handed_to_us =
+            matches!(&lease.state, LeaseState::Released { to } if to.as_ref() == Some(&self.settings.name));
         if (lease.paused && !handed_to_us) || lease.holder == self.settings.name {
             return None;
         }

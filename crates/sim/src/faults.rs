@@ -57,7 +57,7 @@ pub(crate) enum Whom {
 }
 
 /// When the last fault is over.
-pub(crate) const QUIET_AT: u64 = 70 * SECOND;
+pub(crate) const QUIET_AT: u64 = 50 * SECOND;
 
 /// The faults of a scenario.
 pub(crate) fn plan(scenario: Scenario, names: &[MemberName], random: &mut Random) -> Vec<Planned> {
@@ -67,7 +67,7 @@ pub(crate) fn plan(scenario: Scenario, names: &[MemberName], random: &mut Random
     let count = random.between(1, 9);
     let mut planned = Vec::new();
     for _ in 0..count {
-        let at = random.between(6 * SECOND, 50 * SECOND);
+        let at = random.between(6 * SECOND, 36 * SECOND);
         let length = if random.chance(500) {
             random.between(SECOND / 10, 3 * SECOND)
         } else {

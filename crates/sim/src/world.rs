@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// Within so many microseconds after the last fault there must be a primary that takes writes.
 const HEALED_WITHIN: u64 = 60_000_000;
 /// And so long nothing may change any more.
-const STEADY_FOR: u64 = 30_000_000;
+const STEADY_FOR: u64 = 15_000_000;
 
 /// Something that is going to happen.
 #[derive(Debug, Clone)]

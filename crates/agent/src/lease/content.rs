@@ -1,6 +1,7 @@
 //! The lease as bytes: JSON, so that a person can read it in the store.
 
 use lifeboat_failover::Lease;
+use std::time::Duration;
 
 /// A lease is some hundred bytes; what is larger isn't one.
 pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
@@ -12,6 +13,8 @@ pub enum ContentError {
     TooLarge { bytes: usize },
     #[error("it is not a lease")]
     NotALease(#[from] serde_json::Error),
+    #[error("{what} of the lease is beyond all reason")]
+    Absurd { what: &'static str },
 }
 
 /// # Panics
@@ -26,14 +29,37 @@ pub fn decode(bytes: &[u8]) -> Result<Lease, ContentError> {
     if bytes.len() > CONTENT_BYTES_MAX {
         return Err(ContentError::TooLarge { bytes: bytes.len() });
     }
-    Ok(serde_json::from_slice(bytes)?)
+    let lease = serde_json::from_slice(bytes)?;
+    match absurdity(&lease) {
+        None => Ok(lease),
+        Some(what) => Err(ContentError::Absurd { what }),
+    }
+}
+
+/// What no member would have written, and numbers could overflow with.
+fn absurdity(lease: &Lease) -> Option<&'static str> {
+    // A leadership a second for a million years.
+    const EPOCH_MAX: u64 = 1 << 45;
+    const LINEAGE_MAX: u32 = 1 << 31;
+    const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
+    let lineages = lease.history.forks().iter().map(|fork| fork.lineage).chain([lease.position.lineage]);
+    if lease.epoch.0 > EPOCH_MAX {
+        Some("the epoch")
+    } else if lease.lifetime > LIFETIME_MAX {
+        Some("the lifetime")
+    } else if lineages.into_iter().any(|lineage| lineage.0 > LINEAGE_MAX) {
+        Some("a lineage")
+    } else if lease.sequence > u64::MAX / 2 {
+        Some("the sequence")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use lifeboat_failover::{Epoch, History, LeaseState, Lineage, Position, Quorum, Quorums};
-    use std::time::Duration;
 
     fn lease(state: LeaseState) -> Lease {
         Lease {

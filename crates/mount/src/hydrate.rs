@@ -94,7 +94,8 @@ fn all(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dyn Watche
             tracing::warn!(%error, "what came is not durable yet");
         }
         if watcher.is_to_end() {
-            return false;
+            // The last part may have come just before.
+            break;
         }
         if failed.len() < left.len() {
             patience = AFTER_FAILURE;

@@ -142,6 +142,15 @@ impl Watcher for After {
     }
 }
 
+/// Who is told to end when nothing is left to do has done it.
+#[test]
+fn a_stop_after_the_last_part_is_none() {
+    let (directory, source) = (tempfile::tempdir().unwrap(), Flaky::default());
+    made(directory.path());
+    let all = parts().len() as u64;
+    assert!(hydrate(&opened(directory.path(), &source), parts(), 2, &After(AtomicU64::new(all))));
+}
+
 #[test]
 fn what_came_before_a_stop_does_not_come_again() {
     let (directory, source) = (tempfile::tempdir().unwrap(), Flaky::default());

@@ -27,7 +27,8 @@ impl Quorum {
     ///
     /// `needed` of the voters acknowledge, so fewer than `needed` may be left: promised + needed > voters.
     pub fn blocked_by(&self, promised: &BTreeSet<MemberName>) -> bool {
-        self.is_asynchronous() || self.voters.intersection(promised).count().saturating_add(self.needed) > self.voters.len()
+        self.is_asynchronous()
+            || self.voters.intersection(promised).count().saturating_add(self.needed) > self.voters.len()
     }
 
     /// Whether these are enough for a commit.

@@ -199,7 +199,8 @@ impl World {
         database.follow = None;
         let log = database.log.clone();
         let begun = path(&database.history);
-        if keeps {
+        // One that carries out an old order late may be behind: nobody acknowledges what it writes.
+        if keeps && term >= self.checkers.highest_term() {
             self.checkers.has_all(&log, name, term);
         }
         self.line(|| format!("{name}: the database is the primary on {begun}, {} writes", log.len()));

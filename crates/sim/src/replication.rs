@@ -102,9 +102,13 @@ impl World {
         }
         let start = usize::try_from(position.offset).unwrap_or(usize::MAX);
         database.sent.insert(from.clone(), (connection, start));
-        let log = |name: &MemberName| self.nodes[name].database.as_ref().map_or(&[][..], |other| &other.log);
-        let begins = log(&from).get(..start).unwrap_or(log(&from));
-        self.checkers.follows((&from, begins), (to, log(to)));
+        let asks = self.nodes[&from].database.as_ref();
+        // Who has given that connection up may have something else by now.
+        if asks.is_some_and(|asks| asks.connection == connection) {
+            let log = |name: &MemberName| self.nodes[name].database.as_ref().map_or(&[][..], |other| &other.log);
+            let begins = log(&from).get(..start).unwrap_or(log(&from));
+            self.checkers.follows((&from, begins), (to, log(to)));
+        }
         self.send_log(to);
     }
 

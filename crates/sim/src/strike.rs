@@ -103,11 +103,7 @@ impl World {
                     .retain(|pair| *pair != (whom.clone(), other.clone()) && *pair != (other.clone(), whom.clone()));
             }
             Fault::StoreAwayForIt => self.store_blocked.retain(|name| name != whom),
-            Fault::Pause => {
-                if let Some(holder) = self.holder() {
-                    self.command(&holder, Command::Resume);
-                }
-            }
+            Fault::Pause => self.resume(),
             _ => {}
         }
     }
@@ -124,10 +120,6 @@ impl World {
             }
             self.start_agent(name);
         }
-        if self.store.lease().is_some_and(|lease| lease.paused)
-            && let Some(holder) = self.holder()
-        {
-            self.command(&holder, Command::Resume);
-        }
+        self.resume();
     }
 }

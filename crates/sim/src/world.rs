@@ -41,6 +41,7 @@ pub(crate) enum Happening {
     Strike(Planned),
     Heal(Planned, MemberName),
     Bootstrap,
+    Resume,
 }
 
 /// See the module.
@@ -223,6 +224,7 @@ impl World {
             Happening::Strike(planned) => self.strike(planned),
             Happening::Heal(planned, whom) => self.heal(&planned, &whom),
             Happening::Bootstrap => self.bootstrap(),
+            Happening::Resume => self.resume(),
         }
     }
 
@@ -255,6 +257,16 @@ impl World {
         if self.store.lease().is_none() {
             self.command(&name, Command::Bootstrap);
             self.later(1_000_000, Happening::Bootstrap);
+        }
+    }
+
+    /// An operator who paused it wants it back, and asks one member after the other.
+    pub fn resume(&mut self) {
+        let names: Vec<MemberName> = self.nodes.keys().cloned().collect();
+        if self.store.lease().is_some_and(|lease| lease.paused) {
+            let name = names[self.random.index(names.len())].clone();
+            self.command(&name, Command::Resume);
+            self.later(1_000_000, Happening::Resume);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Thousands of worlds; every mutant; the same seed twice.
 
 use lifeboat_sim::{Mutant, Outcome, Scenario, run};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Runs these seeds on all processors. Returns those with findings, in order.
-fn failing(seeds: std::ops::Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) -> Vec<(u64, Outcome)> {
-    let next = AtomicU64::new(seeds.start);
+/// Runs these seeds on all processors, until so many have findings. Returns those, in order.
+fn failing(seeds: std::ops::Range<u64>, most: usize, scenario: impl Fn(u64) -> Scenario + Sync) -> Vec<(u64, Outcome)> {
+    let (next, all) = (AtomicU64::new(seeds.start), AtomicUsize::new(0));
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     let mut found: Vec<(u64, Outcome)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
@@ -14,12 +14,13 @@ fn failing(seeds: std::ops::Range<u64>, scenario: impl Fn(u64) -> Scenario + Syn
                     let mut found = Vec::new();
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= seeds.end || found.len() >= 10 {
+                        if seed >= seeds.end || all.load(Ordering::Relaxed) >= most {
                             return found;
                         }
                         let outcome = run(scenario(seed));
                         if !outcome.findings.is_empty() {
                             found.push((seed, outcome));
+                            all.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                 })
@@ -35,10 +36,32 @@ fn told(found: &[(u64, Outcome)]) -> String {
     found.iter().map(|(seed, outcome)| format!("seed {seed}: {:?}\n", outcome.findings)).collect()
 }
 
+/// So many worlds; `LIFEBOAT_WORLDS=1000..9000` looks at others.
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("LIFEBOAT_WORLDS") else { return usual };
+    let (from, to) = text.split_once("..").expect("LIFEBOAT_WORLDS=FROM..TO");
+    from.parse().expect("a number")..to.parse().expect("a number")
+}
+
 #[test]
 fn five_thousand_worlds_lose_nothing_and_come_back() {
-    let found = failing(0..std::env::var("WORLDS").map_or(5_000, |text| text.parse().expect("a number")), Scenario::of);
+    let found = failing(seeds(0..5_000), 10, Scenario::of);
     assert!(found.is_empty(), "{}", told(&found));
+}
+
+/// An hour of them, each time others.
+#[test]
+fn long_an_hour_of_worlds_loses_nothing() {
+    let from = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()) << 20;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(3600);
+    let mut worlds = 0;
+    while std::time::Instant::now() < end {
+        let next = from + worlds..from + worlds + 500;
+        let found = failing(next, 10, Scenario::of);
+        assert!(found.is_empty(), "{}", told(&found));
+        worlds += 500;
+    }
+    println!("{worlds} worlds from seed {from}");
 }
 
 #[test]
@@ -65,8 +88,8 @@ fn every_mutant_is_caught() {
     for mutant in Mutant::ALL {
         let of =
             |seed| Scenario { asynchronous: mutant.needs_asynchronous(), mutant: Some(mutant), ..Scenario::of(seed) };
-        let found = failing(0..2_000, of);
-        assert!(!found.is_empty(), "{mutant:?} wasn't found in 2,000 worlds");
+        let found = failing(seeds(0..4_000), 1, of);
+        assert!(!found.is_empty(), "{mutant:?} wasn't found in 4,000 worlds");
         println!("{mutant:?}: {}", told(&found[..1]));
     }
 }

@@ -103,19 +103,11 @@ impl Member {
         }
     }
 
-    pub(super) fn hear_grant(
-        &mut self,
-        now: Moment,
-        from: &MemberName,
-        epoch: Epoch,
-        position: Position,
-        history: History,
-    ) {
+    pub(super) fn hear_grant(&mut self, from: &MemberName, epoch: Epoch, position: Position, history: History) {
         if let State::Candidate(candidate) = &mut self.state
             && candidate.epoch == epoch
         {
             candidate.grants.insert(from.clone(), Grant { position, history });
-            let _ = now;
         }
     }
 
@@ -130,11 +122,11 @@ impl Member {
                 self.remember(|durable| durable.promised = durable.promised.max(epoch));
                 self.canvass_epoch(now);
             }
-            Refusal::Better { candidate: better } if better != self.settings.name => {
-                // It has asked, or will; it goes first.
-                if self.settings.members.contains_key(&better) {
-                    self.give_up_candidacy(now);
-                }
+            // It has asked, or will; it goes first.
+            Refusal::Better { candidate: better }
+                if better != self.settings.name && self.settings.members.contains_key(&better) =>
+            {
+                self.give_up_candidacy(now);
             }
             _ => {}
         }

@@ -90,7 +90,7 @@ impl Member {
             Message::Canvass { epoch, urgency, position, priority } => {
                 self.hear_canvass(now, from, epoch, urgency, (position, priority));
             }
-            Message::Granted { epoch, position, history } => self.hear_grant(now, from, epoch, position, history),
+            Message::Granted { epoch, position, history } => self.hear_grant(from, epoch, position, history),
             Message::Refused { epoch, why } => self.hear_refusal(now, epoch, why),
             Message::HoldOff { epoch, lifetime, asked } => self.hear_hold_off(now, from, epoch, lifetime, asked),
             Message::HeldOff { epoch, asked } => self.hear_held_off(from, epoch, asked),

@@ -62,13 +62,10 @@ impl Member {
             }
             return;
         };
-        let since = *match &mut self.state {
-            State::Standby(standby) => standby.gone_since.get_or_insert(now),
-            _ => return,
-        };
-        if since == now
-            && let Some(lease) = self.register.lease()
-        {
+        let State::Standby(standby) = &mut self.state else { return };
+        let first = standby.gone_since.is_none();
+        let since = *standby.gone_since.get_or_insert(now);
+        if first && let Some(lease) = self.register.lease() {
             let note = Note::Suspected { primary: lease.holder.clone(), epoch: lease.epoch };
             self.note(note);
         }

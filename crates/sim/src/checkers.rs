@@ -26,6 +26,13 @@ pub enum Finding {
     Flapping { epochs: u64 },
 }
 
+impl Finding {
+    /// Whether something was lost or done twice; else only nobody was there for too long.
+    pub fn is_of_safety(&self) -> bool {
+        !matches!(self, Self::NoPrimary { .. } | Self::Flapping { .. })
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")

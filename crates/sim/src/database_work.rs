@@ -117,6 +117,7 @@ impl World {
         let node = self.nodes.get_mut(name)?;
         let database = node.database.as_mut()?;
         if database.run == Run::Primary {
+            node.closing = false;
             if database.quorum != quorum {
                 database.quorum = quorum;
                 database.quorum_since = database.log.len() as u64;

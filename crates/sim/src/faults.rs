@@ -11,6 +11,8 @@ const SECOND: u64 = 1_000_000;
 pub(crate) enum Fault {
     /// The agent is killed; something starts it again.
     AgentDies,
+    /// It is killed and started, again and again.
+    AgentRestarts,
     DatabaseDies,
     /// Both, and nobody answers at all.
     HostDies,
@@ -90,7 +92,7 @@ pub(crate) fn plan(scenario: Scenario, names: &[MemberName], random: &mut Random
 
 fn one(scenario: Scenario, names: &[MemberName], random: &mut Random) -> Fault {
     loop {
-        let fault = match random.between(0, 17) {
+        let fault = match random.between(0, 19) {
             0 => Fault::AgentDies,
             1 | 2 => Fault::DatabaseDies,
             3 | 4 => Fault::HostDies,
@@ -111,6 +113,7 @@ fn one(scenario: Scenario, names: &[MemberName], random: &mut Random) -> Fault {
                 }
             }
             15 => Fault::Pause,
+            16 | 17 => Fault::AgentRestarts,
             _ => Fault::AgentDies,
         };
         // Where only clocks keep primaries apart, they are right within their bounds, and what ends a database runs.

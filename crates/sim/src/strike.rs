@@ -19,6 +19,15 @@ impl World {
         let others: Vec<MemberName> = self.nodes.keys().filter(|name| **name != whom).cloned().collect();
         match &planned.fault {
             Fault::AgentDies => self.kill_agent(&whom),
+            Fault::AgentRestarts => {
+                self.kill_agent(&whom);
+                let (again, next) = (self.random.between(3_000, 80_000), self.random.between(100_000, 700_000));
+                self.later(again, Happening::AgentStarts { node: whom.clone() });
+                if now + next < until {
+                    self.later(next, Happening::Strike(Planned { whom: Whom::Member(whom), ..planned }));
+                    return;
+                }
+            }
             Fault::DatabaseDies => self.end_if_running(&whom),
             Fault::HostDies => {
                 self.kill_agent(&whom);
@@ -87,7 +96,7 @@ impl World {
     pub(crate) fn heal(&mut self, planned: &Planned, whom: &MemberName) {
         self.line(|| format!("{whom}: healed of {:?}", planned.fault));
         match &planned.fault {
-            Fault::AgentDies => self.start_agent(whom),
+            Fault::AgentDies | Fault::AgentRestarts => self.start_agent(whom),
             Fault::HostDies => {
                 if let Some(node) = self.nodes.get_mut(whom) {
                     node.down = false;
@@ -113,6 +122,7 @@ impl World {
         self.blocked.clear();
         self.store_blocked.clear();
         self.store.away_until = 0;
+        self.late_per_thousand = 0;
         let names: Vec<MemberName> = self.nodes.keys().cloned().collect();
         for name in &names {
             if let Some(node) = self.nodes.get_mut(name) {

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub random: Random,
     pub nodes: BTreeMap<MemberName, Node>,
     pub store: Store,
+    /// How many requests to the store are late by seconds.
+    pub late_per_thousand: u64,
     /// Who can't be heard by whom.
     pub blocked: Vec<(MemberName, MemberName)>,
     /// For whom the store is away.
@@ -73,6 +75,8 @@ impl World {
         let mut random = Random::new(scenario.seed);
         let all = settings(scenario, &mut random);
         let drift_bound = 1_000 * i64::from(all[0].timing.drift_per_thousand) / 2;
+        // In some worlds the store is a bad one.
+        let late_per_thousand = if scenario.calm { 0 } else { [10, 10, 10, 250][random.index(4)] };
         let nodes = all
             .into_iter()
             .map(|settings| {
@@ -90,6 +94,7 @@ impl World {
             random,
             nodes,
             store: Store::default(),
+            late_per_thousand,
             blocked: Vec::new(),
             store_blocked: Vec::new(),
             checkers: Checkers::default(),
@@ -149,7 +154,29 @@ impl World {
         }
     }
 
+    /// How everybody is left.
+    fn tell_the_end(&mut self) {
+        let mut told = Vec::new();
+        for node in self.nodes.values() {
+            let state = node.agent.as_ref().map(|agent| agent.state().to_string());
+            let Some(database) = &node.database else { continue };
+            told.push(format!(
+                "{}: {state:?}, {:?} at {} on {}, follows {:?} ({}), confirmed by {:?}, waits for {:?}",
+                node.name(),
+                database.run,
+                database.log.len(),
+                path(&database.history),
+                database.follow,
+                database.connected,
+                database.confirmed,
+                database.quorum
+            ));
+        }
+        told.into_iter().for_each(|text| self.line(|| text));
+    }
+
     fn check_the_end(&mut self) {
+        self.tell_the_end();
         let primary = self
             .nodes
             .values()
@@ -431,8 +458,7 @@ impl World {
             return;
         }
         // Now and then a request is late by seconds, and still arrives.
-        let late =
-            if self.random.chance(10) && !self.scenario.calm { self.random.between(500_000, 8_000_000) } else { 0 };
+        let late = if self.random.chance(self.late_per_thousand) { self.random.between(300_000, 8_000_000) } else { 0 };
         self.later(there + late, Happening::LeaseArrives { node: name.clone(), life, request, operation });
     }
 

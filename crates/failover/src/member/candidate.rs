@@ -162,7 +162,14 @@ impl Member {
                     candidate.phase = Phase::Taking;
                 }
             }
-            Phase::Taking => {}
+            Phase::Taking => {
+                // The lease that it was about to replace may be another by now, with a primary that wrote since.
+                if !self.has_everything()
+                    && let State::Candidate(candidate) = &mut self.state
+                {
+                    candidate.phase = Phase::Asking;
+                }
+            }
         }
         self.ask_for_promises(now);
     }
@@ -222,6 +229,14 @@ impl Member {
         }
     }
 
+    /// Whether nobody who promised has more of the lease's lineage than we, and we have nothing else.
+    fn has_everything(&self) -> bool {
+        let (State::Candidate(candidate), Some(lease)) = (&self.state, self.register.lease()) else { return false };
+        let own = self.database.position;
+        let more = |grant: &Grant| lease.history.contains(grant.position) && grant.position.offset > own.offset;
+        lease.history.contains(own) && !candidate.grants.values().any(more)
+    }
+
     /// What a candidate that has everything writes into the register.
     pub(super) fn lease_of_candidate(&self, now: Moment, candidate: &Candidate) -> Option<Lease> {
         let known = self.register.lease()?;
@@ -232,7 +247,13 @@ impl Member {
         let ended = known.is_released() || self.register.unchanged(now) >= timing.patience(known.lifetime);
         let free = ended || !known.quorums.any_asynchronous() || candidate.force;
         let loses = known.quorums.any_asynchronous() && !self.loss_is_allowed() && !candidate.force;
-        if !candidate.is_taking() || !blocked || !free || loses || known.epoch >= candidate.epoch {
+        if !candidate.is_taking()
+            || !self.has_everything()
+            || !blocked
+            || !free
+            || loses
+            || known.epoch >= candidate.epoch
+        {
             return None;
         }
         let present = promised.iter().filter(|name| **name != self.settings.name).cloned().collect();

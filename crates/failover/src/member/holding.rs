@@ -57,7 +57,7 @@ impl Member {
             let deadline = (!hold.paused).then_some(hold.valid_until);
             self.out.push(Action::Deadline(deadline));
         } else if let Some(until) = until
-            && until > now
+            && until.before(timing.stop_margin) > now
             && self.may_begin(lease)
         {
             // Perhaps a write that was thought lost: it is ours all the same, unless we have gone on to something else meanwhile.

@@ -77,9 +77,27 @@ impl ClusterError {
             Self::NoPrograms { .. } => Some("install PostgreSQL's server, or say where its programs are".into()),
             Self::WrongVersion { wanted, .. } => Some(format!("install PostgreSQL {wanted}")),
             Self::AlreadyRunning { data_dir, .. } => Some(format!("pg_ctl stop -D {}", data_dir.display())),
+            Self::EndedEarly { data_dir, log } => {
+                let (other, there) = (taken_port(log)?.checked_add(1)?, data_dir.display());
+                Some(format!(
+                    "another server has its port: give it one of its own while nothing is mounted there: \
+                     `echo \"port = {other}\" >> {there}/postgresql.conf`"
+                ))
+            }
             _ => None,
         }
     }
+}
+
+/// The port that a server could not have, by what it said when it ended: of the lock beside its socket, in any language, or of an address.
+fn taken_port(log: &str) -> Option<u16> {
+    let after = |line: &str, words: &str| {
+        let rest = line.split_once(words)?.1;
+        rest[..rest.find(|letter: char| !letter.is_ascii_digit())?].parse().ok()
+    };
+    log.lines()
+        .find_map(|line| after(line, "/.s.PGSQL.").filter(|_| line.contains(".lock\"")))
+        .or_else(|| log.lines().find_map(|line| after(line, "already running on port ")))
 }
 
 /// How a server is told to stop.

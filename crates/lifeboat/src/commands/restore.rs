@@ -1,8 +1,10 @@
 //! `lifeboat restore`: bring one moment of a workload back.
 
+mod begun;
 mod instant;
 mod serving;
 
+use super::served::status::{Phase, Status};
 use super::{find_named, load_config, served, wal};
 use crate::cli::{Global, RestoreArguments, RestoreSubcommand};
 use crate::config::{Config, SynchronousConfig, UnknownKeys};
@@ -74,7 +76,8 @@ fn restore(global: &Global, arguments: &RestoreArguments, output: &Output) -> Re
 /// Lets another process serve it, and returns when that is as far as one waits for.
 fn detached(config: &Config, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
     let to = absolute(arguments.to())?;
-    let is_enough = |status: &served::status::Status| status.phase != served::status::Phase::Starting;
+    // One that ends already tells why by how it ended.
+    let is_enough = |status: &Status| matches!(status.phase, Phase::Coming | Phase::Whole);
     match served::detach::detach(config, &to, Vec::new(), output, is_enough)? {
         served::detach::Outcome::Serving(status) if output.is_json() => {
             output.document(&json!({"state": "served", "status": status}))

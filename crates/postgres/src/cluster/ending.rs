@@ -1,7 +1,7 @@
 //! Ending a server that nobody needs, also where its files can't be read any more: below a mount whose program is gone, say.
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,7 +23,12 @@ pub fn end_at_once(data_dir: &Path) -> io::Result<()> {
         }
         told.extend(found);
         // One that ends has no command line any more, and as long as it has its number, no other server starts there.
-        told.retain(|process| test_kill_process(*process) != Err(Errno::SRCH));
+        told.retain(|process| {
+            // One that was started here, and whose start was broken off, has nobody else who takes note: the runtime does when it next
+            // has something to do, and while this blocks that may be never.
+            let _ = waitpid(Some(*process), WaitOptions::NOHANG);
+            test_kill_process(*process) != Err(Errno::SRCH)
+        });
         let Some(process) = told.first() else { return Ok(()) };
         if Instant::now() > deadline {
             return Err(does_not_end(*process));
@@ -104,6 +109,18 @@ mod tests {
         }
         child.wait().unwrap();
         waiting.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_server_of_ours_is_taken_note_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new("sh");
+        // Under the name of a server it waits to be ended.
+        std::os::unix::process::CommandExt::arg0(&mut command, "postgres");
+        command.args(["-c", "read line", "-D"]).arg(directory.path()).stdin(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        end_at_once(directory.path()).unwrap();
+        assert_eq!(test_kill_process(Pid::from_child(&child)), Err(Errno::SRCH));
     }
 
     #[test]

@@ -144,6 +144,8 @@ fn serve(
         tablespaces: to.tablespaces.clone(),
         begun_at: Timestamp::now(),
         target: plan.target_spoken.clone(),
+        timeline: Some(plan.timeline),
+        inclusive: None,
         replay: None,
         hold: None,
     };

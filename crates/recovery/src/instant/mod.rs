@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use lifeboat_mount::overlay::{NewFile, Overlay, OverlayError, create, origin_of};
 use lifeboat_mount::source::Source;
 use lifeboat_mount::view::View;
+use lifeboat_postgres::TimelineId;
 use lifeboat_postgres::control::ControlFile;
 use lifeboat_postgres::layout::Layout;
 use lifeboat_repository::{ChunkReader, Error, Hold, Point, PointId, Progress, TreeEntry, TreeReader};
@@ -57,6 +58,12 @@ pub struct Origin {
     pub begun_at: Timestamp,
     /// Which moment, in words.
     pub target: String,
+    /// The timeline that is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineId>,
+    /// Whether what happened exactly then is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inclusive: Option<bool>,
     /// What a server that is started there replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,

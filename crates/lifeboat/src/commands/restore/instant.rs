@@ -1,6 +1,6 @@
 //! `lifeboat restore --instant`: the directory is there at once, and what it holds comes when it is read, and in the background.
 
-use super::{absolute, bring_back, bring_home, check_oids};
+use super::{absolute, begun, bring_back, bring_home, check_oids};
 use crate::cli::RestoreArguments;
 use crate::commands::served::status::Live;
 use crate::commands::served::{Brought, REPLAY_PATIENCE, Service, Started, Wish, unmountable, why_no_mounts};
@@ -30,6 +30,9 @@ pub async fn run(
     let interrupted = interrupt::signal();
     service.clear(&service.to)?;
     let earlier = service.earlier()?;
+    if let Some(origin) = &earlier {
+        begun::is_what_was_begun(&service.to, origin, &wanted)?;
+    }
     if earlier.is_none()
         && let Some(why_not) = why_no_mounts()
     {

@@ -95,7 +95,7 @@ impl Service<'_> {
                     if server.as_ref().is_some_and(Started::has_replayed) {
                         ahead.iter().for_each(Ahead::stop);
                     }
-                    live.phase(if is_whole { Phase::Whole } else { Phase::Coming });
+                    live.phase(phase_after(failure.as_ref(), is_whole));
                     let _ = begin.send(true);
                 }
                 done = &mut bringing, if !is_ended => {
@@ -126,8 +126,16 @@ impl Service<'_> {
         let serving = Serving { overlay, mounted, rest, live, ahead, held, returning };
         let brought = self.leave(serving, is_whole, moves, server.as_ref()).await?;
         match failure {
-            Some(failure) => Err(failure.with_more_hint("what came is kept: run it again to go on")),
+            Some(failure) => Err(failure.with_more_hint(self.then(brought.is_whole))),
             None => Ok((brought, server)),
+        }
+    }
+
+    /// What to type where no server started.
+    fn then(&self, is_whole: bool) -> String {
+        match is_whole {
+            true => format!("everything is here: `pg_ctl start -D {}` starts it", self.to.display()),
+            false => "what came is kept: run it again to go on".to_owned(),
         }
     }
 
@@ -282,6 +290,15 @@ fn told_apart<T>(result: Result<Option<T>, Failure>) -> (Option<T>, Option<Failu
     match result {
         Ok(done) => (done, None),
         Err(failure) => (None, Some(failure)),
+    }
+}
+
+/// Once it was tried to start the server.
+fn phase_after(failure: Option<&Failure>, is_whole: bool) -> Phase {
+    match failure {
+        Some(_) => Phase::Ending,
+        None if is_whole => Phase::Whole,
+        None => Phase::Coming,
     }
 }
 

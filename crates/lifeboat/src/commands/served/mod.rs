@@ -54,6 +54,8 @@ pub struct Service<'a> {
 pub struct Found {
     pub plan: RestorePlan,
     pub point: Point,
+    /// Whether what happened exactly then is kept.
+    pub inclusive: bool,
 }
 
 /// How all that nobody asks for is to come.
@@ -149,7 +151,9 @@ impl Service<'_> {
         let Some(origin) = instant::origin(&self.to)? else { return Ok(None) };
         if origin.workload != self.workload {
             let message = format!("{} is an instant restore of {}", self.to.display(), origin.workload);
-            return Err(Failure::new(FailureKind::Usage, message).with_hint("give that workload, or another directory"));
+            return Err(
+                Failure::new(FailureKind::Usage, message).with_hint("give that workload, or another, empty directory")
+            );
         }
         Ok(Some(origin))
     }
@@ -172,7 +176,7 @@ impl Service<'_> {
         plan.notes.iter().for_each(|note| self.output.warn(note));
         let gone = || Failure::new(FailureKind::NotFound, format!("recovery point {} is gone", plan.point));
         let (point, _) = points.remove(&plan.point).ok_or_else(gone)?;
-        Ok(Found { plan, point })
+        Ok(Found { plan, point, inclusive: wanted.inclusive })
     }
 
     /// Writes what is wanted at once, and makes the rest. The point is held from then on: `why`, in two words.
@@ -183,7 +187,7 @@ impl Service<'_> {
         tablespaces: BTreeMap<u32, PathBuf>,
         why: &str,
     ) -> Result<Origin, Failure> {
-        let Found { plan, point } = found;
+        let Found { plan, point, inclusive } = found;
         let destination = Destination::observe(&self.to, plan.system_id).map_err(RecoveryError::from)?;
         if destination == Destination::SameCluster {
             let message = format!("{} holds a copy of this cluster", self.to.display());
@@ -197,6 +201,8 @@ impl Service<'_> {
             tablespaces,
             begun_at: Timestamp::now(),
             target: plan.target_spoken.clone(),
+            timeline: Some(plan.timeline),
+            inclusive: Some(*inclusive),
             replay: Some(Replay::of(plan)),
             hold: Some(hold.clone()),
         };

@@ -20,6 +20,8 @@ pub enum Component {
     FakeGcs,
     /// A distributed S3-compatible store. Building it takes some ten minutes.
     Garage,
+    /// Keeps leases.
+    Etcd,
     /// The peer that benchmarks race against.
     PgBackRest,
     /// Another one.
@@ -30,7 +32,7 @@ pub enum Component {
 
 impl Component {
     /// What the tests need. Not here: Garage and pgBackRest, which are installed when asked for by name.
-    pub const FOR_TESTS: [Self; 9] = [
+    pub const FOR_TESTS: [Self; 10] = [
         Self::Postgres(14),
         Self::Postgres(15),
         Self::Postgres(16),
@@ -39,17 +41,19 @@ impl Component {
         Self::Moto,
         Self::Azurite,
         Self::FakeGcs,
+        Self::Etcd,
         Self::PythonReader,
     ];
 
     /// By the name that `cargo xtask install NAME` takes: `postgres-17`, `moto`, `azurite`, `fake-gcs`, `garage`,
-    /// `pgbackrest`, `barman`, `python-reader`.
+    /// `etcd`, `pgbackrest`, `barman`, `python-reader`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "moto" => Some(Self::Moto),
             "azurite" => Some(Self::Azurite),
             "fake-gcs" => Some(Self::FakeGcs),
             "garage" => Some(Self::Garage),
+            "etcd" => Some(Self::Etcd),
             "pgbackrest" => Some(Self::PgBackRest),
             "barman" => Some(Self::Barman),
             "python-reader" => Some(Self::PythonReader),
@@ -85,6 +89,7 @@ pub fn install(component: Component) -> Result<PathBuf> {
             crate::command::run(&mut build)?;
             Ok(())
         }),
+        Component::Etcd => debian_program("etcd", "etcd-server"),
         Component::PgBackRest => debian_program("pgbackrest", "pgbackrest"),
         Component::Barman => debian_program("barman", "barman").and_then(|_| debian_program("rsync", "rsync")),
         Component::PythonReader => {

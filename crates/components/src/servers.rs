@@ -1,8 +1,10 @@
-//! Stores on loopback: imitations of the clouds' interfaces, and Garage. Each stops, and forgets everything, on drop.
+//! Stores on loopback: imitations of the clouds' interfaces, Garage, and etcd. Each stops, and forgets everything, on drop.
 
+mod etcd;
 mod garage;
 mod proxy;
 
+pub use etcd::{EtcdCluster, etcd};
 pub use garage::{GARAGE_KEY_ID, GARAGE_SECRET, Garage, garage};
 pub use proxy::{Mode, Proxy};
 

@@ -61,7 +61,7 @@ impl Error {
                 Some("check the access key, or who owns the directory: we must read, write and list here")
             }
             ErrorKind::NoContainer => Some(
-                "`lifeboat init` makes a directory, the owner of a bucket or container makes that; or correct the url",
+                "if it was there before: is it mounted, is the url right? a new directory is made by `lifeboat init`, a bucket by its owner",
             ),
             ErrorKind::Full => Some("free space there, or make it larger; the next run catches up by itself"),
             ErrorKind::Unavailable => Some("check the endpoint and the network; the next run catches up by itself"),

@@ -164,10 +164,13 @@ impl Member {
             }
             Phase::Taking => {
                 // The lease that it was about to replace may be another by now, with a primary that wrote since.
-                if !self.has_everything()
-                    && let State::Candidate(candidate) = &mut self.state
-                {
-                    candidate.phase = Phase::Asking;
+                if !self.has_everything() {
+                    // It may still follow whoever it caught up from.
+                    self.want(Wanted::Standby { follow: None });
+                    let order = self.order;
+                    if let State::Candidate(candidate) = &mut self.state {
+                        (candidate.phase, candidate.order) = (Phase::Asking, order);
+                    }
                 }
             }
         }

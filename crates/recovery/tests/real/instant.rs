@@ -36,6 +36,8 @@ impl Instant {
                     tablespaces: tablespaces.clone(),
                     begun_at: point.finished_at,
                     target: plan.target_spoken.clone(),
+                    timeline: None,
+                    inclusive: None,
                     hold: None,
                 };
                 tokio::task::block_in_place(|| instant::prepare(&reader, &point, plan, seen, &to, &origin, &Silent))?;

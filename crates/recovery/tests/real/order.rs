@@ -57,6 +57,8 @@ async fn what_comes(site: &Site) -> Vec<(String, std::ops::Range<u64>)> {
         tablespaces: BTreeMap::new(),
         begun_at: point.finished_at,
         target: plan.target_spoken.clone(),
+        timeline: None,
+        inclusive: None,
         hold: None,
     };
     let noted = Noted::default();

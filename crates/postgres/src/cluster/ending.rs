@@ -120,6 +120,10 @@ mod tests {
         std::os::unix::process::CommandExt::arg0(&mut command, "postgres");
         command.args(["-c", "read line", "-D"]).arg(directory.path()).stdin(std::process::Stdio::piped());
         let child = command.spawn().unwrap();
+        // In the middle of becoming another program a process has no command line.
+        while servers_of(directory.path()).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         end_at_once(directory.path()).unwrap();
         assert_eq!(test_kill_process(Pid::from_child(&child)), Err(Errno::SRCH));
     }

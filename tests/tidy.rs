@@ -14,7 +14,7 @@ use std::process::Command;
 /// tests and for `xtask` only, so it appears nowhere on the right.
 const ALLOWED_EDGES: &[(&str, &[&str])] = &[
     ("lifeboat", &["plan", "workload", "recovery", "mount", "repository", "location", "postgres"]),
-    ("agent", &["failover", "location"]),
+    ("agent", &["failover", "location", "postgres"]),
     ("failover", &[]),
     ("sim", &["failover"]),
     ("plan", &[]),

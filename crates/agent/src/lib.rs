@@ -3,3 +3,4 @@
 //! Not here: who may write. That is decided by `failover`, which this only carries out.
 
 pub mod lease;
+pub mod routing;

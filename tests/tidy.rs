@@ -51,6 +51,7 @@ const PROGRAMS: &[&str] = &["crates/lifeboat/", "crates/components/", "xtask/", 
 
 /// Every module that decodes bytes from outside, and its target in `fuzz/fuzz_targets/`.
 const DECODERS: &[(&str, &str)] = &[
+    ("crates/agent/src/api.rs", "agent_message"),
     ("crates/agent/src/lease/content.rs", "lease"),
     ("crates/postgres/src/catalog/mod.rs", "catalog"),
     ("crates/postgres/src/control.rs", "control"),

@@ -1,6 +1,24 @@
-//! The shell around [`lifeboat_failover`]: where the lease lives today; the agent itself, promotion and routing are to come.
+//! The shell around [`lifeboat_failover`]: it carries out what that decides, beside a PostgreSQL or as a witness.
 //!
-//! Not here: who may write. That is decided by `failover`, which this only carries out.
+//! One [`Agent`] is one member: it keeps the lease ([`lease`]), looks after the database ([`database`]), talks to the other agents and
+//! answers questions ([`api`]), writes down what was promised, and tells where clients go ([`routing`]).
+//!
+//! Not here: who may write. That is decided by `failover`.
 
+mod agent;
+pub mod api;
+pub mod clock;
+pub mod database;
+mod dead_man;
+mod journal;
 pub mod lease;
+mod peers;
+mod private;
+mod promise_file;
 pub mod routing;
+mod settings;
+
+pub use agent::{Agent, AgentError};
+pub use dead_man::keep_watch;
+pub use promise_file::PromiseError;
+pub use settings::{AgentSettings, InvalidSettings, Place, Tls, Token};

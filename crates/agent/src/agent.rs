@@ -1,0 +1,442 @@
+//! The loop: what happens goes into the member, and what it decides is carried out.
+
+use crate::api::{self, Incoming, Shown, Status};
+use crate::clock;
+use crate::database::{Keeper, Order, Seen, spawn};
+use crate::dead_man::DeadMan;
+use crate::journal::{Entry, Journal};
+use crate::lease::{LeaseStore, StoreError, Swapped, decode, encode};
+use crate::peers::{Peers, TlsError};
+use crate::promise_file::{PromiseError, PromiseFile};
+use crate::routing::{Endpoint, RouteTable, StandbyEndpoint};
+use crate::settings::{AgentSettings, InvalidSettings};
+use lifeboat_failover::{
+    Action, Durable, Event, LeaseAnswer, LeaseOperation, Member, MemberName, Message, Moment, Report, Route, StateKind,
+    Unanswered, Wanted,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Status and routes are shown anew so often, also when nothing happens.
+const SHOW_EVERY: Duration = Duration::from_millis(500);
+
+/// Why an agent can't begin, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+    #[error(transparent)]
+    Promise(#[from] PromiseError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Serve(#[from] api::ServeError),
+    #[error("{what}")]
+    System {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// What isn't durable can't be promised: this member is out until it is started again.
+    #[error("a promise couldn't be written down")]
+    NotDurable(#[source] std::io::Error),
+}
+
+/// A member at work.
+pub struct Agent {
+    settings: AgentSettings,
+    member: Member,
+    store: Arc<dyn LeaseStore>,
+    keeper: Option<Keeper>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    sentences: mpsc::UnboundedReceiver<String>,
+    dead_man: Option<DeadMan>,
+    peers: Peers,
+    journal: Journal,
+    told: mpsc::UnboundedSender<Entry>,
+    events: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
+    incoming: mpsc::UnboundedReceiver<Incoming>,
+    remember: mpsc::UnboundedSender<(u64, Durable)>,
+    remembered: mpsc::UnboundedReceiver<Result<u64, std::io::Error>>,
+    answers: BTreeMap<u64, oneshot::Sender<Result<String, String>>>,
+    commands: u64,
+    route: Option<Route>,
+    status: watch::Sender<Option<(Moment, Status)>>,
+    routes: watch::Sender<RouteTable>,
+    server: tokio::task::JoinHandle<Result<(), api::ServeError>>,
+    database_runs_as_primary: bool,
+}
+
+impl Agent {
+    /// Takes hold of the data directory's promises, tries out the lease store, and listens. `told` gets every line of the journal.
+    ///
+    /// # Errors
+    /// Before anything is changed: see [`AgentError`].
+    pub async fn start(
+        settings: AgentSettings,
+        store: Arc<dyn LeaseStore>,
+        told: mpsc::UnboundedSender<Entry>,
+    ) -> Result<Self, AgentError> {
+        settings.check()?;
+        let name = settings.failover.name.clone();
+        let (promises, durable) =
+            PromiseFile::open(&settings.state_dir, &settings.failover.cluster, &name, settings.system_id)?;
+        let system = |what: String| move |source| AgentError::System { what, source };
+        let journal = Journal::open(&settings.state_dir, name.as_str()).map_err(system("open the journal".into()))?;
+        let listener = TcpListener::bind(settings.listen).await;
+        let listener = listener.map_err(system(format!("listen on {}", settings.listen)))?;
+        try_out(&*store).await?;
+        let dead_man = dead_man(&settings).map_err(system("start the process that ends the database".into()))?;
+        let events = mpsc::unbounded_channel();
+        let peers = Peers::new(&settings, events.0.clone())?;
+        let (remember, to_remember) = mpsc::unbounded_channel();
+        let (said, remembered) = mpsc::unbounded_channel();
+        let promises = Arc::new(promises);
+        // It holds the file until we are gone.
+        tokio::spawn(write_down(promises, to_remember, said));
+        let Serving { incoming, status, routes, task: server } = serving(&settings, listener);
+        let member = Member::new(settings.failover.clone(), durable, incarnation(), clock::now());
+        let (keeper, reports, sentences) = match settings.database.clone().map(spawn) {
+            Some((keeper, reports, sentences)) => (Some(keeper), reports, sentences),
+            // A witness hears nothing of a database.
+            None => (None, mpsc::unbounded_channel().1, mpsc::unbounded_channel().1),
+        };
+        Ok(Self {
+            settings,
+            member,
+            store,
+            keeper,
+            reports,
+            sentences,
+            dead_man,
+            peers,
+            journal,
+            told,
+            events,
+            incoming,
+            remember,
+            remembered,
+            answers: BTreeMap::new(),
+            commands: 0,
+            route: None,
+            status,
+            routes,
+            server,
+            database_runs_as_primary: false,
+        })
+    }
+
+    /// Goes on until `end` comes, or a promise can't be kept. A database that runs goes on running; the dead man's handle stays armed.
+    ///
+    /// # Errors
+    /// [`AgentError::NotDurable`].
+    pub async fn run(mut self, mut end: oneshot::Receiver<()>) -> Result<(), AgentError> {
+        let mut show_at = tokio::time::Instant::now();
+        loop {
+            let now = clock::now();
+            let wait = (self.member.wake_at() - now).max(Duration::from_millis(1));
+            let event = tokio::select! {
+                _ = &mut end => return Ok(()),
+                Some(event) = self.events.1.recv() => event,
+                Some(report) = self.reports.recv() => self.seen(report),
+                Some(text) = self.sentences.recv() => {
+                    self.tell("database", text);
+                    continue;
+                }
+                Some(incoming) = self.incoming.recv() => self.take(incoming),
+                Some(written) = self.remembered.recv() => match written {
+                    Ok(number) => Event::Remembered { number },
+                    Err(error) => return Err(AgentError::NotDurable(error)),
+                },
+                ended = &mut self.server => {
+                    return match ended {
+                        Ok(Err(error)) => Err(error.into()),
+                        _ => Ok(()),
+                    };
+                }
+                () = tokio::time::sleep(wait) => Event::Tick,
+                () = tokio::time::sleep_until(show_at) => Event::Tick,
+            };
+            let now = clock::now();
+            let before = self.member.state();
+            let actions = self.member.step(now, event);
+            for action in actions {
+                self.carry_out(action);
+            }
+            if self.member.state() != before || tokio::time::Instant::now() >= show_at {
+                self.show();
+                show_at = tokio::time::Instant::now() + SHOW_EVERY;
+            }
+        }
+    }
+
+    fn seen(&mut self, report: Report) -> Event {
+        self.database_runs_as_primary = report.is_primary();
+        Event::Database(report)
+    }
+
+    fn take(&mut self, incoming: Incoming) -> Event {
+        match incoming {
+            Incoming::Message { from, message } => {
+                if let (Message::Pulse(pulse), Some(keeper)) = (&message, &self.keeper)
+                    && pulse.standby
+                {
+                    let offset = pulse.position.offset;
+                    keeper.positions.send_if_modified(|known| known.insert(from.clone(), offset) != Some(offset));
+                }
+                Event::Message { from, message }
+            }
+            Incoming::Command { command, answer } => {
+                self.commands += 1;
+                self.answers.insert(self.commands, answer);
+                Event::Command { number: self.commands, command }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Lease { request, operation } => {
+                tokio::spawn(use_store(self.store.clone(), request, operation, self.events.0.clone()));
+            }
+            Action::Remember { number, durable } => {
+                // The task ends only with us.
+                let _ = self.remember.send((number, durable));
+            }
+            Action::Send { to, message } => self.peers.send(to, message),
+            Action::Want { order, wanted } => self.want(order, wanted),
+            Action::Deadline(deadline) => self.arm(deadline),
+            Action::Route(route) => {
+                self.journal_line(
+                    "route",
+                    route
+                        .primary
+                        .as_ref()
+                        .map_or_else(|| "new connections are held".to_owned(), |name| format!("writes go to {name}")),
+                    Some(route.epoch),
+                );
+                self.route = Some(route);
+                self.show();
+            }
+            Action::Note(note) => {
+                let entry = self.journal.note(&note);
+                let _ = self.told.send(entry);
+            }
+            Action::Answer { number, answer } => {
+                if let Some(waiting) = self.answers.remove(&number) {
+                    // Whoever asked may have gone.
+                    let _ = waiting.send(answer);
+                }
+            }
+        }
+    }
+
+    fn want(&mut self, order: u64, wanted: Wanted) {
+        // A standby runs without a lease; but one that is a primary still is ended by the old deadline.
+        if matches!(wanted, Wanted::Standby { .. }) && !self.database_runs_as_primary {
+            self.arm(None);
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.orders.send_replace(Some(Order { number: order, wanted }));
+        }
+    }
+
+    fn arm(&mut self, deadline: Option<Moment>) {
+        let Some(dead_man) = &mut self.dead_man else { return };
+        let armed = dead_man.arm(deadline);
+        if let Err(error) = armed {
+            self.tell("dead man", format!("the deadline can't be written: {error}"));
+        }
+    }
+
+    fn tell(&mut self, what: &'static str, text: String) {
+        self.journal_line(what, text, None);
+    }
+
+    fn journal_line(&mut self, what: &'static str, text: String, epoch: Option<lifeboat_failover::Epoch>) {
+        let entry = self.journal.write(what, epoch, text);
+        // Nobody has to listen.
+        let _ = self.told.send(entry);
+    }
+
+    fn show(&mut self) {
+        let now = clock::now();
+        let summary = self.member.summary(now);
+        let seen = self.keeper.as_ref().and_then(|keeper| keeper.view.borrow().clone());
+        let status = api::view(&self.settings, &summary, seen.as_ref());
+        let table = self.table(&status, seen.as_ref(), summary.state);
+        self.status.send_replace(Some((now, status)));
+        self.routes.send_if_modified(|before| {
+            let same = RouteTable { version: before.version, ..table.clone() } == *before;
+            if !same {
+                *before = RouteTable { version: before.version + 1, ..table };
+            }
+            !same
+        });
+        if self.dead_man.as_mut().is_some_and(|dead_man| !dead_man.is_there()) {
+            tracing::warn!("the process that ends the database isn't there any more");
+        }
+    }
+
+    /// Where clients go, as far as this member knows: its own say when it is the primary, the lease otherwise.
+    fn table(&self, status: &Status, seen: Option<&Seen>, state: StateKind) -> RouteTable {
+        let lease = status.lease.as_ref();
+        let ours = self.route.as_ref().filter(|route| lease.is_none_or(|lease| route.epoch.0 >= lease.epoch));
+        let holds =
+            matches!(state, StateKind::Primary | StateKind::Draining | StateKind::Promoting | StateKind::Demoting);
+        let primary = match (ours, lease) {
+            (Some(route), _) if holds => route.primary.clone(),
+            // Another's: where it says that it holds, and has said so for a while, is told by its own agent.
+            _ => None,
+        };
+        let endpoint = |name: &MemberName| {
+            let address = self.settings.places.get(name)?.database.as_ref()?;
+            Some(Endpoint { name: name.clone(), host: address.host.clone(), port: address.port })
+        };
+        let told = seen.and_then(|seen| seen.told.as_ref());
+        let standbys = told.filter(|told| !told.in_recovery).map(|told| {
+            let here = told.position.offset;
+            told.confirmed.iter().filter_map(move |(name, position)| {
+                let lag_bytes = here.saturating_sub(position.offset);
+                // As bytes alone tell it; how old what it shows is, its own agent knows.
+                Some(StandbyEndpoint {
+                    endpoint: endpoint(name)?,
+                    lag_bytes: lag_bytes & !0xFFFF,
+                    lag: Duration::ZERO,
+                    streaming: true,
+                })
+            })
+        });
+        RouteTable {
+            cluster: self.settings.failover.cluster.clone(),
+            by: self.settings.failover.name.clone(),
+            epoch: lifeboat_failover::Epoch(
+                ours.map(|route| route.epoch.0).into_iter().chain(lease.map(|lease| lease.epoch)).max().unwrap_or(0),
+            ),
+            version: 0,
+            primary: primary.as_ref().and_then(endpoint),
+            standbys: standbys.into_iter().flatten().collect(),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.server.abort();
+        if let Some(keeper) = &self.keeper {
+            keeper.task.abort();
+        }
+    }
+}
+
+/// The server at work, and our ends of it.
+struct Serving {
+    incoming: mpsc::UnboundedReceiver<Incoming>,
+    status: watch::Sender<Option<(Moment, Status)>>,
+    routes: watch::Sender<RouteTable>,
+    task: tokio::task::JoinHandle<Result<(), api::ServeError>>,
+}
+
+fn serving(settings: &AgentSettings, listener: TcpListener) -> Serving {
+    let name = &settings.failover.name;
+    let (taken, incoming) = mpsc::unbounded_channel();
+    let (status, show_status) = watch::channel(None);
+    let (routes, show_routes) = watch::channel(RouteTable::nowhere(&settings.failover.cluster, name.clone()));
+    let shown = Shown {
+        cluster: settings.failover.cluster.clone(),
+        name: name.clone(),
+        members: settings.places.keys().cloned().collect(),
+        system_id: settings.system_id.map(|id| id.to_string()),
+        token: settings.token.clone(),
+        status: show_status,
+        routes: show_routes,
+        incoming: taken,
+    };
+    let tls = settings.tls.clone();
+    let task = tokio::spawn(async move { api::serve(listener, tls.as_ref(), shown).await });
+    Serving { incoming, status, routes, task }
+}
+
+fn dead_man(settings: &AgentSettings) -> std::io::Result<Option<DeadMan>> {
+    let start = |database: &crate::database::DatabaseSettings| {
+        DeadMan::start(settings.dead_man.as_deref(), &settings.state_dir, &database.data_dir)
+    };
+    settings.database.as_ref().map(start).transpose()
+}
+
+/// A run of an agent has a number that no other has.
+fn incarnation() -> u64 {
+    let mut bytes = [0; 8];
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    // A kernel without randomness: the clock differs too.
+    if drawn.is_err() {
+        bytes = clock::now().0.as_nanos().to_le_bytes()[..8].try_into().unwrap_or_default();
+    }
+    u64::from_le_bytes(bytes)
+}
+
+/// A store that takes what it must refuse is refused; one that is away may come back.
+async fn try_out(store: &dyn LeaseStore) -> Result<(), AgentError> {
+    match store.probe().await {
+        Err(error @ (StoreError::Unsafe { .. } | StoreError::Refused { .. })) => Err(error.into()),
+        Err(error @ StoreError::Unavailable { .. }) => {
+            tracing::warn!(%error, "the lease store couldn't be tried out");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn write_down(
+    promises: Arc<PromiseFile>,
+    mut work: mpsc::UnboundedReceiver<(u64, Durable)>,
+    said: mpsc::UnboundedSender<Result<u64, std::io::Error>>,
+) {
+    while let Some((number, durable)) = work.recv().await {
+        let promises = promises.clone();
+        let written = tokio::task::spawn_blocking(move || promises.write(&durable)).await;
+        let written = written.unwrap_or_else(|_| Err(std::io::Error::other("broken off"))).map(|()| number);
+        if said.send(written).is_err() {
+            return;
+        }
+    }
+}
+
+async fn use_store(
+    store: Arc<dyn LeaseStore>,
+    request: u64,
+    operation: LeaseOperation,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let answer = match operation {
+        LeaseOperation::Read => match store.read().await {
+            Ok(None) => LeaseAnswer::Read(None),
+            Ok(Some((content, version))) => match decode(&content) {
+                Ok(lease) => LeaseAnswer::Read(Some((lease, version))),
+                Err(error) => {
+                    tracing::warn!(%error, store = store.address(), "no lease");
+                    LeaseAnswer::Unknown(Unanswered::NotOurs)
+                }
+            },
+            Err(error) => {
+                tracing::debug!(%error, "the lease can't be read");
+                LeaseAnswer::Unknown(Unanswered::Unavailable)
+            }
+        },
+        LeaseOperation::Swap { expected, lease } => match store.swap(expected.as_ref(), encode(&lease).into()).await {
+            Swapped::Applied(version) => LeaseAnswer::Swapped(version),
+            Swapped::Lost => LeaseAnswer::Lost,
+            Swapped::Unknown(why) => {
+                tracing::debug!(%why, "nobody knows whether the lease was written");
+                LeaseAnswer::Unknown(Unanswered::Unavailable)
+            }
+        },
+    };
+    // Nobody waits for it when the agent has ended.
+    let _ = events.send(Event::Lease { request, answer });
+}

@@ -1,0 +1,198 @@
+//! Carrying out one step. Each may be done again, and each is short; only refitting takes long, and runs beside.
+
+use super::archive_away::put_aside;
+use super::managed::{self, Managed};
+use super::plan::Ending;
+use super::{Address, DatabaseSettings, kill, lineage};
+use lifeboat_failover::{Lineage, Position};
+use lifeboat_postgres::cluster::{Cluster, RunState, StartOptions, WaitFor, run_state};
+use lifeboat_postgres::connection::Client;
+use rustix::process::Signal;
+use std::io;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Until a server that was started has its process file.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Files that say how a server runs here, which a rewind would replace by the other's.
+const CONFIGURATION: &[&str] = &["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
+/// Says that something was begun with the data directory.
+const UNFINISHED: &str = "lifeboat.unfinished";
+
+pub fn end(settings: &DatabaseSettings, ending: Ending) {
+    let signal = match ending {
+        Ending::Orderly => Signal::INT,
+        Ending::AtOnce => Signal::QUIT,
+        Ending::Kill => {
+            kill::kill_servers(&settings.data_dir);
+            return;
+        }
+    };
+    if let Ok(RunState::Running(file)) = run_state(&settings.data_dir)
+        && let Ok(number) = i32::try_from(file.process_id)
+    {
+        kill::signal(number, signal);
+        // One that was halted hears nothing.
+        kill::signal(number, Signal::CONT);
+    }
+}
+
+pub fn settle(settings: &DatabaseSettings, values: &Managed) -> io::Result<()> {
+    managed::write(&settings.data_dir, values, settings.run_as)?;
+    if let Ok(RunState::Running(file)) = run_state(&settings.data_dir)
+        && let Ok(number) = i32::try_from(file.process_id)
+    {
+        kill::signal(number, Signal::HUP);
+    }
+    Ok(())
+}
+
+pub fn become_standby(settings: &DatabaseSettings) -> io::Result<()> {
+    let path = settings.data_dir.join("standby.signal");
+    std::fs::File::create(&path)?.sync_all()?;
+    if let Some(account) = settings.run_as {
+        chown(&path, Some(account.uid), Some(account.gid))?;
+    }
+    std::fs::File::open(&settings.data_dir)?.sync_all()
+}
+
+pub async fn start(settings: &DatabaseSettings) -> Result<(), String> {
+    let cluster = Cluster::open(&settings.data_dir, settings.programs.clone()).map_err(|error| error.to_string())?;
+    let options = StartOptions::new(&settings.log_file).wait_for(WaitFor::Nothing, START_PATIENCE);
+    cluster.start(&options).await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Asks for the promotion; it is over when the server says so.
+pub async fn promote(settings: &DatabaseSettings, client: &Client, now: Position, to: Lineage) -> Result<(), String> {
+    lineage::reserve(&settings.data_dir, now.lineage, now.offset, to).map_err(|error| error.to_string())?;
+    client.execute("select pg_promote(false)", &[]).await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+pub fn is_unfinished(settings: &DatabaseSettings) -> bool {
+    settings.data_dir.join(UNFINISHED).exists()
+}
+
+/// Takes away what isn't on the other's lineage: puts it aside, rewinds, and where that can't be done, makes the directory anew. Blocks nobody.
+pub async fn refit(
+    settings: DatabaseSettings,
+    to: Address,
+    fork: Option<u64>,
+    end: Option<Position>,
+) -> Result<String, String> {
+    let said = |error: io::Error| error.to_string();
+    let control = lifeboat_postgres::control::read(&settings.data_dir).map_err(|error| error.to_string())?;
+    let mut kept = None;
+    if let (Some(fork), Some(end)) = (fork, end) {
+        kept = Some(put_aside(&settings, fork, end, control.wal_segment_size).map_err(said)?);
+    }
+    let again = is_unfinished(&settings);
+    std::fs::write(settings.data_dir.join(UNFINISHED), "being rewound\n").map_err(said)?;
+    std::fs::File::open(&settings.data_dir).and_then(|directory| directory.sync_all()).map_err(said)?;
+    let rewound = if again { Err("an earlier rewind was broken off".to_owned()) } else { rewind(&settings, &to).await };
+    let how = match rewound {
+        Ok(()) => "rewound",
+        Err(why) => {
+            tracing::warn!(%why, "can't be rewound; it is made anew");
+            remake(&settings, &to).await.map_err(|error| format!("{why}; {error}"))?;
+            "made anew"
+        }
+    };
+    become_standby(&settings).map_err(said)?;
+    let done = std::fs::remove_file(settings.data_dir.join(UNFINISHED));
+    if done.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+        return Err("the mark of an unfinished rewind can't be removed".into());
+    }
+    std::fs::File::open(&settings.data_dir).and_then(|directory| directory.sync_all()).map_err(said)?;
+    let aside = kept.map(|path| format!("; what only it had is in {}", path.display())).unwrap_or_default();
+    Ok(format!("{how}{aside}"))
+}
+
+async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String> {
+    let said = |error: io::Error| error.to_string();
+    let program = settings.programs.program("pg_rewind").map_err(|error| error.to_string())?;
+    let aside = settings.state_dir.join("configuration");
+    keep_configuration(&settings.data_dir, &aside).map_err(said)?;
+    let mut command = tokio::process::Command::new(program);
+    command.arg("--target-pgdata").arg(&settings.data_dir);
+    command.arg("--source-server").arg(format!("{} dbname=postgres", managed::conninfo(settings, to)));
+    command.current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
+    if let Some(account) = settings.run_as {
+        command.uid(account.uid).gid(account.gid);
+    }
+    let output = command.output().await.map_err(said)?;
+    bring_back_configuration(settings, &aside).map_err(said)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let last: Vec<_> = words.lines().rev().take(3).collect();
+    Err(format!("pg_rewind: {}", last.into_iter().rev().collect::<Vec<_>>().join("; ")))
+}
+
+fn keep_configuration(data_dir: &Path, aside: &Path) -> io::Result<()> {
+    crate::private::directory(aside)?;
+    for name in CONFIGURATION {
+        match std::fs::copy(data_dir.join(name), aside.join(name)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn bring_back_configuration(settings: &DatabaseSettings, aside: &Path) -> io::Result<()> {
+    for name in CONFIGURATION {
+        let (from, to) = (aside.join(name), settings.data_dir.join(name));
+        if from.exists() {
+            std::fs::copy(&from, &to)?;
+            if let Some(account) = settings.run_as {
+                chown(&to, Some(account.uid), Some(account.gid))?;
+            }
+            std::fs::File::open(&to)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// A new data directory beside the old one, and then in its place; the old one stays, aside.
+async fn remake(settings: &DatabaseSettings, from: &Address) -> Result<(), String> {
+    let said = |error: io::Error| error.to_string();
+    let beside = |word: &str| {
+        let mut name = settings.data_dir.file_name().unwrap_or_default().to_os_string();
+        name.push(word);
+        settings.data_dir.with_file_name(name)
+    };
+    let (fresh, before) = (beside(".lifeboat-new"), beside(".lifeboat-before"));
+    if fresh.exists() {
+        std::fs::remove_dir_all(&fresh).map_err(said)?;
+    }
+    match &settings.remake {
+        Some(remake) => remake.remake(&fresh, from).await?,
+        None => base_backup(settings, &fresh, from).await?,
+    }
+    keep_configuration(&settings.data_dir, &settings.state_dir.join("configuration")).map_err(said)?;
+    if before.exists() {
+        std::fs::remove_dir_all(&before).map_err(said)?;
+    }
+    std::fs::rename(&settings.data_dir, &before).map_err(said)?;
+    std::fs::rename(&fresh, &settings.data_dir).map_err(said)?;
+    bring_back_configuration(settings, &settings.state_dir.join("configuration")).map_err(said)
+}
+
+async fn base_backup(settings: &DatabaseSettings, into: &Path, from: &Address) -> Result<(), String> {
+    let program: PathBuf = settings.programs.program("pg_basebackup").map_err(|error| error.to_string())?;
+    let mut command = tokio::process::Command::new(program);
+    command.arg("-D").arg(into).arg("-d").arg(managed::conninfo(settings, from));
+    command.args(["-X", "stream", "-c", "fast"]).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
+    if let Some(account) = settings.run_as {
+        command.uid(account.uid).gid(account.gid);
+    }
+    let output = command.output().await.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("pg_basebackup: {}", String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default()))
+}

@@ -1,0 +1,56 @@
+//! Whether our log is a beginning of another member's: asked of that member itself.
+
+use super::{Address, DatabaseSettings, lineage, managed};
+use lifeboat_failover::Position;
+use lifeboat_postgres::connection::{Secret, Target};
+use lifeboat_postgres::history::TimelineHistory;
+use lifeboat_postgres::replication::ReplicationClient;
+use lifeboat_postgres::{Lsn, SystemId, TimelineId};
+use std::time::Duration;
+
+/// Two short questions.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why it can't be said.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    #[error("it doesn't answer: {0}")]
+    Unreachable(String),
+    /// Following it would mix two databases.
+    #[error("it belongs to another cluster: its system identifier is {theirs}, ours is {ours}")]
+    AnotherCluster { ours: SystemId, theirs: SystemId },
+}
+
+/// Where the log of `other` left ours, which ends at `end`; `None`: ours is a beginning of it, and can go on with what it sends.
+pub async fn fork(settings: &DatabaseSettings, other: &Address, end: Position) -> Result<Option<u64>, FitError> {
+    let asked = tokio::time::timeout(PATIENCE, ask(settings, other, end)).await;
+    asked.unwrap_or_else(|_| Err(FitError::Unreachable(format!("nothing within {} s", PATIENCE.as_secs()))))
+}
+
+async fn ask(settings: &DatabaseSettings, other: &Address, end: Position) -> Result<Option<u64>, FitError> {
+    let unreachable = |error: lifeboat_postgres::connection::Error| FitError::Unreachable(error.to_string());
+    let target = Target::parse(&managed::conninfo(settings, other), &Secret::None).map_err(unreachable)?;
+    let target = target.with_application_name("lifeboat agent");
+    let mut client = ReplicationClient::connect(&target).await.map_err(unreachable)?;
+    let identity = client.identify_system().await.map_err(unreachable)?;
+    let ours = super::system_id(&settings.data_dir).map_err(|error| FitError::Unreachable(error.to_string()))?;
+    if identity.system_id != ours {
+        return Err(FitError::AnotherCluster { ours, theirs: identity.system_id });
+    }
+    let history = if identity.timeline.0 > 1 {
+        let file = client.timeline_history(identity.timeline).await.map_err(unreachable)?;
+        TimelineHistory::parse(identity.timeline, &file.content)
+            .map_err(|error| FitError::Unreachable(error.to_string()))?
+    } else {
+        TimelineHistory::without_ancestors(identity.timeline)
+    };
+    client.close().await;
+    // On its own timeline it may be behind us for the moment; what lies beyond its end is the same log.
+    if history.contains_end(TimelineId(end.lineage.0), Lsn(end.offset)) {
+        return Ok(None);
+    }
+    let left = history.span(TimelineId(end.lineage.0)).and_then(|(_, end)| end);
+    // A lineage that it never was on: all of it is ours alone.
+    let began = || lineage::history(&settings.data_dir, end.lineage).forks().last().map_or(0, |fork| fork.start);
+    Ok(Some(left.map_or_else(began, |left| left.0)))
+}

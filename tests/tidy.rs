@@ -13,7 +13,7 @@ use std::process::Command;
 /// Which room may use which: data flows downwards, arrows never go up. `components` (real servers for tests) is for
 /// tests and for `xtask` only, so it appears nowhere on the right.
 const ALLOWED_EDGES: &[(&str, &[&str])] = &[
-    ("lifeboat", &["plan", "workload", "recovery", "mount", "repository", "location", "postgres"]),
+    ("lifeboat", &["agent", "failover", "plan", "workload", "recovery", "mount", "repository", "location", "postgres"]),
     ("agent", &["failover", "location", "postgres"]),
     ("failover", &[]),
     ("sim", &["failover"]),

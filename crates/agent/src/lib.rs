@@ -7,6 +7,7 @@
 
 mod agent;
 pub mod api;
+pub mod client;
 pub mod clock;
 pub mod database;
 mod dead_man;
@@ -20,5 +21,6 @@ mod settings;
 
 pub use agent::{Agent, AgentError};
 pub use dead_man::keep_watch;
+pub use journal::Entry;
 pub use promise_file::PromiseError;
 pub use settings::{AgentSettings, InvalidSettings, Place, Tls, Token};

@@ -1,9 +1,11 @@
 //! What can be typed. Help texts are read at three in the morning: short, with examples.
 
 mod bringing;
+mod cluster;
 
 pub use bringing::*;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+pub use cluster::*;
 use lifeboat_postgres::Lsn;
 use std::path::PathBuf;
 
@@ -181,6 +183,24 @@ pub enum Command {
 
     /// The main job on this machine, with nothing configured: make a database, back it up, lose it, bring it back
     Demo(DemoArguments),
+
+    /// Look after one member of a cluster: its server, its lease, who may write
+    ///
+    /// Runs until it is told to stop, beside each PostgreSQL of the cluster and on each witness. It starts and stops the server itself: no other
+    /// service manager may. When it ends, the server goes on; unless an agent is back before its lease ends, the server is stopped then.
+    #[command(after_help = "Example:\n  lifeboat agent shop")]
+    Agent {
+        /// The cluster, when the configuration has several
+        cluster: Option<String>,
+    },
+
+    /// See a cluster, and move its primary
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterCommand),
+
+    /// The process that ends a database when its lease has ended
+    #[command(hide = true)]
+    DeadMan { deadline: PathBuf, data_dir: PathBuf },
 
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  lifeboat completions bash > /etc/bash_completion.d/lifeboat")]

@@ -154,3 +154,61 @@ impl From<WalError> for Failure {
         hinted(Self::from_error(wal_failure_kind(&error), &error), error.hint())
     }
 }
+
+impl From<lifeboat_agent::AgentError> for Failure {
+    fn from(error: lifeboat_agent::AgentError) -> Self {
+        use lifeboat_agent::{AgentError, PromiseError};
+        let (kind, hint) = match &error {
+            AgentError::Settings(_) | AgentError::Tls(_) | AgentError::Serve(_) => (FailureKind::Usage, None),
+            AgentError::Promise(PromiseError::InUse(_)) => {
+                (FailureKind::Locked, Some("one agent looks after one member: is it running already?"))
+            }
+            AgentError::Promise(PromiseError::AnotherMember { .. }) => (
+                FailureKind::Locked,
+                Some("give each member a state_dir of its own; one that was copied with its machine must go"),
+            ),
+            AgentError::Promise(PromiseError::Damaged { .. }) => (
+                FailureKind::Corrupt,
+                Some("make this member anew, under another name: what it promised must not be forgotten"),
+            ),
+            AgentError::Promise(PromiseError::File { .. }) | AgentError::System { .. } | AgentError::NotDurable(_) => {
+                (FailureKind::Unavailable, None)
+            }
+            AgentError::Store(error) => (store_kind(error), None),
+        };
+        let failure = Self::from_error(kind, &error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn store_kind(error: &lifeboat_agent::lease::StoreError) -> FailureKind {
+    use lifeboat_agent::lease::StoreError;
+    match error {
+        StoreError::Unavailable { .. } => FailureKind::Unavailable,
+        StoreError::Unsafe { .. } => FailureKind::CheckFailed,
+        StoreError::Refused { .. } => FailureKind::Usage,
+    }
+}
+
+impl From<lifeboat_agent::lease::StoreError> for Failure {
+    fn from(error: lifeboat_agent::lease::StoreError) -> Self {
+        Self::from_error(store_kind(&error), &error)
+    }
+}
+
+impl From<lifeboat_agent::client::AskError> for Failure {
+    fn from(error: lifeboat_agent::client::AskError) -> Self {
+        use lifeboat_agent::client::AskError;
+        let (kind, hint) = match &error {
+            AskError::Unreachable { .. } => {
+                (FailureKind::Unavailable, "is `lifeboat agent` running there, and the address right?")
+            }
+            AskError::Refused { .. } => (FailureKind::Locked, "every member and operator has the same token"),
+            AskError::Tls(_) => (FailureKind::Usage, "look at `tls`"),
+        };
+        Self::from_error(kind, &error).with_hint(hint)
+    }
+}

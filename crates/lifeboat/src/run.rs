@@ -146,7 +146,7 @@ fn start_logging(cli: &Cli) {
 
 /// That level for our own crates, and warnings of everybody else.
 fn ours(level: &str) -> String {
-    let rooms = ["cli", "location", "repository", "postgres", "workload", "mount", "recovery"];
+    let rooms = ["cli", "location", "repository", "postgres", "workload", "mount", "recovery", "agent"];
     let rooms = rooms.map(|room| format!("lifeboat_{room}={level}")).join(",");
     format!("{OTHERS},{rooms}")
 }

@@ -1,8 +1,10 @@
 //! One file for each command. A command reads its arguments, calls a room, and prints what the room returned.
 
+mod agent;
 mod alarms;
 mod backup;
 mod check;
+mod cluster;
 mod completions;
 mod copy;
 mod demo;
@@ -31,6 +33,12 @@ use std::path::PathBuf;
 /// Runs the command that was typed.
 pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
     match &cli.command {
+        Command::Agent { cluster } => agent::run(&cli.global, cluster.as_deref(), output),
+        Command::Cluster(command) => cluster::run(&cli.global, command, output),
+        Command::DeadMan { deadline, data_dir } => {
+            lifeboat_agent::keep_watch(deadline, data_dir, std::io::stdin());
+            Ok(())
+        }
         Command::Init => init::run(&cli.global, output),
         Command::Backup(arguments) => backup::run(&cli.global, arguments, output),
         Command::Copy(arguments) => copy::run(&cli.global, arguments, output),

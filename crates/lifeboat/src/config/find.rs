@@ -1,6 +1,6 @@
 //! Which file is the configuration: `--config`, `LIFEBOAT_CONFIG`, `./lifeboat.toml`, `/etc/lifeboat/lifeboat.toml`.
 
-use super::{Parsed, Problems, UnknownKeys, parse};
+use super::{Clusters, Parsed, Problems, UnknownKeys, parse, parse_clusters};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,19 @@ pub fn search(named: Option<&Path>) -> Result<PathBuf, LoadError> {
 
 /// Finds and reads the configuration.
 pub fn load(named: Option<&Path>, unknown_keys: UnknownKeys) -> Result<Loaded, LoadError> {
+    let (path, text) = read_text(named)?;
+    let parsed = parse(&path.to_string_lossy(), &text, unknown_keys)?;
+    Ok(Loaded { path, parsed })
+}
+
+/// The same, only what concerns clusters.
+pub fn load_clusters(named: Option<&Path>) -> Result<(PathBuf, Clusters), LoadError> {
+    let (path, text) = read_text(named)?;
+    let clusters = parse_clusters(&path.to_string_lossy(), &text)?;
+    Ok((path, clusters))
+}
+
+fn read_text(named: Option<&Path>) -> Result<(PathBuf, String), LoadError> {
     let path = search(named)?;
     let failed = |source| LoadError::Read { path: path.clone(), source };
     let file = std::fs::File::open(&path).map_err(failed)?;
@@ -51,7 +64,8 @@ pub fn load(named: Option<&Path>, unknown_keys: UnknownKeys) -> Result<Loaded, L
     if bytes.len() as u64 > FILE_SIZE_MAX_BYTES {
         return Err(LoadError::TooLarge { path });
     }
-    let Ok(text) = String::from_utf8(bytes) else { return Err(LoadError::NotText { path }) };
-    let parsed = parse(&path.to_string_lossy(), &text, unknown_keys)?;
-    Ok(Loaded { path, parsed })
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((path, text)),
+        Err(_) => Err(LoadError::NotText { path }),
+    }
 }

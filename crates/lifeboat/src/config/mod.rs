@@ -3,6 +3,7 @@
 //! Promise: what [`parse`] returns is whole and consistent, and when it isn't, *every* problem is reported, with its
 //! line. Nothing here connects anywhere; secrets stay references until somebody needs them.
 
+mod cluster;
 mod find;
 mod freshness;
 mod location;
@@ -15,7 +16,8 @@ mod values;
 mod window;
 mod workload;
 
-pub use find::{LoadError, Loaded, load, search};
+pub use cluster::{ClusterConfig, Clusters, LeaseConfig, MemberConfig, ModeConfig, TlsConfig};
+pub use find::{LoadError, Loaded, load, load_clusters, search};
 pub use freshness::VerifyWithin;
 pub use location::{Credentials, LocationConfig, LocationUrl, Media, RemovableConfig, Store};
 pub use problem::{Problem, Problems};
@@ -64,6 +66,8 @@ pub struct Config {
     pub encryption: EncryptionConfig,
     /// May be empty: a restore needs none.
     pub workloads: BTreeMap<String, WorkloadConfig>,
+    /// Members of which one may write.
+    pub clusters: BTreeMap<String, ClusterConfig>,
     /// Where caches are kept; they can be deleted at any time.
     pub state_dir: Option<PathBuf>,
     /// zstd, 1 to 19.
@@ -109,6 +113,22 @@ pub fn parse(file: &str, text: &str, unknown_keys: UnknownKeys) -> Result<Parsed
     }
 }
 
+/// Reads only what concerns clusters.
+pub fn parse_clusters(file: &str, text: &str) -> Result<Clusters, Problems> {
+    let unknown_keys = UnknownKeys::Refuse;
+    let mut findings = Findings { text, file, unknown_keys, problems: Vec::new(), warnings: Vec::new() };
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if let Some(error) = errors.first() {
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        findings.problem(&error.span().unwrap_or(0..0), format!("not valid TOML: {message}"));
+        return Err(Problems(findings.problems));
+    }
+    let mut top = Section::new("the file", root.get_ref(), root.span());
+    let clusters = cluster::read_alone(&mut top, &mut findings);
+    top.finish(&mut findings);
+    if findings.problems.is_empty() { Ok(clusters) } else { Err(Problems(findings.problems)) }
+}
+
 fn read(top: &mut Section, findings: &mut Findings) -> Option<Config> {
     let mut locations = BTreeMap::new();
     let mut names = Vec::new();
@@ -133,6 +153,7 @@ fn read(top: &mut Section, findings: &mut Findings) -> Option<Config> {
         .into_iter()
         .filter_map(|(name, section)| Some((name, workload::read(section, findings, &names)?)))
         .collect();
+    let clusters = cluster::read_all(top, findings, &names);
     let state_dir = top.absolute_path(findings, "state_dir");
     let level = top.integer(findings, "compression_level", 1..20);
     let prune_after =
@@ -141,6 +162,7 @@ fn read(top: &mut Section, findings: &mut Findings) -> Option<Config> {
         locations,
         encryption: encryption?,
         workloads,
+        clusters,
         state_dir,
         compression_level: level.and_then(|level| i32::try_from(level).ok()).unwrap_or(COMPRESSION_LEVEL),
         prune_after: prune_after.unwrap_or(PRUNE_AFTER),

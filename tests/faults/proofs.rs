@@ -368,6 +368,26 @@ fn one_point_is_judged_by_what_it_needs() {
     verify(1).ok();
 }
 
+/// A backup stores the log that it needs itself, and may be ahead of a slow archiver: what comes a moment later was no hole.
+#[test]
+fn log_that_is_on_its_way_is_no_hole() {
+    use std::io::{BufRead, BufReader, Read};
+    let world = alone();
+    let names = with_some_log(&world);
+    let (path, aside) = (stored(&world, "first", &names[1]), world.path("aside"));
+    fs::rename(&path, &aside).expect("take a segment away");
+    let mut started = world.spawn(&["verify"]);
+    let mut words = BufReader::new(started.child.stderr.take().expect("its words"));
+    let mut said = String::new();
+    while !said.contains("on its way is waited for") {
+        assert!(words.read_line(&mut said).expect("a line") > 0, "it ended without: {said}");
+    }
+    fs::rename(&aside, &path).expect("it comes");
+    words.read_to_string(&mut said).expect("the rest");
+    let status = started.child.wait().expect("its end");
+    assert!(status.success(), "{said}");
+}
+
 /// A hole that nothing can fill is told when it is found, and fails no point that doesn't need it; once a point stands behind it
 /// and it is known, it is a fact.
 #[test]

@@ -64,7 +64,7 @@ async fn repair(config: &Config, arguments: &RepairArguments, output: &Output) -
     }
     outcome.plan = repository.plan_repair(&report.bad).await?;
     if arguments.dry_run {
-        outcome.add_gaps(log::missing(&repository, None, None, &log::Arriving::new()).await?);
+        outcome.add_gaps(log::missing(&repository, None, None, &log::Arriving::new(), output).await?);
         return Ok(outcome);
     }
     for replacement in &outcome.plan.replace {
@@ -127,7 +127,7 @@ async fn keep(
     report: &mut VerifyReport,
     output: &Output,
 ) -> Result<log::Missing, Failure> {
-    let missing = log::missing(repository, None, None, &log::Arriving::new()).await?;
+    let missing = log::missing(repository, None, None, &log::Arriving::new(), output).await?;
     report.bad.extend(missing.bad.iter().cloned());
     let looked = Looked { level: "data", is_whole: true, workload: None, log: &missing };
     note(repository, report, looked, output).await;

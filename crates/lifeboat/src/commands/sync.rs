@@ -116,7 +116,7 @@ async fn bring_up_to_date(
     let report = alone.verify(None, arguments.data, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let mut missing = verify::log::missing(&alone, None, None, &verify::log::Arriving::new()).await?;
+    let mut missing = verify::log::missing(&alone, None, None, &verify::log::Arriving::new(), output).await?;
     // What no other location had can't be brought. `verify` tells of it, and the points are judged by what they need.
     report.bad.extend(missing.bad.drain(..).filter(|damage| !verify::log::is_about_log(damage)));
     let points: Vec<MarkedPoint> = alone.points_everywhere(None).await?;

@@ -158,7 +158,7 @@ async fn check_stored(
     let report = repository.verify_homes(workload, only, arguments.data, &is_home, &*progress).await;
     progress.finish();
     let mut report = report?;
-    let mut missing = log::missing(&repository, workload, point.as_ref(), &report.arriving).await?;
+    let mut missing = log::missing(&repository, workload, point.as_ref(), &report.arriving, output).await?;
     report.bad.append(&mut missing.bad);
     report.behind.append(&mut missing.behind);
     report.gaps.append(&mut missing.known);

@@ -9,6 +9,7 @@
 mod known;
 
 use crate::failure::Failure;
+use crate::output::Output;
 use jiff::Timestamp;
 use lifeboat_postgres::wal_file::{Segment, SegmentSize};
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
@@ -19,6 +20,11 @@ use lifeboat_repository::{
 use lifeboat_workload::postgres::wal::segment_group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A slow archiver has brought what a backup was ahead of by then.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(10);
+const ARRIVAL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What is missing of logs.
 #[derive(Debug, Default)]
@@ -54,6 +60,7 @@ pub async fn missing(
     workload: Option<&str>,
     point: Option<&MarkedPoint>,
     arriving: &Arriving,
+    output: &Output,
 ) -> Result<Missing, Failure> {
     let is_judged = |gap: &Gap| match (point, &gap.what) {
         (None, _) => true,
@@ -61,8 +68,11 @@ pub async fn missing(
         (Some(_), What::Hole(..)) => false,
     };
     let mut missing = Missing::default();
-    let together = look(repository, workload).await?;
     let known = repository.findings().await;
+    let noted: Vec<_> = known.values().flat_map(|before| before.gaps.iter()).collect();
+    let is_known =
+        |hole: &LogGap| noted.iter().any(|before| before.stretch == hole.stretch && before.workload == hole.workload);
+    let together = settled(repository, workload, is_known, output).await?;
     for replica in repository.replicas() {
         let alone = Arc::new(repository.only(&replica.name)?);
         let seen = match look(&alone, workload).await {
@@ -108,6 +118,28 @@ pub async fn missing(
         missing.ends.insert(replica.name.clone(), seen.ends);
     }
     Ok(missing)
+}
+
+/// The logs in all locations together. A backup stores what it needs of the log itself, and may be ahead of the server's archiver: then what
+/// lies between comes within moments. A hole that is news is therefore looked at again for a while.
+async fn settled(
+    repository: &Arc<Repository>,
+    workload: Option<&str>,
+    is_known: impl Fn(&LogGap) -> bool,
+    output: &Output,
+) -> Result<Seen, Failure> {
+    let (begun, mut is_told) = (Instant::now(), false);
+    loop {
+        let seen = look(repository, workload).await?;
+        let is_news = seen.gaps.iter().filter_map(Gap::hole).any(|hole| !is_known(&hole));
+        if !is_news || begun.elapsed() >= ARRIVAL_PATIENCE {
+            return Ok(seen);
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            output.tell("the log has a hole that is news; what may be on its way is waited for");
+        }
+        tokio::time::sleep(ARRIVAL_INTERVAL).await;
+    }
 }
 
 fn is_same_log(one: &LogEnd, other: &LogEnd) -> bool {

@@ -3,4 +3,5 @@
 //! Not here: who may write. That is decided by `failover`, which this only carries out.
 
 pub mod lease;
+pub mod proxy;
 pub mod routing;

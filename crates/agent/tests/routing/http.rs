@@ -10,6 +10,7 @@ pub struct Request {
     pub line: String,
     /// Lower case.
     pub head: String,
+    #[expect(dead_code)]
     pub body: Vec<u8>,
 }
 

@@ -132,7 +132,10 @@ async fn attempt(shared: &Shared, role: Role) -> Result<(TcpStream, Server, Opti
     while let Some((server, place)) = shared.load.least(&mut who.standbys) {
         match connect(shared, &server).await {
             Ok(stream) => return Ok((stream, server, Some(place))),
-            Err(error) => why = error,
+            Err(error) => {
+                why = error;
+                place.unreachable();
+            }
         }
     }
     if let Some(server) = who.primary {

@@ -3,6 +3,9 @@
 use super::{ProxySettings, Role};
 use crate::routing::{Endpoint, RouteTable};
 use lifeboat_failover::{Epoch, MemberName};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Whom a session is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +78,18 @@ pub(super) struct Candidates {
     pub primary: Option<Server>,
 }
 
-/// How many connections each standby has.
+/// A standby that couldn't be reached is asked after all others for so long: a dead one costs an attempt now and then, and not one for each connection.
+const SHUNNED: Duration = Duration::from_secs(3);
+
+/// How many connections each standby has, and whether it could be reached.
 #[derive(Debug, Default)]
-pub(super) struct Load(std::sync::Mutex<std::collections::BTreeMap<MemberName, usize>>);
+pub(super) struct Load(Mutex<BTreeMap<MemberName, Burden>>);
+
+#[derive(Debug, Default)]
+struct Burden {
+    connections: usize,
+    unreachable: Option<Instant>,
+}
 
 /// One connection of a standby, for as long as it lives.
 #[derive(Debug)]
@@ -89,22 +101,43 @@ pub(super) struct Place<'a> {
 impl Load {
     /// Takes the least loaded out of `among`, and counts for it. Choosing and counting are one step: many that come at once spread.
     pub fn least(&self, among: &mut Vec<Server>) -> Option<(Server, Place<'_>)> {
-        let mut load = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let of = |server: &Server| load.get(&server.endpoint.name).copied().unwrap_or(0);
+        let mut load = self.lock();
+        let of = |server: &Server| {
+            load.get(&server.endpoint.name).map_or((false, 0), |burden| (burden.is_shunned(), burden.connections))
+        };
         let least = (0..among.len()).min_by_key(|place| of(&among[*place]))?;
         let server = among.remove(least);
         let name = server.endpoint.name.clone();
-        *load.entry(name.clone()).or_default() += 1;
+        load.entry(name.clone()).or_default().connections += 1;
         Some((server, Place { load: self, name }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<MemberName, Burden>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Burden {
+    fn is_shunned(&self) -> bool {
+        self.unreachable.is_some_and(|since| since.elapsed() < SHUNNED)
+    }
+}
+
+impl Place<'_> {
+    /// Gives it up, because nobody is there.
+    pub fn unreachable(self) {
+        self.load.lock().entry(self.name.clone()).or_default().unreachable = Some(Instant::now());
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut load = self.load.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match load.get_mut(&self.name) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(load.remove(&self.name)),
+        let mut load = self.load.lock();
+        if let Some(burden) = load.get_mut(&self.name) {
+            burden.connections -= 1;
+            if burden.connections == 0 && !burden.is_shunned() {
+                load.remove(&self.name);
+            }
         }
     }
 }
@@ -113,7 +146,6 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
     use crate::routing::StandbyEndpoint;
-    use std::time::Duration;
 
     fn endpoint(name: &str) -> Endpoint {
         Endpoint { name: name.into(), host: name.into(), port: 5432 }
@@ -195,6 +227,10 @@ mod tests {
         drop((first, third));
         assert_eq!(choose().0, "a");
         drop(second);
-        assert!(load.0.lock().expect("no panic").is_empty());
+        assert!(load.lock().is_empty());
+        // Whom nobody reached comes last, however few it has.
+        choose().1.unreachable();
+        let (first, second) = (choose(), choose());
+        assert_eq!((first.0.as_str(), second.0.as_str()), ("b", "b"));
     }
 }

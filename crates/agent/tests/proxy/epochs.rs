@@ -136,23 +136,28 @@ async fn half_a_connection_goes_on() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listen");
     let world = World::start(ProxySettings::default()).await;
     world.route_to_port(1, "a", listener.local_addr().expect("an address").port());
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.expect("a client");
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all).await.expect("to its end");
-        stream.write_all(&all).await.expect("back");
-    });
-    let mut client = TcpStream::connect(world.primary).await.expect("the proxy");
+    let address = world.primary;
     let sent = vec![7; 1 << 20];
-    client.write_all(&sent).await.expect("written");
-    client.shutdown().await.expect("no more to say");
-    let mut back = Vec::new();
-    client.read_to_end(&mut back).await.expect("all");
-    assert_eq!(back, sent);
-    server.await.expect("a task");
-    world
-        .counts("bytes are counted", |now| (now.received_bytes_total, now.sent_bytes_total) == (1 << 20, 1 << 20))
-        .await;
+    // Who has said all that it has to say still hears the other, whichever it is.
+    for client_ends_first in [true, false] {
+        let talk = async |mut first: TcpStream, mut second: TcpStream| {
+            first.write_all(&sent).await.expect("written");
+            first.shutdown().await.expect("no more to say");
+            let mut all = Vec::new();
+            second.read_to_end(&mut all).await.expect("to its end");
+            second.write_all(&all).await.expect("back");
+            second.shutdown().await.expect("no more to say");
+            let mut back = Vec::new();
+            first.read_to_end(&mut back).await.expect("all");
+            assert_eq!(back.len(), sent.len());
+        };
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (client, server) = (client.expect("the proxy"), accepted.expect("its connection").0);
+        let talked = if client_ends_first { talk(client, server) } else { talk(server, client) };
+        tokio::time::timeout(PATIENCE, talked).await.expect("an end isn't passed on");
+    }
+    let is_all = (2 << 20, 2 << 20);
+    world.counts("bytes are counted", |now| (now.received_bytes_total, now.sent_bytes_total) == is_all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,12 @@ async fn reads_go_to_standbys_that_are_near_and_spread() {
 
     // One that falls behind gets nobody new, and keeps whom it has.
     world.tables.send_replace(with(1, Some(("a", &a)), listed(1 << 30)));
-    assert_eq!(connect(world.read_only).await.expect("a standby").server_port().await, b.port());
+    let more = [connect(world.read_only).await.expect("a standby"), connect(world.read_only).await.expect("a standby")];
+    for session in &more {
+        assert_eq!(session.server_port().await, b.port());
+    }
+    drop(more);
+    world.counts("those have gone", |now| now.open_read_only == 8).await;
     // When its standby becomes the primary, a session for reading ends; the others go on.
     world.tables.send_replace(with(2, Some(("b", &b)), vec![standby("c", c.port(), 0, true)]));
     for session in sessions {

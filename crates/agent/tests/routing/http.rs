@@ -10,7 +10,6 @@ pub struct Request {
     pub line: String,
     /// Lower case.
     pub head: String,
-    #[expect(dead_code)]
     pub body: Vec<u8>,
 }
 

@@ -16,6 +16,7 @@ pub mod lease;
 mod peers;
 mod private;
 mod promise_file;
+pub mod proxy;
 pub mod routing;
 mod settings;
 

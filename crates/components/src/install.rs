@@ -22,6 +22,8 @@ pub enum Component {
     Garage,
     /// Keeps leases.
     Etcd,
+    /// Answers for a zone of DNS, and takes updates of it.
+    Bind,
     /// The peer that benchmarks race against.
     PgBackRest,
     /// Another one.
@@ -32,7 +34,7 @@ pub enum Component {
 
 impl Component {
     /// What the tests need. Not here: Garage and pgBackRest, which are installed when asked for by name.
-    pub const FOR_TESTS: [Self; 10] = [
+    pub const FOR_TESTS: [Self; 11] = [
         Self::Postgres(14),
         Self::Postgres(15),
         Self::Postgres(16),
@@ -42,11 +44,12 @@ impl Component {
         Self::Azurite,
         Self::FakeGcs,
         Self::Etcd,
+        Self::Bind,
         Self::PythonReader,
     ];
 
     /// By the name that `cargo xtask install NAME` takes: `postgres-17`, `moto`, `azurite`, `fake-gcs`, `garage`,
-    /// `etcd`, `pgbackrest`, `barman`, `python-reader`.
+    /// `etcd`, `bind`, `pgbackrest`, `barman`, `python-reader`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "moto" => Some(Self::Moto),
@@ -54,6 +57,7 @@ impl Component {
             "fake-gcs" => Some(Self::FakeGcs),
             "garage" => Some(Self::Garage),
             "etcd" => Some(Self::Etcd),
+            "bind" => Some(Self::Bind),
             "pgbackrest" => Some(Self::PgBackRest),
             "barman" => Some(Self::Barman),
             "python-reader" => Some(Self::PythonReader),
@@ -90,6 +94,8 @@ pub fn install(component: Component) -> Result<PathBuf> {
             Ok(())
         }),
         Component::Etcd => debian_program("etcd", "etcd-server"),
+        // `dig` is for looking at what the server has.
+        Component::Bind => debian_program("dig", "bind9-dnsutils").and_then(|_| debian_program("named", "bind9")),
         Component::PgBackRest => debian_program("pgbackrest", "pgbackrest"),
         Component::Barman => debian_program("barman", "barman").and_then(|_| debian_program("rsync", "rsync")),
         Component::PythonReader => {
@@ -102,8 +108,10 @@ pub fn install(component: Component) -> Result<PathBuf> {
 }
 
 fn debian_program(program: &str, package: &str) -> Result<PathBuf> {
-    if in_path(program).is_none() {
+    // Debian puts servers where only root's PATH leads.
+    let find = || in_path(program).or_else(|| Some(Path::new("/usr/sbin").join(program)).filter(|path| path.is_file()));
+    if find().is_none() {
         packages::apt_install(&[package])?;
     }
-    Ok(in_path(program).as_deref().and_then(Path::parent).unwrap_or(Path::new("/usr/bin")).to_path_buf())
+    Ok(find().as_deref().and_then(Path::parent).unwrap_or(Path::new("/usr/bin")).to_path_buf())
 }

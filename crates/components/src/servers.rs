@@ -1,9 +1,11 @@
-//! Stores on loopback: imitations of the clouds' interfaces, Garage, and etcd. Each stops, and forgets everything, on drop.
+//! Stores on loopback: imitations of the clouds' interfaces, Garage, etcd, and BIND. Each stops, and forgets everything, on drop.
 
+mod bind;
 mod etcd;
 mod garage;
 mod proxy;
 
+pub use bind::{BIND_KEY, BIND_KEY_NAME, BIND_ZONE, NameServer, bind};
 pub use etcd::{EtcdCluster, etcd};
 pub use garage::{GARAGE_KEY_ID, GARAGE_SECRET, Garage, garage};
 pub use proxy::{Mode, Proxy};

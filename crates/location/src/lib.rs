@@ -21,6 +21,7 @@ mod memory;
 mod open;
 mod paced;
 mod s3;
+mod signature;
 
 pub use bucket::Bucket;
 pub use directory::Directory;
@@ -29,6 +30,7 @@ pub use faulty::{Fault, Faulty, Operation};
 pub use memory::Memory;
 pub use open::{Credentials, Secret, Settings, TIME_LIMIT_DEFAULT, create_container, open};
 pub use paced::Paced;
+pub use signature::AwsSigner;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -217,7 +217,7 @@ impl Etcd {
         Ok(())
     }
 
-    async fn read_key(&self, key: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
+    pub(crate) async fn read_key(&self, key: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
         let body = json!({ "key": BASE64.encode(key) });
         let answer = self.ask("/v3/kv/range", &body, true).await.map_err(|failed| self.error(failed))?;
         let wrong = |why: String| StoreError::Unavailable { store: self.address(), why };
@@ -227,7 +227,7 @@ impl Etcd {
         Ok(Some((content.into(), Version(found.mod_revision))))
     }
 
-    async fn swap_key(&self, key: &str, expected: Option<&Version>, content: &[u8]) -> Swapped {
+    pub(crate) async fn swap_key(&self, key: &str, expected: Option<&Version>, content: &[u8]) -> Swapped {
         let key = BASE64.encode(key);
         // A key that isn't there has been modified at revision nought.
         let revision = expected.map_or("0", |version| &version.0);

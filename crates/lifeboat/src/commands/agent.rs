@@ -85,7 +85,7 @@ fn settings(chosen: &Chosen) -> Result<AgentSettings, Failure> {
     let wrong = |message: String| Failure::new(FailureKind::Usage, message);
     let own = config.member.clone().ok_or_else(|| {
         wrong(format!("[cluster.{}] doesn't say which member this machine is", chosen.name))
-            .with_hint("add member = \"NAME\"")
+            .with_hint("add this_member = \"NAME\"")
     })?;
     let listen = config.listen.ok_or_else(|| wrong(format!("[cluster.{}] has no `listen`", chosen.name)))?;
     let failover = failover_settings(&chosen.name, &own, config);

@@ -23,6 +23,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Status and routes are shown anew so often, also when nothing happens.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
+/// Lag is told to proxies in steps of this.
+const LAG_STEP_BYTES: u64 = 1 << 20;
+
 /// Why an agent can't begin, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -300,16 +303,12 @@ impl Agent {
         };
         let told = seen.and_then(|seen| seen.told.as_ref());
         let standbys = told.filter(|told| !told.in_recovery).map(|told| {
-            let here = told.position.offset;
-            told.confirmed.iter().filter_map(move |(name, position)| {
-                let lag_bytes = here.saturating_sub(position.offset);
-                // As bytes alone tell it; how old what it shows is, its own agent knows.
-                Some(StandbyEndpoint {
-                    endpoint: endpoint(name)?,
-                    lag_bytes: lag_bytes & !0xFFFF,
-                    lag: Duration::ZERO,
-                    streaming: true,
-                })
+            told.confirmed.keys().filter_map(|name| {
+                let (bytes, lag) = told.behind.get(name).copied().unwrap_or_default();
+                // In steps, so that not every moment makes a new table.
+                let lag_bytes = bytes - bytes % LAG_STEP_BYTES;
+                let lag = Duration::from_millis(u64::try_from(lag.as_millis() / 100 * 100).unwrap_or(u64::MAX));
+                Some(StandbyEndpoint { endpoint: endpoint(name)?, lag_bytes, lag, streaming: true })
             })
         });
         RouteTable {

@@ -198,6 +198,15 @@ pub enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterCommand),
 
+    /// Lead clients to the primary of a cluster, wherever it is
+    ///
+    /// Connections of an older epoch are cut at once; new ones wait while there is no primary. `proxy = { .. }` of the cluster says where it listens.
+    #[command(after_help = "Example:\n  lifeboat proxy shop\n  psql -h 127.0.0.1 -p 5432")]
+    Proxy {
+        /// The cluster, when the configuration has several
+        cluster: Option<String>,
+    },
+
     /// The process that ends a database when its lease has ended
     #[command(hide = true)]
     DeadMan { deadline: PathBuf, data_dir: PathBuf },

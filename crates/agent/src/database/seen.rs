@@ -61,6 +61,8 @@ pub struct Told {
     pub receiver: Option<Receiver>,
     /// Who receives from it, and how far they have it durably; only those that were heard lately.
     pub confirmed: BTreeMap<MemberName, Position>,
+    /// By how many bytes, and for how long, what each of those shows is behind.
+    pub behind: BTreeMap<MemberName, (u64, std::time::Duration)>,
     /// The managed settings as they are in force for new sessions.
     pub in_force: BTreeMap<String, String>,
     /// How often the server has read its settings, as far as this tells: seconds since 1970, in microseconds.

@@ -31,7 +31,7 @@ const QUESTION: &str = "select json_build_object(
  'receiver', (select json_build_object('streams', status = 'streaming', 'host', sender_host, 'port', sender_port, 'timeline', received_tli,
      'age', extract(epoch from clock_timestamp() - last_msg_receipt_time)) from pg_stat_wal_receiver),
  'senders', (select coalesce(json_agg(json_build_object('name', application_name, 'flushed', flush_lsn::text,
-     'age', extract(epoch from clock_timestamp() - reply_time))), '[]') from pg_stat_replication where state = 'streaming'),
+     'replayed', replay_lsn::text, 'replay_lag', extract(epoch from replay_lag), 'age', extract(epoch from clock_timestamp() - reply_time))), '[]') from pg_stat_replication where state = 'streaming'),
  'settings', (select json_object_agg(name, current_setting(name, true)) from unnest($1::text[]) name),
  'read_at', (extract(epoch from pg_conf_load_time()) * 1000000)::int8,
  'started_at', (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
@@ -68,6 +68,9 @@ struct AnswerReceiver {
 struct AnswerSender {
     name: String,
     flushed: Option<String>,
+    replayed: Option<String>,
+    /// Nothing while there is nothing to replay.
+    replay_lag: Option<f64>,
     age: Option<f64>,
 }
 
@@ -173,6 +176,12 @@ fn understand(settings: &DatabaseSettings, segment_size: SegmentSize, text: &str
         let flushed = sender.flushed.as_deref().and_then(offset)?;
         (heard && settings.addresses.contains_key(&name)).then_some((name, Position { lineage, offset: flushed }))
     };
+    let behind = |sender: &AnswerSender| {
+        let replayed = sender.replayed.as_deref().and_then(offset)?;
+        let lag = Duration::try_from_secs_f64(sender.replay_lag.unwrap_or(0.0).max(0.0)).unwrap_or_default();
+        let name = MemberName::from(sender.name.clone());
+        settings.addresses.contains_key(&name).then_some((name, (offset_now.saturating_sub(replayed), lag)))
+    };
     let in_force: Managed =
         answer.settings.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect();
     Some(Look {
@@ -184,6 +193,7 @@ fn understand(settings: &DatabaseSettings, segment_size: SegmentSize, text: &str
             replay_age: answer.replay_age.and_then(|age| Duration::try_from_secs_f64(age.max(0.0)).ok()),
             receiver,
             confirmed: answer.senders.iter().filter_map(members).collect(),
+            behind: answer.senders.iter().filter_map(behind).collect(),
             in_force,
             settings_read_at_microseconds: answer.read_at,
             started_at_microseconds: answer.started_at,

@@ -14,6 +14,7 @@ mod man;
 mod metrics;
 mod open;
 mod points;
+mod proxy;
 mod prune;
 mod repair;
 mod rescue;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
     match &cli.command {
         Command::Agent { cluster } => agent::run(&cli.global, cluster.as_deref(), output),
+        Command::Proxy { cluster } => proxy::run(&cli.global, cluster.as_deref(), output),
         Command::Cluster(command) => cluster::run(&cli.global, command, output),
         Command::DeadMan { deadline, data_dir } => {
             lifeboat_agent::keep_watch(deadline, data_dir, std::io::stdin());

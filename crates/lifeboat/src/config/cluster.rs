@@ -7,7 +7,10 @@ use super::{LocationConfig, location, values};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+/// How long a connection may be held.
+const HOLDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// The priority of a member of which nothing is said.
 const PRIORITY: u32 = 100;
 
@@ -54,6 +57,18 @@ pub struct MemberConfig {
     pub priority: u32,
 }
 
+/// `lifeboat proxy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    pub primary: Option<SocketAddr>,
+    pub read_only: Option<SocketAddr>,
+    /// How long a connection waits for a primary.
+    pub hold: Option<Duration>,
+    /// A standby that is further behind gets no new connections.
+    pub lag_max_bytes: Option<u64>,
+    pub connections_max: Option<usize>,
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
@@ -78,6 +93,7 @@ pub struct ClusterConfig {
     pub tls: Option<TlsConfig>,
     pub state_dir: Option<PathBuf>,
     pub alarm: Option<Vec<String>>,
+    pub proxy: Option<ProxyConfig>,
 }
 
 /// Clusters, and the locations that hold leases.
@@ -116,7 +132,8 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
     let member = section.text(findings, "this_member", "the name of the member that this machine is");
     if let Some(name) = member.as_ref().filter(|name| !members.contains_key(*name)) {
         let known: Vec<&str> = members.keys().map(String::as_str).collect();
-        let message = format!("`this_member` in {} is \"{name}\"; the members are {}", section.name(), known.join(", "));
+        let message =
+            format!("`this_member` in {} is \"{name}\"; the members are {}", section.name(), known.join(", "));
         findings.problem(&section.span_of("this_member"), message);
     }
     let data_dir = section.absolute_path(findings, "data_dir");
@@ -154,6 +171,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
     let tls = read_tls(&mut section, findings);
     let state_dir = section.absolute_path(findings, "state_dir");
     let alarm = super::synchronous::read_alarm(&mut section, findings);
+    let proxy = read_proxy(&mut section, findings);
     section.finish(findings);
     if findings.problems.len() > before {
         return None;
@@ -176,6 +194,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
         tls,
         state_dir,
         alarm,
+        proxy,
     })
 }
 
@@ -292,4 +311,28 @@ fn read_tls(section: &mut Section, findings: &mut Findings) -> Option<TlsConfig>
     });
     inner.finish(findings);
     Some(TlsConfig { certificate: certificate?, key: key?, authority: authority? })
+}
+
+fn read_proxy(section: &mut Section, findings: &mut Findings) -> Option<ProxyConfig> {
+    const EXPECTED: &str = "{ primary = \"127.0.0.1:5432\", read_only = \"127.0.0.1:5433\" }";
+    let value = section.value("proxy")?;
+    let Some(table) = value.get_ref().as_table() else {
+        return section.read(findings, "proxy", EXPECTED, |_| None);
+    };
+    let mut inner = Section::new(format!("`proxy` in {}", section.name()), table, value.span());
+    let [primary, read_only] = ["primary", "read_only"].map(|key| {
+        inner.read(findings, key, "an address and a port, such as \"127.0.0.1:5432\"", |value| {
+            value.as_str()?.parse().ok()
+        })
+    });
+    let hold = inner.duration(findings, "hold", HOLDS, "a duration of \"1s\" to \"1h\", such as \"30s\"");
+    let lag_max =
+        inner.read(findings, "lag_max", "a size such as \"16MiB\"", |value| values::parse_size(value.as_str()?));
+    let connections_max = inner.integer(findings, "connections_max", 1..1_000_001);
+    inner.finish(findings);
+    if primary.is_none() && read_only.is_none() {
+        findings.problem(&value.span(), format!("`proxy` in {} listens nowhere; expected {EXPECTED}", section.name()));
+    }
+    let connections_max = connections_max.and_then(|most| usize::try_from(most).ok());
+    Some(ProxyConfig { primary, read_only, hold, lag_max_bytes: lag_max, connections_max })
 }

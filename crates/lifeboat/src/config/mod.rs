@@ -16,7 +16,7 @@ mod values;
 mod window;
 mod workload;
 
-pub use cluster::{ClusterConfig, Clusters, LeaseConfig, MemberConfig, ModeConfig, TlsConfig};
+pub use cluster::{ClusterConfig, Clusters, LeaseConfig, MemberConfig, ModeConfig, ProxyConfig, TlsConfig};
 pub use find::{LoadError, Loaded, load, load_clusters, search};
 pub use freshness::VerifyWithin;
 pub use location::{Credentials, LocationConfig, LocationUrl, Media, RemovableConfig, Store};

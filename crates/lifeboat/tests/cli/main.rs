@@ -1,6 +1,7 @@
 //! The program from outside: exact messages and exit codes. What is typed wrong at three in the morning is here.
 
 mod arguments;
+mod clusters;
 mod configuration;
 mod gaps;
 mod holds;

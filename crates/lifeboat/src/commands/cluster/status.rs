@@ -51,6 +51,7 @@ fn primary(answers: &Answers) -> Option<&Status> {
 
 fn page(chosen: &Chosen, answers: &Answers, output: &Output) -> String {
     let heading = match newest(answers) {
+        None if answers.values().all(Result::is_err) => format!("{}: no agent answers", chosen.name),
         None => format!("{}: no lease yet", chosen.name),
         Some(lease) => {
             let paused = if lease.paused { ", PAUSED: nobody takes over" } else { "" };
@@ -143,7 +144,7 @@ pub fn loss(to: &str, answers: &Answers) -> String {
     let lease = newest(answers);
     let own = answers.get(to).and_then(|answer| answer.as_ref().ok()).and_then(|status| status.position);
     match (lease, own) {
-        (None, _) => "there is no lease yet: nothing can be taken over".to_owned(),
+        (None, _) => "nobody says what would be lost".to_owned(),
         (_, None) => format!("{to} doesn't say how far it is"),
         (Some(lease), Some(_)) if lease.quorum != "nobody" => {
             format!(

@@ -42,6 +42,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("argon2", "repository"),
     ("zstd", "repository"),
     ("fuser", "mount"),
+    ("hickory-proto", "agent"),
 ];
 
 const FOR_TESTS: &[&str] = &["sim", "components", "xtask", "tests"];
@@ -53,6 +54,9 @@ const PROGRAMS: &[&str] = &["crates/lifeboat/", "crates/components/", "xtask/", 
 const DECODERS: &[(&str, &str)] = &[
     ("crates/agent/src/api.rs", "agent_message"),
     ("crates/agent/src/lease/content.rs", "lease"),
+    ("crates/agent/src/proxy/startup.rs", "startup"),
+    ("crates/agent/src/routing/route53/records.rs", "route53"),
+    ("crates/agent/src/routing/table.rs", "route_table"),
     ("crates/postgres/src/catalog/mod.rs", "catalog"),
     ("crates/postgres/src/control.rs", "control"),
     ("crates/postgres/src/history.rs", "history"),

@@ -74,11 +74,16 @@ async fn a_service_follows_the_epoch_and_never_goes_back() {
     let expected = json!({ "ID": "shop-db", "Service": "shop-db", "Tags": ["primary"], "Address": "db-c.shop.example",
         "Port": 5434, "Meta": { "member": "c", "epoch": "4" } });
     assert_eq!(service, expected);
-    let host = the_highest_of_many_stays(route, 5).await;
+    let (epoch, host) = the_highest_of_many_stays(route, 5).await;
     assert_eq!(catalogue.lock().expect("no panic").service["Address"], host);
+    for _ in 0..3 {
+        // Where nothing was before.
+        *catalogue.lock().expect("no panic") = Catalogue::default();
+        the_highest_of_many_stays(route, 1).await;
+    }
 
     let wrong = ConsulSettings { token: None, ..settings.clone() };
-    let here = table("a", 99, 1, Some(("a", "10.0.0.1", 5432)));
+    let here = table("a", epoch + 1, 1, Some(("a", "10.0.0.1", 5432)));
     let error = ConsulRoute::new(&wrong, "shop", LIMIT).expect("settings").apply(&here).await.expect_err("refused");
     assert!(matches!(&error, RouteError::Refused { why, .. } if why.contains("Permission denied")), "{error}");
     catalogue.lock().expect("no panic").key = Some(("bm8=".into(), 1));

@@ -30,11 +30,16 @@ async fn a_name_follows_the_epoch_and_never_goes_back() {
     assert_eq!(dig("db.shop.example", "CNAME"), "db-c.shop.example.");
     assert_eq!(dig("_epoch.db.shop.example", "TXT"), r#""epoch=4 primary=c host=db-c.shop.example port=5434""#);
 
-    let host = the_highest_of_many_stays(route, 5).await;
+    let (epoch, host) = the_highest_of_many_stays(route, 5).await;
     assert_eq!(dig("db.shop.example", "A"), host);
-    assert_eq!(dig("_epoch.db.shop.example", "TXT"), format!(r#""epoch=12 primary=a host={host} port=5432""#));
+    assert_eq!(dig("_epoch.db.shop.example", "TXT"), format!(r#""epoch={epoch} primary=a host={host} port=5432""#));
+    // Also where nothing was before.
+    for name in ["one.shop.example", "two.shop.example", "three.shop.example"] {
+        let new = || DnsRoute::new(&DnsSettings { name: name.into(), ..settings(&server) }, LIMIT).expect("settings");
+        the_highest_of_many_stays(new, 1).await;
+    }
 
-    let six = table("a", 13, 1, Some(("a", "2001:db8::1", 5432)));
+    let six = table("a", epoch + 1, 1, Some(("a", "2001:db8::1", 5432)));
     assert_eq!(route().apply(&six).await, Ok(Applied::Changed));
     assert_eq!((dig("db.shop.example", "A").as_str(), dig("db.shop.example", "AAAA").as_str()), ("", "2001:db8::1"));
 }

@@ -1,7 +1,7 @@
 //! What every target does that can guard the epoch itself.
 
 use crate::tables::{PATIENCE, table};
-use lifeboat_agent::routing::{Applied, RouteError, RouteTarget};
+use lifeboat_agent::routing::{Applied, RouteError, RouteTable, RouteTarget};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,26 +25,42 @@ pub async fn guards_the_epoch<T: RouteTarget + 'static>(make: impl Fn() -> T) {
     assert_eq!(one.apply(&table("b", 4, 1, Some(FURTHER))).await, Ok(Applied::Already));
 }
 
-/// Many at once, each with an epoch of its own: the highest stays, from `first` on. Returns its primary's host.
-pub async fn the_highest_of_many_stays<T: RouteTarget + 'static>(make: impl Fn() -> T, first: u64) -> String {
+/// Many at once, each with an epoch of its own, round after round: the highest stays. Returns it, and its primary's host.
+pub async fn the_highest_of_many_stays<T: RouteTarget + 'static>(make: impl Fn() -> T, first: u64) -> (u64, String) {
+    const ROUNDS: u64 = 4;
     const MANY: u64 = 8;
-    let host_of = |epoch| format!("10.0.1.{epoch}");
-    let writers = (first..first + MANY).map(|epoch| {
-        let (target, host) = (Arc::new(make()), host_of(epoch));
-        tokio::spawn(async move {
-            let table = table("a", epoch, 1, Some(("a", &host, 5432)));
-            let deadline = Instant::now() + PATIENCE;
-            loop {
-                match target.apply(&table).await {
-                    Ok(_) | Err(RouteError::Superseded { .. }) => return,
-                    Err(error @ RouteError::Refused { .. }) => panic!("{error}"),
-                    Err(error) => assert!(Instant::now() < deadline, "{error}"),
-                }
-            }
-        })
-    });
-    for writer in writers.collect::<Vec<_>>() {
-        writer.await.expect("a writer");
+    for round in 0..ROUNDS {
+        let begin = Arc::new(tokio::sync::Barrier::new(MANY as usize));
+        // The highest is the first to be started in one round, and the last in another.
+        let epochs = (0..MANY).map(|number| if round % 2 == 0 { number } else { MANY - 1 - number });
+        let writers = epochs.map(|number| {
+            let epoch = first + round * MANY + number;
+            tokio::spawn(bring(make(), table("a", epoch, 1, Some(("a", &host_of(epoch), 5432))), begin.clone()))
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.expect("a writer");
+        }
+        let highest = first + round * MANY + MANY - 1;
+        let again = make().apply(&table("a", highest, 1, Some(("a", &host_of(highest), 5432)))).await;
+        assert_eq!(again, Ok(Applied::Already), "the highest of round {round} is there");
     }
-    host_of(first + MANY - 1)
+    let highest = first + ROUNDS * MANY - 1;
+    (highest, host_of(highest))
+}
+
+fn host_of(epoch: u64) -> String {
+    format!("10.0.1.{epoch}")
+}
+
+/// Tries until it is there, or it is too late for it.
+async fn bring(target: impl RouteTarget, table: RouteTable, begin: Arc<tokio::sync::Barrier>) {
+    let deadline = Instant::now() + PATIENCE;
+    begin.wait().await;
+    loop {
+        match target.apply(&table).await {
+            Ok(_) | Err(RouteError::Superseded { .. }) => return,
+            Err(error @ RouteError::Refused { .. }) => panic!("{error}"),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    }
 }

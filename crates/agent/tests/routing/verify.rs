@@ -10,8 +10,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 fn way(port: u16) -> Way {
-    let conninfo = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");
+    // A role without any right: what the documentation promises.
+    let conninfo = format!("host=127.0.0.1 port={port} user=plain dbname=postgres");
     Way { limit: PATIENCE, ..Way::new("proxy", &conninfo, &Secret::None).expect("settings") }
+}
+
+async fn with_role(cluster: TestCluster) -> TestCluster {
+    cluster.sql("create role plain login").await.expect("a role");
+    cluster
 }
 
 fn endpoint(cluster: &TestCluster) -> Endpoint {
@@ -21,6 +27,7 @@ fn endpoint(cluster: &TestCluster) -> Endpoint {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_every_change_the_way_through_the_proxy_is_tried() {
     let a = TestCluster::builder(15).setting("wal_level", "logical").start().expect("PostgreSQL 15");
+    let a = with_role(a).await;
     let mut b = a.standby(|it| it).await.expect("a standby");
     b.start().expect("start");
     let slot = "select pg_create_logical_replication_slot('looks', 'test_decoding')";
@@ -60,10 +67,10 @@ async fn after_every_change_the_way_through_the_proxy_is_tried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_way_that_leads_elsewhere_is_found_out() {
-    let a = TestCluster::builder(15).start().expect("PostgreSQL 15");
+    let a = with_role(TestCluster::builder(15).start().expect("PostgreSQL 15")).await;
     let mut standby = a.standby(|it| it).await.expect("a standby");
     standby.start().expect("start");
-    let stranger = TestCluster::builder(15).start().expect("PostgreSQL 15");
+    let stranger = with_role(TestCluster::builder(15).start().expect("PostgreSQL 15")).await;
     let quick = |port| Way { limit: Duration::from_secs(2), ..way(port) };
     let tried = async |way: Way| verify(&way, Epoch(7), &endpoint(&a)).await;
 

@@ -91,7 +91,7 @@ impl RecordSet {
         format!(
             "<Change><Action>{action}</Action><ResourceRecordSet><Name>{}</Name><Type>{}</Type><TTL>{}</TTL><ResourceRecords>{}</ResourceRecords></ResourceRecordSet></Change>",
             quick_xml::escape::escape(&self.name),
-            self.kind,
+            quick_xml::escape::escape(&self.kind),
             self.time_to_live.unwrap_or_default(),
             values.collect::<String>()
         )

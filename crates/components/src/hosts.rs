@@ -11,6 +11,7 @@ mod processes;
 
 pub use cuts::Cut;
 pub use processes::Process;
+pub use rustix::process::Signal;
 
 use crate::command::run;
 use crate::place::{Components, lock};

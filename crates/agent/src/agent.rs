@@ -6,6 +6,7 @@ use crate::database::{Keeper, Order, Seen, spawn};
 use crate::dead_man::DeadMan;
 use crate::journal::{Entry, Journal};
 use crate::lease::{LeaseStore, StoreError, Swapped, decode, encode};
+use crate::outward::{Following, Outward};
 use crate::peers::{Peers, TlsError};
 use crate::promise_file::{PromiseError, PromiseFile};
 use crate::routing::{Endpoint, RouteTable, StandbyEndpoint};
@@ -71,6 +72,7 @@ pub struct Agent {
     route: Option<Route>,
     status: watch::Sender<Option<(Moment, Status)>>,
     routes: watch::Sender<RouteTable>,
+    following: Following,
     server: tokio::task::JoinHandle<Result<(), api::ServeError>>,
     database_runs_as_primary: bool,
 }
@@ -83,6 +85,7 @@ impl Agent {
     pub async fn start(
         settings: AgentSettings,
         store: Arc<dyn LeaseStore>,
+        outward: Outward,
         told: mpsc::UnboundedSender<Entry>,
     ) -> Result<Self, AgentError> {
         settings.check()?;
@@ -128,6 +131,7 @@ impl Agent {
             commands: 0,
             route: None,
             status,
+            following: Following::start(outward, &routes.subscribe()),
             routes,
             server,
             database_runs_as_primary: false,
@@ -281,6 +285,9 @@ impl Agent {
             }
             !same
         });
+        for news in self.following.news() {
+            self.journal_line(news.what, news.text, news.epoch);
+        }
         if self.dead_man.as_mut().is_some_and(|dead_man| !dead_man.is_there()) {
             tracing::warn!("the process that ends the database isn't there any more");
         }

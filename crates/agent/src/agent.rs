@@ -2,6 +2,7 @@
 
 use crate::api::{self, Incoming, Shown, Status};
 use crate::clock;
+use crate::concerns::Concerns;
 use crate::database::{Keeper, Order, Seen, spawn};
 use crate::dead_man::DeadMan;
 use crate::journal::{Entry, Journal};
@@ -73,6 +74,7 @@ pub struct Agent {
     status: watch::Sender<Option<(Moment, Status)>>,
     routes: watch::Sender<RouteTable>,
     following: Following,
+    concerns: Concerns,
     server: tokio::task::JoinHandle<Result<(), api::ServeError>>,
     database_runs_as_primary: bool,
 }
@@ -131,6 +133,7 @@ impl Agent {
             commands: 0,
             route: None,
             status,
+            concerns: Concerns::default(),
             following: Following::start(outward, &routes.subscribe()),
             routes,
             server,
@@ -277,6 +280,9 @@ impl Agent {
         let seen = self.keeper.as_ref().and_then(|keeper| keeper.view.borrow().clone());
         let status = api::view(&self.settings, &summary, seen.as_ref());
         let table = self.table(&status, seen.as_ref(), summary.state);
+        for concern in self.concerns.look(now.0, &status) {
+            self.tell(concern.what, concern.text);
+        }
         self.status.send_replace(Some((now, status)));
         self.routes.send_if_modified(|before| {
             let same = RouteTable { version: before.version, ..table.clone() } == *before;

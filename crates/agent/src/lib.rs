@@ -9,6 +9,7 @@ mod agent;
 pub mod api;
 pub mod client;
 pub mod clock;
+mod concerns;
 pub mod database;
 mod dead_man;
 mod journal;

@@ -33,6 +33,10 @@ const ALARMS: &[(&str, &str)] = &[
     ("diverged", "lifeboat cluster status"),
     ("wrong lineage", "lifeboat cluster status"),
     ("route", "lifeboat cluster status"),
+    ("redundancy", "docs/runbooks/member-does-not-follow.md"),
+    ("lag", "lifeboat cluster status"),
+    ("slot lost", "docs/runbooks/member-does-not-follow.md"),
+    ("log kept", "lifeboat cluster status; max_slot_wal_keep_size bounds it"),
     ("route fails", "docs/routing.md"),
     ("no traffic", "lifeboat cluster status; docs/routing.md"),
 ];
@@ -78,6 +82,9 @@ fn show(output: &Output, alarms: &Alarms<'_>, entry: &Entry) -> Result<(), Failu
         let at = i64::try_from(entry.at_milliseconds).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
         let at = at.map(|at| at.to_string()).unwrap_or_default();
         output.tell(&format!("{at} {}: {}", entry.what, entry.text));
+    }
+    if entry.what == "over" {
+        alarms.over_of(&entry.text);
     }
     if let Some((kind, hint)) = ALARMS.iter().find(|(kind, _)| *kind == entry.what) {
         alarms.raise_of(kind, &format!("{}: {}", entry.member, entry.text), hint);

@@ -2,10 +2,12 @@
 
 use crate::api::{self, Incoming, Shown, Status};
 use crate::clock;
+use crate::concerns::Concerns;
 use crate::database::{Keeper, Order, Seen, spawn};
 use crate::dead_man::DeadMan;
 use crate::journal::{Entry, Journal};
 use crate::lease::{LeaseStore, StoreError, Swapped, decode, encode};
+use crate::outward::{Following, Outward};
 use crate::peers::{Peers, TlsError};
 use crate::promise_file::{PromiseError, PromiseFile};
 use crate::routing::{Endpoint, RouteTable, StandbyEndpoint};
@@ -71,6 +73,8 @@ pub struct Agent {
     route: Option<Route>,
     status: watch::Sender<Option<(Moment, Status)>>,
     routes: watch::Sender<RouteTable>,
+    following: Following,
+    concerns: Concerns,
     server: tokio::task::JoinHandle<Result<(), api::ServeError>>,
     database_runs_as_primary: bool,
 }
@@ -83,6 +87,7 @@ impl Agent {
     pub async fn start(
         settings: AgentSettings,
         store: Arc<dyn LeaseStore>,
+        outward: Outward,
         told: mpsc::UnboundedSender<Entry>,
     ) -> Result<Self, AgentError> {
         settings.check()?;
@@ -128,6 +133,8 @@ impl Agent {
             commands: 0,
             route: None,
             status,
+            concerns: Concerns::default(),
+            following: Following::start(outward, &routes.subscribe()),
             routes,
             server,
             database_runs_as_primary: false,
@@ -273,6 +280,9 @@ impl Agent {
         let seen = self.keeper.as_ref().and_then(|keeper| keeper.view.borrow().clone());
         let status = api::view(&self.settings, &summary, seen.as_ref());
         let table = self.table(&status, seen.as_ref(), summary.state);
+        for concern in self.concerns.look(now.0, &status) {
+            self.tell(concern.what, concern.text);
+        }
         self.status.send_replace(Some((now, status)));
         self.routes.send_if_modified(|before| {
             let same = RouteTable { version: before.version, ..table.clone() } == *before;
@@ -281,6 +291,9 @@ impl Agent {
             }
             !same
         });
+        for news in self.following.news() {
+            self.journal_line(news.what, news.text, news.epoch);
+        }
         if self.dead_man.as_mut().is_some_and(|dead_man| !dead_man.is_there()) {
             tracing::warn!("the process that ends the database isn't there any more");
         }

@@ -34,6 +34,9 @@ pub struct Status {
     pub at_risk_bytes: Option<u64>,
     /// The log that slots keep, for those who are behind.
     pub kept_bytes: Option<u64>,
+    /// Slots whose log is gone: who used them can't go on.
+    #[serde(default)]
+    pub lost_slots: Vec<String>,
 }
 
 /// Another member, seen from here.
@@ -115,6 +118,7 @@ pub fn view(settings: &AgentSettings, summary: &Summary, seen: Option<&Seen>) ->
             Some(0)
         },
         kept_bytes: kept,
+        lost_slots: told.map(|told| told.lost_slots.clone()).unwrap_or_default(),
     }
 }
 

@@ -330,6 +330,7 @@ impl Round {
     fn told_to_end(&mut self, ending: Ending, now: Moment) {
         let first = match self.memory.told_to_end {
             Some((Ending::AtOnce | Ending::Kill, first, _)) if ending != Ending::Orderly => first,
+            Some((Ending::Orderly, first, _)) if ending == Ending::Orderly => first,
             _ => now,
         };
         self.memory.told_to_end = Some((ending, first, now));

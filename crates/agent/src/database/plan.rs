@@ -9,6 +9,8 @@ use std::time::Duration;
 const KILL_AFTER: Duration = Duration::from_millis(1_500);
 /// A server that was told to end is told again after so long.
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A standby that is to be rewound has so long to end in good order.
+const ORDERLY_PATIENCE: Duration = Duration::from_secs(20);
 /// Whether we fit the one that we are to follow is asked so often.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// Who can't be asked for so long is followed unasked: a standby that doesn't fit only receives nothing.
@@ -122,7 +124,12 @@ fn standby(follow: Option<&MemberName>, managed: &Managed, seen: &Seen, memory: 
     if let Some(to) = follow.filter(|name| seen.unfinished || misfit(name)) {
         return match seen.run {
             Run::Stopped => Step::Refit { to: to.clone() },
-            _ => stop(StopHow::Orderly, seen, memory),
+            // In good order, so that it can be rewound; at once when it doesn't end.
+            _ => {
+                let begun = memory.told_to_end.map(|(_, first, _)| first);
+                let slow = begun.is_some_and(|first| seen.at - first >= ORDERLY_PATIENCE);
+                stop(if slow { StopHow::AtOnce } else { StopHow::Orderly }, seen, memory)
+            }
         };
     }
     if seen.in_file != *managed {

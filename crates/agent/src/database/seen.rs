@@ -71,6 +71,8 @@ pub struct Told {
     pub started_at_microseconds: i64,
     /// The physical slots, and from where they keep the log.
     pub slots: BTreeMap<String, Option<u64>>,
+    /// Slots, of any kind, whose log is gone.
+    pub lost_slots: Vec<String>,
 }
 
 /// A standby's receiver.

@@ -35,7 +35,8 @@ const QUESTION: &str = "select json_build_object(
  'settings', (select json_object_agg(name, current_setting(name, true)) from unnest($1::text[]) name),
  'read_at', (extract(epoch from pg_conf_load_time()) * 1000000)::int8,
  'started_at', (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
- 'slots', (select coalesce(json_object_agg(slot_name, restart_lsn::text), '{}') from pg_replication_slots where slot_type = 'physical')
+ 'slots', (select coalesce(json_object_agg(slot_name, restart_lsn::text), '{}') from pg_replication_slots where slot_type = 'physical'),
+ 'lost', (select coalesce(json_agg(slot_name), '[]') from pg_replication_slots where wal_status = 'lost')
 )::text";
 
 #[derive(Deserialize)]
@@ -53,6 +54,7 @@ struct Answer {
     read_at: i64,
     started_at: i64,
     slots: BTreeMap<String, Option<String>>,
+    lost: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -197,6 +199,7 @@ fn understand(settings: &DatabaseSettings, segment_size: SegmentSize, text: &str
             in_force,
             settings_read_at_microseconds: answer.read_at,
             started_at_microseconds: answer.started_at,
+            lost_slots: answer.lost,
             slots: answer.slots.into_iter().map(|(name, at)| (name, at.as_deref().and_then(offset))).collect(),
         },
     })

@@ -2,7 +2,7 @@
 
 use lifeboat_agent::database::{Address, DatabaseSettings, kill_servers, system_id};
 use lifeboat_agent::lease::{LeaseStore, Register};
-use lifeboat_agent::{Agent, AgentSettings, Place, Token};
+use lifeboat_agent::{Agent, AgentSettings, Outward, Place, Token};
 use lifeboat_components::postgres::Shutdown;
 use lifeboat_components::{TestCluster, free_port};
 use lifeboat_failover::{MemberName, MemberSettings, Mode, Settings, Timing, WhenAlone};
@@ -136,7 +136,7 @@ impl Trio {
     pub async fn start_agent(&mut self, place: usize) {
         let settings = self.settings(place);
         let (told, mut entries) = mpsc::unbounded_channel();
-        let agent = Agent::start(settings, self.store.clone(), told).await.expect("an agent");
+        let agent = Agent::start(settings, self.store.clone(), Outward::default(), told).await.expect("an agent");
         let begun = Instant::now();
         let name = self.nodes[place].name.clone();
         tokio::spawn(async move {

@@ -1,5 +1,7 @@
 //! `lifeboat agent`: one member of a cluster, until it is told to end.
 
+mod routes;
+
 use super::alarms::Alarms;
 use super::cluster::{self, Chosen};
 use crate::cli::Global;
@@ -31,18 +33,25 @@ const ALARMS: &[(&str, &str)] = &[
     ("diverged", "lifeboat cluster status"),
     ("wrong lineage", "lifeboat cluster status"),
     ("route", "lifeboat cluster status"),
+    ("redundancy", "docs/runbooks/member-does-not-follow.md"),
+    ("lag", "lifeboat cluster status"),
+    ("slot lost", "docs/runbooks/member-does-not-follow.md"),
+    ("log kept", "lifeboat cluster status; max_slot_wal_keep_size bounds it"),
+    ("route fails", "docs/routing.md"),
+    ("no traffic", "lifeboat cluster status; docs/routing.md"),
 ];
 
 pub fn run(global: &Global, named: Option<&str>, output: &Output) -> Result<(), Failure> {
     let chosen = cluster::choose(global, named)?;
     let (store, settings) = (open_store(&chosen)?, settings(&chosen)?);
+    let outward = routes::outward(&chosen)?;
     let name = settings.failover.name.clone();
     let config = &chosen.cluster;
     let alarms = Alarms { output, workload: &chosen.name, command: config.alarm.as_deref() };
     rooms::runtime()?.block_on(async {
         let (told, mut entries) = mpsc::unbounded_channel();
         let listen = settings.listen;
-        let agent = Agent::start(settings, store, told).await?;
+        let agent = Agent::start(settings, store, outward, told).await?;
         output.tell(&format!("{name} of cluster {} looks after its server, and listens on {listen}", chosen.name));
         let (end, ended) = oneshot::channel();
         let mut stop = interrupt::signal();
@@ -73,6 +82,9 @@ fn show(output: &Output, alarms: &Alarms<'_>, entry: &Entry) -> Result<(), Failu
         let at = i64::try_from(entry.at_milliseconds).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
         let at = at.map(|at| at.to_string()).unwrap_or_default();
         output.tell(&format!("{at} {}: {}", entry.what, entry.text));
+    }
+    if entry.what == "over" {
+        alarms.over_of(&entry.text);
     }
     if let Some((kind, hint)) = ALARMS.iter().find(|(kind, _)| *kind == entry.what) {
         alarms.raise_of(kind, &format!("{}: {}", entry.member, entry.text), hint);

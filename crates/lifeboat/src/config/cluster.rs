@@ -3,7 +3,7 @@
 use super::secret::SecretSource;
 use super::section::{Findings, Section, texts_of};
 use super::workload::read_conninfo;
-use super::{LocationConfig, location, values};
+use super::{LocationConfig, RouteConfig, location, route, values};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -94,6 +94,8 @@ pub struct ClusterConfig {
     pub state_dir: Option<PathBuf>,
     pub alarm: Option<Vec<String>>,
     pub proxy: Option<ProxyConfig>,
+    /// What follows the primary outside.
+    pub routes: BTreeMap<String, RouteConfig>,
 }
 
 /// Clusters, and the locations that hold leases.
@@ -158,12 +160,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
         "regions" => Some(true),
         _ => None,
     });
-    let listen = section.read(findings, "listen", "an address and a port, such as \"127.0.0.1:7432\"", |value| {
-        value.as_str()?.parse::<SocketAddr>().ok()
-    });
-    if member.is_some() && !section.has("listen") {
-        section.require(findings, "listen", "the address of the agent, such as \"127.0.0.1:7432\"", |_| None::<()>);
-    }
+    let listen = read_listen(&mut section, findings, member.is_some());
     let token = section.secret(findings, "token");
     if !section.has("token") {
         section.require(findings, "token", "{ file = \"/path\" }", |_| None::<()>);
@@ -172,6 +169,9 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
     let state_dir = section.absolute_path(findings, "state_dir");
     let alarm = super::synchronous::read_alarm(&mut section, findings);
     let proxy = read_proxy(&mut section, findings);
+    let routes = section.subsections(findings, "route");
+    let routes =
+        routes.into_iter().filter_map(|(name, section)| Some((name, route::read(section, findings)?))).collect();
     section.finish(findings);
     if findings.problems.len() > before {
         return None;
@@ -195,6 +195,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
         state_dir,
         alarm,
         proxy,
+        routes,
     })
 }
 
@@ -335,4 +336,14 @@ fn read_proxy(section: &mut Section, findings: &mut Findings) -> Option<ProxyCon
     }
     let connections_max = connections_max.and_then(|most| usize::try_from(most).ok());
     Some(ProxyConfig { primary, read_only, hold, lag_max_bytes: lag_max, connections_max })
+}
+
+fn read_listen(section: &mut Section, findings: &mut Findings, is_member: bool) -> Option<SocketAddr> {
+    let listen = section.read(findings, "listen", "an address and a port, such as \"127.0.0.1:7432\"", |value| {
+        value.as_str()?.parse::<SocketAddr>().ok()
+    });
+    if is_member && !section.has("listen") {
+        section.require(findings, "listen", "the address of the agent, such as \"127.0.0.1:7432\"", |_| None::<()>);
+    }
+    listen
 }

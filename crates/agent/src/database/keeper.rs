@@ -148,12 +148,11 @@ impl Round {
         if new == self.order {
             return;
         }
-        let now = clock::now();
         let was_primary = matches!(&self.order, Some(Order { wanted: Wanted::Primary { .. }, .. }));
         let is_primary = matches!(&new, Some(Order { wanted: Wanted::Primary { .. }, .. }));
         let begun = self.memory.begun && was_primary && is_primary;
         let promoted_at = self.memory.promoted_at.filter(|_| was_primary && is_primary);
-        self.memory = Memory { ordered_at: now, begun, promoted_at, ..Memory::default() };
+        self.memory = Memory { begun, promoted_at, ..Memory::default() };
         self.order = new;
     }
 

@@ -136,10 +136,6 @@ impl Member {
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.agent.as_mut().and_then(|agent| agent.try_wait().ok().flatten())
     }
-
-    pub fn agent_runs(&self) -> bool {
-        self.agent.is_some()
-    }
 }
 
 impl Drop for Member {

@@ -63,8 +63,13 @@ async fn short(major: u16, mode: Mode, these: &[Fault]) -> Result<()> {
 async fn whatever_is_killed_or_full_on_15() -> Result<()> {
     use Fault::{DiskFull, KillAgent, KillAgentBriefly, KillHost, KillServer, KillStandby, KillWhileOneRejoins};
     let killed = [KillHost, KillServer, KillAgentBriefly, KillAgent, KillStandby, KillWhileOneRejoins];
-    short(15, Mode::Synchronous, &[&killed[..], &[DiskFull, Fault::Switchover, Fault::KillAndCutOffAnother]].concat())
-        .await
+    short(
+        15,
+        Mode::Synchronous,
+        &[&killed[..], &[DiskFull, Fault::Switchover, Fault::KillAndCutOffAnother, Fault::KillAndNobodyReceives]]
+            .concat(),
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +92,8 @@ async fn some_of_it_on_18() -> Result<()> {
 /// Commits wait for nobody: then only clocks and the dead man keep two from acknowledging.
 #[tokio::test(flavor = "multi_thread")]
 async fn asynchronous_on_15() -> Result<()> {
-    short(15, Mode::Asynchronous, &[Fault::FreezeAgent, Fault::KillAgent, Fault::AloneWithClients]).await
+    short(15, Mode::Asynchronous, &[Fault::FreezeAgent, Fault::KillAgent, Fault::KillServer, Fault::AloneWithClients])
+        .await
 }
 
 /// Rounds of all faults in one world after another, each with a seed of its own, until there are as many as wanted.

@@ -70,7 +70,9 @@ async fn one(world: &mut World, fault: Fault, random: &mut Random, figures: &mut
     everything_holds(world, primary, &history).await?;
     let counted = match fault {
         // Nobody could write until healed: from then on it counts.
-        Fault::KillAndCutOffAnother => history.iter().filter(|operation| operation.ended > from).cloned().collect(),
+        Fault::KillAndCutOffAnother | Fault::KillAndNobodyReceives => {
+            history.iter().filter(|operation| operation.ended > from).cloned().collect()
+        }
         _ => history.clone(),
     };
     let silence = checks::without_a_write(&counted, from, to);

@@ -27,6 +27,7 @@ pub enum Fault {
     NotHeard,
     HearsNothing,
     AloneWithClients,
+    AloneWithClientsAndHalted,
     CutOffFromStore,
     StoreAwayForAll,
     FreezeAgent,
@@ -40,7 +41,7 @@ pub enum Fault {
     KillAndNobodyReceives,
 }
 
-pub const ALL: [Fault; 19] = [
+pub const ALL: [Fault; 20] = [
     Fault::KillHost,
     Fault::KillServer,
     Fault::KillAgentBriefly,
@@ -49,6 +50,7 @@ pub const ALL: [Fault; 19] = [
     Fault::NotHeard,
     Fault::HearsNothing,
     Fault::AloneWithClients,
+    Fault::AloneWithClientsAndHalted,
     Fault::CutOffFromStore,
     Fault::StoreAwayForAll,
     Fault::FreezeAgent,
@@ -73,6 +75,7 @@ impl Fault {
             Self::NotHeard => "host hears and isn't heard",
             Self::HearsNothing => "host is heard and hears nothing",
             Self::AloneWithClients => "host cut off from all but clients",
+            Self::AloneWithClientsAndHalted => "the same, and its agent halted",
             Self::CutOffFromStore => "host cut off from etcd",
             Self::StoreAwayForAll => "etcd away for all, 20 s",
             Self::FreezeAgent => "agent halted, 15 s",
@@ -122,6 +125,13 @@ pub async fn carry_out(
         Fault::NotHeard => scene.cut_off(Cut::Outgoing).await?,
         Fault::HearsNothing => scene.cut_off(Cut::Incoming).await?,
         Fault::AloneWithClients => scene.alone_with_clients().await?,
+        Fault::AloneWithClientsAndHalted => {
+            // Nobody but the dead man's process is left to end the server.
+            scene.member().host.signal(Signal::STOP, is_agent);
+            scene.alone_with_clients().await?;
+            tokio::time::sleep(FREEZE / 3).await;
+            scene.member().host.signal(Signal::CONT, is_agent);
+        }
         Fault::CutOffFromStore => {
             let store = scene.world.etcd.address().to_owned();
             scene.member().host.cut_off_from(&store, Cut::Both)?;

@@ -92,8 +92,12 @@ async fn some_of_it_on_18() -> Result<()> {
 /// Commits wait for nobody: then only clocks and the dead man keep two from acknowledging.
 #[tokio::test(flavor = "multi_thread")]
 async fn asynchronous_on_15() -> Result<()> {
-    short(15, Mode::Asynchronous, &[Fault::FreezeAgent, Fault::KillAgent, Fault::KillServer, Fault::AloneWithClients])
-        .await
+    short(
+        15,
+        Mode::Asynchronous,
+        &[Fault::FreezeAgent, Fault::KillServer, Fault::AloneWithClients, Fault::AloneWithClientsAndHalted],
+    )
+    .await
 }
 
 /// Rounds of all faults in one world after another, each with a seed of its own, until there are as many as wanted.
@@ -110,7 +114,7 @@ async fn rounds(major: u16, first_seed: u64, wanted: usize) -> Result<(Figures, 
 }
 
 /// Half of them on 15 and half on 18, at the same time.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn long_two_hundred_faults() -> Result<()> {
     let wanted = variable("LIFEBOAT_FAILOVER_FAULTS").and_then(|count| usize::try_from(count).ok()).unwrap_or(200);
     let clock = SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());

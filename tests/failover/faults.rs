@@ -33,6 +33,7 @@ pub enum Fault {
     FreezeAgent,
     FreezeServer,
     FreezeBoth,
+    HaltedUntilReplaced,
     DiskFull,
     Switchover,
     KillStandby,
@@ -41,7 +42,7 @@ pub enum Fault {
     KillAndNobodyReceives,
 }
 
-pub const ALL: [Fault; 20] = [
+pub const ALL: [Fault; 21] = [
     Fault::KillHost,
     Fault::KillServer,
     Fault::KillAgentBriefly,
@@ -56,6 +57,7 @@ pub const ALL: [Fault; 20] = [
     Fault::FreezeAgent,
     Fault::FreezeServer,
     Fault::FreezeBoth,
+    Fault::HaltedUntilReplaced,
     Fault::DiskFull,
     Fault::Switchover,
     Fault::KillStandby,
@@ -81,6 +83,7 @@ impl Fault {
             Self::FreezeAgent => "agent halted, 15 s",
             Self::FreezeServer => "server halted, 15 s",
             Self::FreezeBoth => "agent and server halted, 15 s",
+            Self::HaltedUntilReplaced => "host halted until another promises",
             Self::DiskFull => "disk full",
             Self::Switchover => "switchover",
             Self::KillStandby => "standby's host killed",
@@ -147,6 +150,7 @@ pub async fn carry_out(
         Fault::FreezeAgent => scene.freeze(is_agent).await?,
         Fault::FreezeServer => scene.freeze(is_server).await?,
         Fault::FreezeBoth => scene.freeze(|process| is_agent(process) || is_server(process)).await?,
+        Fault::HaltedUntilReplaced => scene.halted_until_replaced().await?,
         Fault::DiskFull => scene.disk_full().await?,
         Fault::Switchover => scene.switchover(random).await?,
         Fault::KillStandby => {
@@ -240,6 +244,24 @@ impl Scene<'_> {
         member.host.signal(Signal::STOP, &meant);
         tokio::time::sleep(FREEZE).await;
         member.host.signal(Signal::CONT, &meant);
+        Ok(())
+    }
+
+    /// Everything in the host, as a machine that is paused; it goes on when somebody is about to replace it, with sessions and receivers as they were.
+    async fn halted_until_replaced(&mut self) -> Result<()> {
+        let promises = |world: &World| {
+            let journals = world.members.iter().map(|member| member.state_dir.join("journal.jsonl"));
+            let texts = journals.filter_map(|path| std::fs::read_to_string(path).ok());
+            texts.map(|text| text.matches("→ promised").count()).sum::<usize>()
+        };
+        let before = promises(self.world);
+        let host = &self.world.members[self.primary].host;
+        host.signal(Signal::STOP, |_| true);
+        let deadline = Instant::now() + FREEZE;
+        while promises(self.world) == before && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        host.signal(Signal::CONT, |_| true);
         Ok(())
     }
 

@@ -75,7 +75,7 @@ async fn whatever_is_killed_or_full_on_15() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_cut_off_or_halted_on_15() -> Result<()> {
     use Fault::{AloneWithClients, CutOff, CutOffFromStore, FreezeAgent, FreezeBoth, FreezeServer, HearsNothing};
-    let halted = [FreezeAgent, FreezeServer, FreezeBoth, Fault::StoreAwayForAll];
+    let halted = [FreezeAgent, FreezeServer, FreezeBoth, Fault::HaltedUntilReplaced, Fault::StoreAwayForAll];
     short(
         15,
         Mode::Synchronous,

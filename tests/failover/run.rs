@@ -65,8 +65,11 @@ async fn one(world: &mut World, fault: Fault, random: &mut Random, figures: &mut
     let to = world.now();
     let history = clients.end().await?;
     world.history.extend(history.iter().cloned());
-    let (from, primary) = (done?, settled?);
-    wrote?;
+    let came_to_rest = done.and_then(|from| Ok((from, settled?))).and_then(|rest| wrote.map(|()| rest));
+    let (from, primary) = match (came_to_rest, checks::acknowledged_by_two(&history)) {
+        (Err(error), Some(found)) => return Err(error.context(found)),
+        (rest, _) => rest?,
+    };
     everything_holds(world, primary, &history).await?;
     let counted = match fault {
         // Nobody could write until healed: from then on it counts.

@@ -355,7 +355,7 @@ impl Round {
                 tracing::debug!(%with, %why, "not compared");
                 Ok(())
             }
-            Err(error @ FitError::AnotherCluster { .. }) => Err(format!("{with}: {error}")),
+            Err(error) => Err(format!("{with}: {error}")),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod detach;
 mod going;
 mod held;
 mod past;
+mod problem;
 mod returning;
 mod server;
 pub mod status;

@@ -416,7 +416,7 @@ impl<'a> Past<'a> {
         }
         end_at_once(&service.to).map_err(super::failure_of)?;
         if let Some(mounted) = &mut serving.mounted {
-            service.take_away(mounted).await?;
+            service.take_away(mounted, &serving.live).await?;
         }
         if let Some(held) = serving.held.take() {
             held.release().await;

@@ -78,11 +78,9 @@ async fn what_is_in_the_way_of_an_instant_restore_is_said() -> Result<()> {
 
     served.kill_alone()?;
     let path = there.display().to_string();
-    shop.must_say(&["check", "--quiet"], 4, &format!("umount -l {path}"))?;
+    shop.must_say(&["check", "--quiet"], 4, &format!("lifeboat restore stop {path}"))?;
     shop.must_say(&["restore", "status", &path], 4, "its mount is left")?;
-    shop.must_say(&["restore", "stop", &path], 3, "nobody serves")?;
     shop.must_say(&["restore", "finish", &path], 3, "nobody serves")?;
-    // What is told to be typed, the one and the other.
     ensure!(
         std::process::Command::new("umount").arg("-l").arg(&there).status()?.success(),
         "below a server that lost its files"
@@ -97,10 +95,10 @@ async fn what_is_in_the_way_of_an_instant_restore_is_said() -> Result<()> {
 }
 
 /// Takes a file system away that a test mounted.
-struct Mounted(PathBuf);
+pub struct Mounted(PathBuf);
 
 impl Mounted {
-    fn tmpfs(at: &Path, size: &str) -> Result<Self> {
+    pub fn tmpfs(at: &Path, size: &str) -> Result<Self> {
         let status = Command::new("mount").args(["-t", "tmpfs", "-o", size, "lifeboat-e2e"]).arg(at).status()?;
         ensure!(status.success(), "mount a tmpfs over {}", at.display());
         Ok(Self(at.to_path_buf()))

@@ -40,6 +40,7 @@ mod streaming;
 mod tablespaces;
 mod targets;
 mod timelines;
+mod told;
 mod torn;
 mod weather;
 mod when;

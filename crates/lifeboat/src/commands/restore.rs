@@ -2,7 +2,9 @@
 
 mod begun;
 mod instant;
+mod left;
 mod serving;
+mod waiting;
 
 use super::served::status::{Phase, Status};
 use super::{find_named, load_config, served, wal};
@@ -30,7 +32,7 @@ use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
     match &arguments.command {
-        Some(RestoreSubcommand::Status { directory }) => serving::status(directory.as_deref(), output),
+        Some(RestoreSubcommand::Status { directory }) => serving::status(global, directory.as_deref(), output),
         Some(RestoreSubcommand::Finish { directory }) => serving::command(directory, Command::Finish, output),
         Some(RestoreSubcommand::Stop { directory }) => serving::command(directory, Command::End, output),
         None => restore(global, arguments, output),

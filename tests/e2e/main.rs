@@ -24,6 +24,7 @@ mod lies;
 mod load;
 mod page;
 mod past;
+mod pasted;
 mod program;
 mod proof;
 mod random;

@@ -155,8 +155,8 @@ pub struct OpenArguments {
 pub struct RescueArguments {
     /// Of what
     pub workload: String,
-    /// Which tables, as SQL writes their names: orders, public.orders, "My Schema"."Orders"
-    #[arg(long = "table", value_name = "TABLE", value_delimiter = ',', required_unless_present = "list")]
+    /// Which tables, as SQL writes their names, with commas between them: orders,public.items or, for a shell, '"My Schema"."Orders"'
+    #[arg(long = "table", value_name = "TABLE", required_unless_present = "list")]
     pub tables: Vec<String>,
     /// Show databases, tables and sizes at that moment, and stop
     #[arg(long, conflicts_with_all = ["tables", "filter", "into", "to", "replace", "called"])]

@@ -86,8 +86,10 @@ impl<'a> Telling<'a> {
     }
 
     fn look(&mut self, status: &Status, now: Instant) {
-        self.progress.advance(self.to_come.saturating_sub(status.bytes_to_come));
-        self.to_come = self.to_come.min(status.bytes_to_come);
+        if let Some(came) = self.to_come.checked_sub(status.bytes_to_come).filter(|came| *came > 0) {
+            self.progress.advance(came);
+            self.to_come = status.bytes_to_come;
+        }
         if status.phase == Phase::Starting && self.command == Command::Finish && !self.is_start_told {
             self.progress.warn("its server is being started, or replays: this waits for that, too");
             self.is_start_told = true;

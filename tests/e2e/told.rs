@@ -200,12 +200,40 @@ async fn what_a_killed_program_left_is_stopped_and_goes_on() -> Result<()> {
     let begun = all["restores"].as_array().context("restores")?.iter().find(|restore| restore["to"] == there.as_str());
     ensure!(begun.is_some_and(|begun| begun["state"] == "begun"), "{all}");
 
+    let copied = ends_with(as_ourselves(&world, "slow.toml", &["restore", "shop", "--to", &there])?, 2)?;
+    ensure!(copied.stderr.contains("an instant restore was begun in"), "{copied:?}");
+
     let mut served = Served::start_with(&world, "fast.toml", &to, &["--start"])?;
     served.until_it_says("the first query was answered").await?;
     ensure!(world.cluster.sql("select n from ledger").await?.as_deref() == Some("7"), "it was acknowledged");
     served.until_it_says("everything is here").await?;
     drop(served);
+    for command in ["finish", "stop", "status"] {
+        let finished = ends_with(as_ourselves(&world, "slow.toml", &["restore", command, &there])?, 3)?;
+        ensure!(finished.stderr.contains("ordinary data directory"), "{finished:?}");
+    }
     let all = as_ourselves(&world, "slow.toml", &["restore", "status"])?;
     ensure!(!all.stdout.contains(&there), "it is whole: {all:?}");
+    Ok(())
+}
+
+/// Whoever opens the past and doesn't want to wait is told that nothing is left of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_that_is_interrupted_says_so_and_leaves_nothing() -> Result<()> {
+    let world = shop().await?;
+    let name = format!("told-{}", std::process::id());
+    let mut command = Command::new(world.path("lifeboat"));
+    command.arg("--config").arg(world.path("fast.toml")).args(["open", "shop", "--as", &name]);
+    let said = world.path("open.err");
+    let mut opening = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said)?).spawn()?;
+    until("it begins", || async { Ok(fs::read_to_string(&said)?.contains("it goes on without this terminal")) })
+        .await?;
+    kill_process(Pid::from_child(&opening), Signal::INT)?;
+    let ended = opening.wait()?;
+    let said = fs::read_to_string(&said)?;
+    ensure!(ended.code() == Some(5) && said.contains("interrupted before it answered"), "{ended}: {said}");
+    let place = format!("/var/tmp/lifeboat-{}/{name}", rustix::process::geteuid().as_raw());
+    ensure!(!Path::new(&place).exists() && !Path::new(&format!("{place}.lock")).exists(), "{place} is left: {said}");
+    ensure!(!fs::read_to_string("/proc/self/mountinfo")?.contains(&name), "{said}");
     Ok(())
 }

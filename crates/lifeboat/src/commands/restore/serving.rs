@@ -95,7 +95,10 @@ pub fn status(global: &Global, directory: Option<&Path>, output: &Output) -> Res
 }
 
 fn nothing_there(directory: &Path) -> Failure {
-    let message = format!("{} is not being restored instantly", directory.display());
+    let mut message = format!("{} is not being restored instantly", directory.display());
+    if directory.join("global/pg_control").exists() {
+        message.push_str(": it is an ordinary data directory, finished if it ever was");
+    }
     Failure::new(FailureKind::NotFound, message)
         .with_hint("`lifeboat restore status` lists what is served on this machine")
 }

@@ -11,8 +11,11 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const ENDING: &str = "begun";
+/// How long it is kept what was told of one that ended.
+const LOG_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Notes it; and forgets what is gone. That it can't be noted is in nobody's way.
 pub fn note(config: &Config, to: &Path) {
@@ -20,6 +23,7 @@ pub fn note(config: &Config, to: &Path) {
         if let Some(directory) = log.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
             clear(directory);
+            clear_logs(directory);
         }
         let path = log.with_extension(ENDING);
         let mut file = std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
@@ -55,6 +59,18 @@ fn records(directory: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     })
 }
 
+/// Removes what was told long ago of what isn't known any more.
+fn clear_logs(directory: &Path) {
+    let paths = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    for log in paths.filter(|path| path.extension() == Some(OsStr::new("log"))) {
+        let told = std::fs::metadata(&log).and_then(|data| data.modified());
+        let is_old = told.is_ok_and(|told| told.elapsed().is_ok_and(|age| age > LOG_KEPT));
+        if is_old && !log.with_extension(ENDING).exists() {
+            let _ = std::fs::remove_file(log);
+        }
+    }
+}
+
 /// Forgets those whose directory is there, and is none any more that is restored; or is gone from a directory that is there.
 fn clear(directory: &Path) {
     for (record, to) in records(directory) {
@@ -83,6 +99,18 @@ mod tests {
         assert_eq!(noted(&config).unwrap(), [one.clone()], "its directory's directory is not there: a disk is away");
         note(&config, &two);
         assert_eq!(noted(&config).unwrap(), [two.clone(), one.clone()]);
+        let logs = ["old", "new", "kept"].map(|name| top.path().join("state/served").join(name).with_extension("log"));
+        for log in &logs {
+            std::fs::write(log, "told").unwrap();
+        }
+        std::fs::write(logs[2].with_extension(ENDING), one.as_os_str().as_bytes()).unwrap();
+        let long_ago = std::time::SystemTime::now() - LOG_KEPT - Duration::from_secs(60);
+        for log in [&logs[0], &logs[2]] {
+            std::fs::File::options().write(true).open(log).unwrap().set_modified(long_ago).unwrap();
+        }
+        note(&config, &one);
+        assert_eq!(logs.each_ref().map(|log| log.exists()), [false, true, true]);
+        std::fs::remove_file(logs[2].with_extension(ENDING)).unwrap();
         forget(&config, &one);
         note(&config, Path::new("/nowhere/at all"));
         assert_eq!(noted(&config).unwrap(), [PathBuf::from("/nowhere/at all")], "two is gone");

@@ -71,7 +71,6 @@ impl Service<'_> {
     ) -> Result<(Brought, Option<Started>), Failure> {
         let Serving { overlay, mounted, rest, live, ahead, held, returning } = serving;
         let telling = Arc::new(self.telling(&overlay, &live));
-        live.comes_by_itself();
         let (mut asked, wishes) = (live.asked(), live.asked());
         if wish == Wish::Finish {
             lifeboat_mount::control::Control::told(&*live, lifeboat_mount::control::Command::Finish);
@@ -146,6 +145,7 @@ impl Service<'_> {
         let arrived = overlay.arrived();
         let progress = progress::for_rooms(self.output, self.workload);
         progress.phase("bring the rest", Some(arrived.bytes_to_come()));
+        live.comes_by_itself();
         let (overlay, live) = (Arc::downgrade(overlay), live.clone());
         Telling { progress, overlay, live, is_to_end: AtomicBool::new(false), told: instant::Seldom::default() }
     }

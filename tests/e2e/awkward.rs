@@ -2,7 +2,7 @@
 
 use crate::served::{as_ourselves, ends_with};
 use crate::serving::Served;
-use crate::world::{Plan, World};
+use crate::world::{Plan, World, until};
 use anyhow::{Result, ensure};
 use lifeboat_components::postgres::Shutdown;
 use std::fs;
@@ -149,8 +149,14 @@ async fn a_directory_that_is_in_use_is_taken_away_when_nobody_uses_it() -> Resul
     let path = there.display().to_string();
     let mut stopping = Command::new(world.path("lifeboat"));
     stopping.arg("--config").arg(world.path("instant.toml")).args(["restore", "stop", &path]);
-    let mut stopping = stopping.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let said = served.until_it_says("is in use").await;
+    let told = world.path("stop.err");
+    let mut stopping = stopping.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&told)?).spawn()?;
+    let mut said = served.until_it_says("is in use").await;
+    if said.is_ok() {
+        // Whoever waits for it is told, too.
+        let is_told = || async { Ok(fs::read_to_string(&told)?.contains(&format!("{path} is in use"))) };
+        said = until("it says for what it waits", is_told).await;
+    }
     let waits = fs::read_dir(&there)?.next().is_some();
     somebody.kill()?;
     somebody.wait()?;

@@ -95,7 +95,8 @@ async fn what_is_printed_to_be_typed_can_be_pasted() -> Result<()> {
     let when = ["when", "shop", "--dropped", "\"My Schema\".\"Or,ders.it's\""];
     let told = ends_with(as_ourselves(&world, "lifeboat.toml", &when)?, 0)?;
     let line = |word: &str| -> Result<String> {
-        let line = told.stdout.lines().map(str::trim).find(|line| line.starts_with(&format!("lifeboat {word} ")));
+        let lines = told.stdout.lines().filter_map(|line| line.find("lifeboat ").map(|at| &line[at..]));
+        let line = lines.into_iter().find(|line| line.starts_with(&format!("lifeboat {word} ")));
         Ok(line.with_context(|| format!("no line for {word}: {told:?}"))?.to_owned())
     };
     let rescue_line = line("rescue")?;

@@ -1,18 +1,20 @@
 //! What an instant restore tells when it can't go on, and what becomes of one whose process is gone.
 
 use crate::awkward::Mounted;
+use crate::bucket::Bucket;
 use crate::served::{as_ourselves, ends_with, stop_server};
 use crate::serving::Served;
 use crate::world::{Plan, World, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::postgres::Shutdown;
+use lifeboat_components::servers::Mode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A shop that was lost, of some twenty megabytes that can't be squeezed; `slow.toml` brings one in a second.
+/// A shop that was lost, of some forty megabytes that can't be squeezed.
 async fn shop() -> Result<World> {
     let mut world = Plan::new(15).cluster(|cluster| cluster.setting("fsync", "on")).start()?;
     let make = "create table orders as select g as n, (select string_agg(md5((g * 16 + part)::text), '') from generate_series(1, 10) part) as t \
@@ -23,9 +25,16 @@ async fn shop() -> Result<World> {
     world.cluster.stop(Shutdown::Fast)?;
     let programs = world.cluster.programs().display().to_string();
     world.configure("fast.toml", |text| format!("{text}bin_dir = \"{programs}\"\n"))?;
-    let slowly = |text: String| text.replace("[location.local]", "[location.local]\nmax_rate = \"1MB\"");
-    world.configure("slow.toml", |text| slowly(format!("{text}bin_dir = \"{programs}\"\n")))?;
     Ok(world)
+}
+
+/// Its bucket, from which it comes so slowly that nearly everything is still to come.
+fn slow_bucket(world: &World) -> Result<Bucket> {
+    let bucket = Bucket::new(2)?;
+    bucket.configure(world, "bucket.toml", "locations = [\"bucket\", \"local\"]")?;
+    bucket.fill(world, "bucket.toml")?;
+    bucket.proxy.set(Mode::Slow(300));
+    Ok(bucket)
 }
 
 /// `restore finish`, and what it says.
@@ -37,7 +46,7 @@ struct Finishing<'a> {
 impl<'a> Finishing<'a> {
     fn begin(world: &'a World, to: &Path, more: &[&str]) -> Result<Self> {
         let mut command = Command::new(world.path("lifeboat"));
-        command.arg("--config").arg(world.path("slow.toml")).args(["restore", "finish"]).arg(to).args(more);
+        command.arg("--config").arg(world.path("fast.toml")).args(["restore", "finish"]).arg(to).args(more);
         command.stdin(Stdio::null()).stdout(File::create(world.path("finish.out"))?);
         let child = command.stderr(File::create(world.path("finish.err"))?).spawn()?;
         Ok(Self { child, world })
@@ -71,7 +80,7 @@ impl Drop for Finishing<'_> {
 
 fn status(world: &World, to: &Path, more: &[&str]) -> Result<crate::world::Output> {
     let there = to.display().to_string();
-    ends_with(as_ourselves(world, "slow.toml", &[&["restore", "status", &there], more].concat())?, 0)
+    ends_with(as_ourselves(world, "fast.toml", &[&["restore", "status", &there], more].concat())?, 0)
 }
 
 /// What is told while `words` are in the way, by everybody who tells.
@@ -96,7 +105,7 @@ async fn is_told(world: &World, to: &Path, words: &str, hint: &str) -> Result<()
     );
     let told = status(world, to, &[])?.stdout;
     ensure!(!told.contains("B/s") && told.contains("in the way:") && told.contains(hint), "{told}");
-    let checked = as_ourselves(world, "slow.toml", &["check", "--quiet"])?.stdout;
+    let checked = as_ourselves(world, "fast.toml", &["check", "--quiet"])?.stdout;
     let ours: Vec<&str> = checked.lines().filter(|line| line.contains(&to.display().to_string())).collect();
     ensure!(ours.iter().any(|line| line.contains("nothing comes")) && !ours.concat().contains("B/s"), "{checked}");
 
@@ -132,15 +141,18 @@ async fn heals(world: &World, to: &Path, heal: impl FnOnce() -> Result<()>) -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_is_told_that_the_location_is_away() -> Result<()> {
     let world = shop().await?;
-    let to = world.make_directory("there")?;
-    let mut served = Served::start_with(&world, "slow.toml", &to, &["--start"])?;
+    let (to, bucket) = (world.make_directory("there")?, slow_bucket(&world)?);
+    let mut served = Served::start_with(&world, "bucket.toml", &to, &["--start", "--from", "bucket"])?;
     served.until_it_says("the first query was answered").await?;
-    let (here, aside) = (world.path("repository-local"), world.path("repository-aside"));
-    fs::rename(&here, &aside)?;
+    bucket.proxy.set(Mode::Reset);
     is_told(&world, &to, "base/", "see that a location that has it answers").await?;
     served.until_it_says(" of base/").await?;
     ensure!(!served.said().contains("of file "), "which file is said by its path: {}", served.said());
-    heals(&world, &to, || Ok(fs::rename(&aside, &here)?)).await
+    heals(&world, &to, || {
+        bucket.proxy.set(Mode::Pass);
+        Ok(())
+    })
+    .await
 }
 
 /// Takes all room of a file system.
@@ -163,10 +175,12 @@ async fn who_waits_is_told_that_the_disk_is_full() -> Result<()> {
     let volume = world.make_directory("volume")?;
     let _volume = Mounted::tmpfs(&volume, "size=140m,mode=755")?;
     let to = world.make_directory("volume/data")?;
-    let mut served = Served::start_with(&world, "slow.toml", &to, &["--start"])?;
+    let bucket = slow_bucket(&world)?;
+    let mut served = Served::start_with(&world, "bucket.toml", &to, &["--start", "--from", "bucket"])?;
     served.until_it_says("the first query was answered").await?;
     let ballast = volume.join("ballast");
     fill(&ballast)?;
+    bucket.proxy.set(Mode::Pass);
     is_told(&world, &to, "No space left on device", "make room on the disk of").await?;
     heals(&world, &to, || Ok(fs::remove_file(&ballast)?)).await
 }
@@ -177,7 +191,7 @@ async fn what_a_killed_program_left_is_stopped_and_goes_on() -> Result<()> {
     let world = shop().await?;
     let to = world.make_directory("there")?;
     let there = to.display().to_string();
-    let mut served = Served::start_with(&world, "slow.toml", &to, &["--start"])?;
+    let mut served = Served::start_with(&world, "fast.toml", &to, &["--start"])?;
     served.until_it_says("the first query was answered").await?;
     world.cluster.sql("create table ledger as select 7 as n").await?;
     served.kill_alone()?;
@@ -186,7 +200,7 @@ async fn what_a_killed_program_left_is_stopped_and_goes_on() -> Result<()> {
         Ok(lines.filter(|line| String::from_utf8_lossy(line).contains(&format!("-D\0{there}\0"))).count())
     };
     ensure!(servers()? == 1, "a server without its files is left");
-    let stop = |more: &[&str]| as_ourselves(&world, "slow.toml", &[&["restore", "stop", &there], more].concat());
+    let stop = |more: &[&str]| as_ourselves(&world, "fast.toml", &[&["restore", "stop", &there], more].concat());
     let stopped = ends_with(stop(&[])?, 0)?;
     ensure!(stopped.stdout.contains("server") && stopped.stdout.contains("mounted"), "{stopped:?}");
     ensure!(servers()? == 0 && !fs::read_to_string("/proc/self/mountinfo")?.contains(&there), "{stopped:?}");
@@ -194,13 +208,13 @@ async fn what_a_killed_program_left_is_stopped_and_goes_on() -> Result<()> {
     ensure!(again.stderr.contains("nothing is to be stopped"), "{again:?}");
 
     // Nothing is mounted, and nobody names it: it is told of all the same.
-    let all = ends_with(as_ourselves(&world, "slow.toml", &["restore", "status"])?, 4)?;
+    let all = ends_with(as_ourselves(&world, "fast.toml", &["restore", "status"])?, 4)?;
     ensure!(all.stdout.contains(&format!("{there}: begun, and nobody serves it")), "{all:?}");
-    let all = ends_with(as_ourselves(&world, "slow.toml", &["restore", "status", "--json"])?, 4)?.json()?;
+    let all = ends_with(as_ourselves(&world, "fast.toml", &["restore", "status", "--json"])?, 4)?.json()?;
     let begun = all["restores"].as_array().context("restores")?.iter().find(|restore| restore["to"] == there.as_str());
     ensure!(begun.is_some_and(|begun| begun["state"] == "begun"), "{all}");
 
-    let copied = ends_with(as_ourselves(&world, "slow.toml", &["restore", "shop", "--to", &there])?, 2)?;
+    let copied = ends_with(as_ourselves(&world, "fast.toml", &["restore", "shop", "--to", &there])?, 2)?;
     ensure!(copied.stderr.contains("an instant restore was begun in"), "{copied:?}");
 
     let mut served = Served::start_with(&world, "fast.toml", &to, &["--start"])?;
@@ -209,10 +223,10 @@ async fn what_a_killed_program_left_is_stopped_and_goes_on() -> Result<()> {
     served.until_it_says("everything is here").await?;
     drop(served);
     for command in ["finish", "stop", "status"] {
-        let finished = ends_with(as_ourselves(&world, "slow.toml", &["restore", command, &there])?, 3)?;
+        let finished = ends_with(as_ourselves(&world, "fast.toml", &["restore", command, &there])?, 3)?;
         ensure!(finished.stderr.contains("ordinary data directory"), "{finished:?}");
     }
-    let all = as_ourselves(&world, "slow.toml", &["restore", "status"])?;
+    let all = as_ourselves(&world, "fast.toml", &["restore", "status"])?;
     ensure!(!all.stdout.contains(&there), "it is whole: {all:?}");
     Ok(())
 }

@@ -163,6 +163,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_may_not_log_is_told_where_to_say_so() {
+        let log = Path::new("/root/.cache/lifeboat/served/srv-shop.log");
+        for (kind, code) in [(ErrorKind::PermissionDenied, 7), (ErrorKind::StorageFull, 5)] {
+            let failure = not_started(log, &kind.into());
+            assert_eq!(failure.kind.exit_code(), code);
+            let said = failure.to_string();
+            assert!(
+                said.contains("logs to /root/.cache") && said.contains("set HOME") && said.contains("state_dir"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
     fn a_failure_is_told_with_all_its_lines() {
         let said = "hint: it goes on\nerror: first\nwarning: more\nerror: the server ended; its log ends:\n  FATAL: no\nhint: look\n";
         let (message, hint) = last_failure(said);

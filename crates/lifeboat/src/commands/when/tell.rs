@@ -12,6 +12,8 @@ use std::cmp::Reverse;
 
 /// So many are told, those with the most rows; `--json` has all.
 const ROWS_MAX: usize = 20;
+/// With so many, each has all lines that may be typed next.
+const WITH_ALL_LINES_MAX: usize = 5;
 
 /// What the answer is about.
 pub struct Told<'a> {
@@ -64,6 +66,16 @@ impl Told<'_> {
         plan(&self.found.known, &wanted).map(drop).map_err(|refusal| refusal.reason.to_string())
     }
 
+    /// What takes the table from a moment, without the moment.
+    fn rescue(&self) -> Vec<String> {
+        let mut words: Vec<String> = ["lifeboat", "rescue", self.workload, "--table"].map(str::to_owned).into();
+        words.push(self.table.to_string());
+        if self.table.database != self.default_database {
+            words.extend(["--database".to_owned(), self.table.database.clone()]);
+        }
+        words
+    }
+
     /// A line that does this with the moment just before.
     fn line(&self, what: &[&str], lsn: Lsn) -> String {
         let mut words: Vec<String> = what.iter().map(ToString::to_string).collect();
@@ -74,11 +86,8 @@ impl Told<'_> {
 
     /// The lines that restore, look at and take the table from the moment just before.
     fn lines(&self, lsn: Lsn) -> [String; 3] {
-        let (workload, table) = (self.workload, self.table.to_string());
-        let mut rescue = vec!["lifeboat", "rescue", workload, "--table", &table];
-        if self.table.database != self.default_database {
-            rescue.extend(["--database", &self.table.database]);
-        }
+        let (workload, rescue) = (self.workload, self.rescue());
+        let rescue: Vec<&str> = rescue.iter().map(String::as_str).collect();
         let [restore, open] = [&["lifeboat", "restore", workload, "--to", "DIR"][..], &["lifeboat", "open", workload]];
         [restore, open, &rescue].map(|what| self.line(what, lsn))
     }
@@ -152,13 +161,29 @@ pub fn tell(told: &Told<'_>, findings: &[&Finding], output: &Output) -> Result<(
         output
             .text(&format!("and {hidden} that deleted fewer: --json has them, --since and --until leave them out"))?;
     }
+    if shown.len() > WITH_ALL_LINES_MAX {
+        output.text("\nto bring back the moment just before")?;
+        for finding in shown {
+            let [restore, ..] = told.lines(finding.restore_lsn);
+            let line =
+                told.reaches(finding.restore_lsn).map_or_else(|why| format!("can't be reached: {why}"), |()| restore);
+            output.text(&format!("  {}: {line}", finding.xid))?;
+        }
+        output.hint(&format!(
+            "with the same --lsn, `{}` shows that moment, and `{}` brings back only the table",
+            shell::line(["lifeboat", "open", told.workload]),
+            shell::line(told.rescue())
+        ));
+        return Ok(());
+    }
     output.text("\nto bring back the moment just before, to look at it, or to bring back only the table")?;
     for finding in shown {
+        let behind = format!("\n{}", " ".repeat(finding.xid.to_string().len() + "  : ".len()));
         let lines = match told.reaches(finding.restore_lsn) {
-            Ok(()) => told.lines(finding.restore_lsn).join("\n  "),
+            Ok(()) => told.lines(finding.restore_lsn).join(&behind),
             Err(reason) => format!("can't be reached: {reason}"),
         };
-        output.text(&format!("{}\n  {lines}", finding.xid))?;
+        output.text(&format!("  {}: {lines}", finding.xid))?;
     }
     Ok(())
 }

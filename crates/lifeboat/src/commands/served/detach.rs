@@ -164,13 +164,13 @@ mod tests {
 
     #[test]
     fn who_may_not_log_is_told_where_to_say_so() {
-        let log = Path::new("/root/.cache/lifeboat/served/srv-shop.log");
+        let log = Path::new("/var/cache/lifeboat/served/srv-shop.log");
         for (kind, code) in [(ErrorKind::PermissionDenied, 7), (ErrorKind::StorageFull, 5)] {
             let failure = not_started(log, &kind.into());
             assert_eq!(failure.kind.exit_code(), code);
             let said = failure.to_string();
             assert!(
-                said.contains("logs to /root/.cache") && said.contains("set HOME") && said.contains("state_dir"),
+                said.contains("logs to /var/cache") && said.contains("set HOME") && said.contains("state_dir"),
                 "{said}"
             );
         }

@@ -121,6 +121,10 @@ mod tests {
         std::os::unix::process::CommandExt::arg0(&mut command, "postgres");
         command.args(["-c", "read line", "-D"]).arg(directory.path()).stdin(std::process::Stdio::piped());
         let child = command.spawn().unwrap();
+        // In the middle of becoming another program a process has no command line.
+        while servers_of(directory.path()).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         assert!(end_at_once(directory.path()).unwrap());
         assert!(!end_at_once(directory.path()).unwrap(), "there is none any more");
         assert_eq!(test_kill_process(Pid::from_child(&child)), Err(Errno::SRCH));

@@ -49,7 +49,7 @@ enum Found<'a> {
 
 /// Serves a client until its end.
 pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, role: Role) {
-    if socket::prepare(&client, shared.settings.silence_max).is_err() {
+    if socket::prepare(&client, &shared.settings).is_err() {
         return; // it is gone already
     }
     let mut head = None;
@@ -171,7 +171,7 @@ async fn connect(shared: &Shared, server: &Server) -> Result<TcpStream, String> 
     if verdict(&routes.borrow(), server) != Verdict::Stays {
         return Err(unreachable("it has just been replaced".into()));
     }
-    socket::prepare(&stream, shared.settings.silence_max).map_err(|error| unreachable(error.to_string()))?;
+    socket::prepare(&stream, &shared.settings).map_err(|error| unreachable(error.to_string()))?;
     Ok(stream)
 }
 

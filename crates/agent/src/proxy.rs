@@ -20,7 +20,7 @@ pub use startup::{HEAD_BYTES, Opening, Refusal, STARTUP_BYTES_MAX};
 pub use statistics::Statistics;
 
 use crate::routing::RouteTable;
-use session::{Shared, serve};
+use session::{Failure, Shared, serve};
 use standing::{Load, same_places};
 use statistics::{Counters, count};
 use std::net::SocketAddr;
@@ -158,6 +158,7 @@ impl Proxy {
             counters,
             load: Load::default(),
             holds: Semaphore::new(settings.held_max),
+            failure: Failure::default(),
             routes: followed,
             settings,
         });

@@ -16,6 +16,8 @@ mod condition;
 mod contents;
 mod exactness;
 mod existing;
+mod followers;
+mod following;
 mod instant;
 mod kills;
 mod lagging;

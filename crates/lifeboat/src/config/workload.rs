@@ -68,6 +68,8 @@ pub struct WorkloadConfig {
     pub compresses_on_server: bool,
     /// Whose standby it is.
     pub primary: Option<PrimaryConfig>,
+    /// The standbys that must be there, by their `application_name`.
+    pub standbys: Vec<String>,
     /// What a commit waits for under `wal receive --sync`.
     pub synchronous: Option<SynchronousConfig>,
     /// How old the newest recovery point may be.
@@ -113,6 +115,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let verify_within = freshness::read_verify_within(&mut section, findings);
     let compresses_on_server = super::standby::read_compression(&mut section, findings);
     let primary = super::standby::read(&mut section, findings);
+    let standbys = section.texts(findings, "standbys", "a list of names, such as [\"ohio\"]");
     if !section.has("data_dir") && unchanged == Some(true) {
         let message = format!("`unchanged_files = \"skip\"` in {} needs `data_dir`", section.name());
         findings.problem(&section.span_of("unchanged_files"), message);
@@ -142,6 +145,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
         compresses_on_server,
         primary,
+        standbys: standbys.unwrap_or_default(),
         synchronous,
         backup_within,
         verify_within,

@@ -58,7 +58,6 @@ pub struct Upstream {
     pub flushed: Lsn,
     /// It follows another itself.
     pub is_standby: bool,
-    pub wal_level: String,
     pub limits: Limits,
 }
 
@@ -134,7 +133,6 @@ pub async fn observe(client: &mut ReplicationClient) -> Result<Upstream> {
         history,
         flushed: identity.flush_lsn,
         is_standby: client.is_standby().unwrap_or(false),
-        wal_level: client.show("wal_level").await?,
         limits,
     })
 }

@@ -196,7 +196,6 @@ mod tests {
             history: history(timeline, ancestors),
             flushed: Lsn(flushed),
             is_standby: false,
-            wal_level: "replica".into(),
             limits: LIMITS,
         }
     }

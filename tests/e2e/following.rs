@@ -2,6 +2,7 @@
 
 use crate::contents::Contents;
 use crate::ledger::Clients;
+use crate::remote::run;
 use crate::world::{Output, Plan, World, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::postgres::Shutdown;
@@ -19,6 +20,13 @@ pub fn create(world: &World, name: &str, arguments: &[&str]) -> Result<(TestClus
         Ok(())
     })?;
     Ok((standby, document))
+}
+
+/// The same with another configuration, and all of the words given.
+pub fn create_with(world: &World, configuration: &str, words: &[&str]) -> Result<Value> {
+    let output = run(world, configuration, words)?;
+    ensure!(output.code == Some(0), "{output:?}");
+    output.json()
 }
 
 fn with<'a>(to: &'a Path, name: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {

@@ -24,6 +24,7 @@ mod lagging;
 mod ledger;
 mod lies;
 mod load;
+mod members;
 mod page;
 mod past;
 mod program;

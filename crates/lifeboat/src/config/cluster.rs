@@ -113,11 +113,12 @@ pub(super) fn read_all(
 fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> Option<ClusterConfig> {
     let before = findings.problems.len();
     let members = read_members(&mut section, findings);
-    let member = section.text(findings, "member", "the name of the member that this machine is");
+    let member = section.text(findings, "this_member", "the name of the member that this machine is");
     if let Some(name) = member.as_ref().filter(|name| !members.contains_key(*name)) {
         let known: Vec<&str> = members.keys().map(String::as_str).collect();
-        let message = format!("`member` in {} is \"{name}\"; the members are {}", section.name(), known.join(", "));
-        findings.problem(&section.span_of("member"), message);
+        let message =
+            format!("`this_member` in {} is \"{name}\"; the members are {}", section.name(), known.join(", "));
+        findings.problem(&section.span_of("this_member"), message);
     }
     let data_dir = section.absolute_path(findings, "data_dir");
     const LOCAL: &str = "how to reach our own server, such as \"host=/var/run/postgresql user=postgres\"";

@@ -116,7 +116,7 @@ async fn of_member(global: &Global, arguments: &StandbyCreateArguments, output: 
         return Err(wrong(message, "leave out --name, --slot and --no-slot"));
     }
     let own = config.member.clone().ok_or_else(|| {
-        wrong(format!("[cluster.{cluster}] doesn't say which member this machine is"), "add member = \"NAME\"")
+        wrong(format!("[cluster.{cluster}] doesn't say which member this machine is"), "add this_member = \"NAME\"")
     })?;
     let to = config.data_dir.clone().filter(|_| config.members[&own].database.is_some()).ok_or_else(|| {
         wrong(format!("member {own} of cluster {cluster} has no database"), "give it `database` and `data_dir`")

@@ -2,7 +2,7 @@
 
 use crate::following::create_with;
 use crate::remote::run;
-use crate::world::{Plan, World, until};
+use crate::world::{Background, Plan, World, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::postgres::Shutdown;
 use lifeboat_components::{TestCluster, free_port};
@@ -36,13 +36,21 @@ fn configure(world: &World, file: &str, own: &Member, other: &Member) -> Result<
     world.configure(file, |before| before + &text)
 }
 
-/// Ended with the test: no server here is a child of ours.
-struct Servers<'a>(&'a World, Vec<String>);
+/// What ends with the test, in this order: an agent would start its server again, and no server here is a child of ours.
+struct Machines<'a> {
+    world: &'a World,
+    agents: Vec<Background>,
+    data_dirs: Vec<String>,
+    /// Only kept: its directory goes with it.
+    standby: Option<TestCluster>,
+}
 
-impl Drop for Servers<'_> {
+impl Drop for Machines<'_> {
     fn drop(&mut self) {
-        for data_dir in &self.1 {
-            let mut command = self.0.cluster.command("pg_ctl");
+        self.agents.clear();
+        let _directory = self.standby.take();
+        for data_dir in &self.data_dirs {
+            let mut command = self.world.cluster.command("pg_ctl");
             let _ = command.args(["stop", "-s", "-m", "immediate", "-D", data_dir]).output();
         }
     }
@@ -75,11 +83,12 @@ async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
     let mut ohio =
         Member { name: "ohio", data_dir: &place, connection: "host=/nowhere".into(), port, agent: free_port()? };
     configure(&world, "virginia.toml", &virginia, &ohio)?;
-    let first_agent = world.spawn("virginia.toml", &["agent", "shop"])?;
+    let mut machines = Machines { world: &world, agents: Vec::new(), data_dirs: vec![first], standby: None };
+    machines.agents.push(world.spawn("virginia.toml", &["agent", "shop"])?);
     let is_primary = until("the first member is the primary", || async {
         Ok(run(&world, "virginia.toml", &["cluster", "bootstrap", "shop"])?.code == Some(0))
     });
-    is_primary.await.with_context(|| first_agent.log())?;
+    is_primary.await.with_context(|| machines.agents[0].log())?;
     let missing = run(&world, "virginia.toml", &["standby", "status", "shop"])?;
     ensure!(missing.code == Some(4) && missing.stderr.contains("standby ohio"), "{missing:?}");
     let itself = run(&world, "virginia.toml", &["standby", "create", "shop"])?;
@@ -104,8 +113,9 @@ async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
         ..ohio
     };
     configure(&world, "ohio.toml", &ohio, &virginia)?;
-    let _servers = Servers(&world, vec![own.display().to_string(), first]);
-    let second = world.spawn("ohio.toml", &["agent", "shop"])?;
+    machines.data_dirs.push(own.display().to_string());
+    machines.standby = Some(standby);
+    machines.agents.push(world.spawn("ohio.toml", &["agent", "shop"])?);
     let follows = until("the second member follows", || async {
         let status = run(&world, "ohio.toml", &["standby", "status", "shop", "--json"])?;
         let document = status.json()?;
@@ -114,5 +124,5 @@ async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
             standby["name"] == "ohio" && standby["state"] == "streaming" && standby["slot"] == "lifeboat_ohio";
         Ok(status.code == Some(0) && is_there && standby["region"] == "ohio-1")
     });
-    follows.await.with_context(|| format!("{}\n{}", second.log(), standby.log()))
+    follows.await.with_context(|| machines.agents.iter().map(Background::log).collect::<String>())
 }

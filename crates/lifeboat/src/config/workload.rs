@@ -116,10 +116,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let compresses_on_server = super::standby::read_compression(&mut section, findings);
     let primary = super::standby::read(&mut section, findings);
     let standbys = section.texts(findings, "standbys", "a list of names, such as [\"ohio\"]");
-    if !section.has("data_dir") && unchanged == Some(true) {
-        let message = format!("`unchanged_files = \"skip\"` in {} needs `data_dir`", section.name());
-        findings.problem(&section.span_of("unchanged_files"), message);
-    }
+    skipping_needs_files(&section, findings, unchanged == Some(true));
     section.finish(findings);
     // Where a mistake must stop nothing, all that could be read counts.
     if findings.problems.len() > before && findings.unknown_keys == UnknownKeys::Refuse {
@@ -151,6 +148,14 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         verify_within,
         alarm,
     })
+}
+
+/// What the server sends can't be left unread.
+fn skipping_needs_files(section: &Section, findings: &mut Findings, skips: bool) {
+    if !section.has("data_dir") && skips {
+        let message = format!("`unchanged_files = \"skip\"` in {} needs `data_dir`", section.name());
+        findings.problem(&section.span_of("unchanged_files"), message);
+    }
 }
 
 fn read_slot(section: &mut Section, findings: &mut Findings) -> Option<String> {

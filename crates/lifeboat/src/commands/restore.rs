@@ -261,7 +261,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// A warning when what is free is less than what is written. Only that: zeros, and a file system that compresses, take less.
-fn space_note(to: &Path, bytes: u64) -> Option<String> {
+pub fn space_note(to: &Path, bytes: u64) -> Option<String> {
     let there = to.ancestors().find(|path| path.exists())?;
     let answer = rustix::fs::statvfs(there).ok()?;
     let free = answer.f_bavail.saturating_mul(answer.f_frsize);
@@ -272,7 +272,7 @@ fn space_note(to: &Path, bytes: u64) -> Option<String> {
 }
 
 /// A place for a tablespace that isn't there is a mistake in the number: the one that was meant would go to its old place.
-fn check_oids(places: &BTreeMap<u32, PathBuf>, point: &Point) -> Result<(), Failure> {
+pub fn check_oids(places: &BTreeMap<u32, PathBuf>, point: &Point) -> Result<(), Failure> {
     let known = PostgresDetails::of(point)?.tablespaces;
     let Some(oid) = places.keys().find(|oid| known.iter().all(|tablespace| tablespace.oid != **oid)) else {
         return Ok(());
@@ -288,7 +288,7 @@ fn check_oids(places: &BTreeMap<u32, PathBuf>, point: &Point) -> Result<(), Fail
 }
 
 /// `OID=PATH`, each.
-fn tablespaces(given: &[String]) -> Result<BTreeMap<u32, PathBuf>, Failure> {
+pub fn tablespaces(given: &[String]) -> Result<BTreeMap<u32, PathBuf>, Failure> {
     let one = |text: &String| {
         let (oid, path) = text.split_once('=')?;
         let path = PathBuf::from(path);

@@ -22,6 +22,8 @@ pub enum Component {
     Garage,
     /// Keeps leases.
     Etcd,
+    /// What makes hosts of network namespaces, cuts their lines, and signs their certificates: `ip`, `nft`, `openssl`.
+    Namespaces,
     /// Answers for a zone of DNS, and takes updates of it.
     Bind,
     /// The peer that benchmarks race against.
@@ -57,6 +59,7 @@ impl Component {
             "fake-gcs" => Some(Self::FakeGcs),
             "garage" => Some(Self::Garage),
             "etcd" => Some(Self::Etcd),
+            "namespaces" => Some(Self::Namespaces),
             "bind" => Some(Self::Bind),
             "pgbackrest" => Some(Self::PgBackRest),
             "barman" => Some(Self::Barman),
@@ -96,6 +99,9 @@ pub fn install(component: Component) -> Result<PathBuf> {
         Component::Etcd => debian_program("etcd", "etcd-server"),
         // `dig` is for looking at what the server has.
         Component::Bind => debian_program("dig", "bind9-dnsutils").and_then(|_| debian_program("named", "bind9")),
+        Component::Namespaces => debian_program("ip", "iproute2")
+            .and_then(|_| debian_program("nft", "nftables"))
+            .and_then(|_| debian_program("openssl", "openssl")),
         Component::PgBackRest => debian_program("pgbackrest", "pgbackrest"),
         Component::Barman => debian_program("barman", "barman").and_then(|_| debian_program("rsync", "rsync")),
         Component::PythonReader => {

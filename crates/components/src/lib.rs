@@ -8,6 +8,7 @@
 
 mod account;
 mod command;
+pub mod hosts;
 mod install;
 mod packages;
 mod place;

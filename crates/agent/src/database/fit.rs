@@ -48,8 +48,11 @@ async fn ask(settings: &DatabaseSettings, other: &Address, end: Position) -> Res
         TimelineHistory::without_ancestors(identity.timeline)
     };
     client.close().await;
-    // On its own timeline it may be behind us for the moment; what lies beyond its end is the same log.
     if history.contains_end(TimelineId(end.lineage.0), Lsn(end.offset)) {
+        // Before it is promoted it has our timeline, and what we have beyond its end isn't going to be its.
+        if identity.timeline.0 == end.lineage.0 && identity.flush_lsn.0 < end.offset {
+            return Err(FitError::Unreachable("it isn't as far as we are".to_owned()));
+        }
         return Ok(None);
     }
     let left = history.span(TimelineId(end.lineage.0)).and_then(|(_, end)| end);

@@ -17,6 +17,9 @@ const RESTORE_COMMAND: &str = "restore_command";
 const BYTES_MAX: u64 = 1 << 20;
 const FILE: &str = "postgresql.auto.conf";
 
+/// Those that say from whom it receives.
+const UPSTREAM: &[&str] = &[PRIMARY_CONNINFO, PRIMARY_SLOT_NAME, RESTORE_COMMAND];
+
 /// All that are owned. What is in force is compared by these names.
 pub const NAMES: &[&str] = &[
     PRIMARY_CONNINFO,
@@ -51,6 +54,18 @@ pub fn managed(settings: &DatabaseSettings, follow: Option<&MemberName>, quorum:
 pub fn question(settings: &DatabaseSettings, to: &Address) -> String {
     let host = to.host.replace('\\', r"\\").replace('\'', r"\'");
     format!("host='{host}' port={} connect_timeout=3 {}", to.port, settings.replication)
+}
+
+/// The same settings, and receives from nobody.
+pub fn apart(managed: &Managed) -> Managed {
+    let mut apart = managed.clone();
+    apart.extend(UPSTREAM.iter().map(|name| ((*name).to_owned(), String::new())));
+    apart
+}
+
+/// Whether both receive from the same.
+pub fn same_upstream(one: &Managed, other: &Managed) -> bool {
+    UPSTREAM.iter().all(|name| one.get(*name) == other.get(*name))
 }
 
 /// How this member connects to another to receive its log.

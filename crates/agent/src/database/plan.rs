@@ -1,6 +1,6 @@
 //! The next small step from what was seen to what is wanted. Pure.
 
-use super::managed::Managed;
+use super::managed::{Managed, apart, same_upstream};
 use super::seen::{Run, Seen};
 use lifeboat_failover::{Lineage, MemberName, Moment, StopHow, Wanted};
 use std::time::Duration;
@@ -12,8 +12,8 @@ const TELL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A standby that is to be rewound has so long to end in good order.
 const ORDERLY_PATIENCE: Duration = Duration::from_secs(20);
 /// Whether we fit the one that we are to follow is asked so often.
-const COMPARE_EVERY: Duration = Duration::from_secs(1);
-/// Who can't be asked for so long is followed unasked: a standby that doesn't fit only receives nothing.
+const COMPARE_EVERY: Duration = Duration::from_millis(200);
+/// Who can't be asked for so long isn't waited for with the start.
 const COMPARE_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two attempts to start a server that ends again.
 const START_EVERY: Duration = Duration::from_millis(500);
@@ -132,29 +132,28 @@ fn standby(follow: Option<&MemberName>, managed: &Managed, seen: &Seen, memory: 
             }
         };
     }
-    if seen.in_file != *managed {
-        return Step::Settle(managed.clone());
+    // A receiver says of itself that it has all that its server has, whoever's that is, and the primary counts it. So nobody is named whom we
+    // haven't asked whether our log is a beginning of its own.
+    let fits = |name: &MemberName| memory.fit.as_ref().is_some_and(|fit| fit.with == *name && fit.fork.is_none());
+    // What was a primary is asked always: its file may still name who it followed before.
+    let is_new = !seen.standby_signal || !same_upstream(&seen.in_file, managed);
+    let unasked = follow.filter(|name| is_new && !fits(name));
+    let now = if unasked.is_some() { &apart(managed) } else { managed };
+    if seen.in_file != *now {
+        return Step::Settle(now.clone());
     }
-    match seen.run {
-        Run::Stopped => start_standby(follow, seen, memory),
-        Run::Starting | Run::Remains => Step::Wait,
-        Run::Running => follow_on(follow, managed, seen, memory),
+    match (seen.run, unasked) {
+        // What was a primary may have what nobody else has. Who can't be asked for long holds nobody up: started apart, it receives from nobody, but
+        // can be asked for its promise.
+        (Run::Stopped, Some(with)) if seen.at - memory.ordered_at < COMPARE_PATIENCE => compare(with, seen, memory),
+        (Run::Stopped, _) if !seen.standby_signal => Step::BecomeStandby,
+        (Run::Stopped, _) => start(seen, memory),
+        // Some can't be read before they have had log from their upstream.
+        (Run::Starting, Some(with)) => compare(with, seen, memory),
+        (Run::Starting | Run::Remains, _) => Step::Wait,
+        (Run::Running, Some(with)) => settled(now, seen, memory).unwrap_or_else(|| ask(with, seen, memory)),
+        (Run::Running, None) => settled(now, seen, memory).unwrap_or_else(|| follow_on(follow, seen, memory)),
     }
-}
-
-fn start_standby(follow: Option<&MemberName>, seen: &Seen, memory: &Memory) -> Step {
-    // A server of our own that was a primary may have what nobody else has.
-    if !seen.standby_signal
-        && let Some(with) = follow
-        && !memory.fit.as_ref().is_some_and(|fit| fit.with == *with && fit.fork.is_none())
-        && seen.at - memory.ordered_at < COMPARE_PATIENCE
-    {
-        return compare(with, seen, memory);
-    }
-    if !seen.standby_signal {
-        return Step::BecomeStandby;
-    }
-    start(seen, memory)
 }
 
 fn start(seen: &Seen, memory: &Memory) -> Step {
@@ -171,12 +170,25 @@ fn compare(with: &MemberName, seen: &Seen, memory: &Memory) -> Step {
     }
 }
 
-fn follow_on(follow: Option<&MemberName>, managed: &Managed, seen: &Seen, memory: &Memory) -> Step {
-    let Some(told) = &seen.told else { return Step::Wait };
-    if told.in_force != *managed {
-        return again(managed, seen, memory);
+/// `None`: the server goes by the settings.
+fn settled(managed: &Managed, seen: &Seen, memory: &Memory) -> Option<Step> {
+    match &seen.told {
+        None => Some(Step::Wait),
+        Some(told) if told.in_force != *managed => Some(again(managed, seen, memory)),
+        Some(_) => None,
     }
-    match (follow, &told.receiver) {
+}
+
+/// Of a server that receives from nobody, so that what it has doesn't change.
+fn ask(with: &MemberName, seen: &Seen, memory: &Memory) -> Step {
+    match seen.told.as_ref().and_then(|told| told.receiver.as_ref()) {
+        Some(_) => Step::Wait,
+        None => compare(with, seen, memory),
+    }
+}
+
+fn follow_on(follow: Option<&MemberName>, seen: &Seen, memory: &Memory) -> Step {
+    match (follow, seen.told.as_ref().and_then(|told| told.receiver.as_ref())) {
         (None, None) => Step::Done,
         (None, Some(_)) => Step::Wait,
         (Some(_), Some(receiver)) if receiver.streams => Step::Done,
@@ -232,145 +244,4 @@ fn primary(lineage: Lineage, managed: &Managed, seen: &Seen, memory: &Memory) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::database::seen::{Receiver, Told};
-    use lifeboat_failover::{History, Position, Quorum};
-
-    const NOW: Moment = Moment(Duration::from_secs(100));
-
-    fn managed(conninfo: &str) -> Managed {
-        [("primary_conninfo".to_owned(), conninfo.to_owned())].into()
-    }
-
-    fn seen(run: Run, standby_signal: bool, in_file: &str) -> Seen {
-        Seen {
-            at: NOW,
-            run,
-            standby_signal,
-            state: None,
-            stopped: None,
-            told: None,
-            answered_at: NOW,
-            history: History::default().forked(Lineage(1), 0),
-            unfinished: false,
-            in_file: managed(in_file),
-        }
-    }
-
-    fn told(in_recovery: bool, in_force: &str, receiver: Option<bool>) -> Told {
-        Told {
-            in_recovery,
-            position: Position { lineage: Lineage(1), offset: 100 },
-            replayed: 100,
-            replay_age: None,
-            receiver: receiver.map(|streams| Receiver { from: None, streams, received_at: NOW }),
-            confirmed: std::collections::BTreeMap::new(),
-            behind: std::collections::BTreeMap::new(),
-            in_force: managed(in_force),
-            settings_read_at_microseconds: 0,
-            started_at_microseconds: 0,
-            slots: std::collections::BTreeMap::new(),
-            lost_slots: Vec::new(),
-        }
-    }
-
-    fn running(standby: bool, in_force: &str, receiver: Option<bool>) -> Seen {
-        Seen { told: Some(told(standby, in_force, receiver)), ..seen(Run::Running, standby, in_force) }
-    }
-
-    fn follow(name: &str) -> Wanted {
-        Wanted::Standby { follow: Some(name.into()) }
-    }
-
-    fn lead(lineage: u32) -> Wanted {
-        Wanted::Primary { lineage: Lineage(lineage), quorum: Quorum::asynchronous() }
-    }
-
-    fn settled() -> Memory {
-        Memory { ordered_at: NOW, settled_since: Some(NOW.before(Duration::from_secs(1))), ..Memory::default() }
-    }
-
-    #[test]
-    fn a_receiver_is_cut_only_when_the_server_has_none_any_more() {
-        let wanted = Wanted::Standby { follow: None };
-        let step = |seen: &Seen| next(&wanted, &managed(""), seen, &settled());
-        assert!(matches!(step(&running(true, "ohio", Some(true))), Step::Settle(_)));
-        assert_eq!(step(&running(true, "", Some(true))), Step::Wait, "it still receives");
-        assert_eq!(step(&running(true, "", Some(false))), Step::Wait, "it ends");
-        assert_eq!(step(&running(true, "", None)), Step::Done);
-        let late = Seen { in_file: managed(""), ..running(true, "ohio", None) };
-        assert!(matches!(step(&late), Step::Settle(_)), "the server doesn't go by it yet");
-    }
-
-    #[test]
-    fn what_runs_as_a_primary_and_is_wanted_as_a_standby_is_stopped_first() {
-        for wanted in [follow("ohio"), Wanted::Standby { follow: None }] {
-            let step = |seen: &Seen| next(&wanted, &managed(""), seen, &settled());
-            assert_eq!(step(&running(false, "", None)), Step::Stop(Ending::AtOnce));
-            assert_eq!(step(&seen(Run::Starting, false, "")), Step::Stop(Ending::AtOnce), "it starts as one");
-        }
-    }
-
-    #[test]
-    fn an_old_primary_is_compared_before_it_follows_and_rewound_when_it_doesnt_fit() {
-        let (wanted, stopped) = (follow("ohio"), seen(Run::Stopped, false, "ohio"));
-        let step = |memory: &Memory| next(&wanted, &managed("ohio"), &stopped, memory);
-        assert_eq!(step(&settled()), Step::Compare { with: "ohio".into() });
-        let answered = |fork| Memory { fit: Some(Fit { with: "ohio".into(), fork }), ..settled() };
-        assert_eq!(step(&answered(None)), Step::BecomeStandby);
-        assert_eq!(step(&answered(Some(50))), Step::Refit { to: "ohio".into() });
-        let of_another = Memory { fit: Some(Fit { with: "oregon".into(), fork: Some(50) }), ..settled() };
-        assert_eq!(step(&of_another), Step::Compare { with: "ohio".into() });
-        let patient = Memory { ordered_at: NOW.before(COMPARE_PATIENCE), ..settled() };
-        assert_eq!(step(&patient), Step::BecomeStandby, "as a standby it only receives nothing");
-    }
-
-    #[test]
-    fn nothing_starts_where_something_was_not_finished() {
-        let unfinished = Seen { unfinished: true, ..seen(Run::Stopped, true, "") };
-        assert_eq!(next(&Wanted::Standby { follow: None }, &managed(""), &unfinished, &settled()), Step::Wait);
-        assert_eq!(next(&lead(2), &managed(""), &unfinished, &settled()), Step::Done);
-        assert!(matches!(next(&follow("ohio"), &managed(""), &unfinished, &settled()), Step::Refit { .. }));
-    }
-
-    #[test]
-    fn a_promotion_waits_for_what_commits_wait_for() {
-        let step = |seen: &Seen, memory: &Memory| next(&lead(2), &managed(""), seen, memory);
-        assert!(matches!(step(&running(true, "other", None), &settled()), Step::Settle(_)));
-        let fresh = Memory { settled_since: Some(NOW.before(SETTLE / 2)), ..settled() };
-        assert_eq!(step(&running(true, "", None), &fresh), Step::Wait, "its processes may not know yet");
-        assert_eq!(step(&running(true, "", None), &settled()), Step::Promote { lineage: Lineage(2) });
-        assert_eq!(step(&running(true, "", Some(true)), &settled()), Step::Wait, "it still receives");
-        let asked = Memory { promoted_at: Some(NOW), begun: true, ..settled() };
-        assert_eq!(step(&running(true, "", None), &asked), Step::Wait, "once");
-        assert_eq!(next(&lead(1), &managed(""), &running(true, "", None), &settled()), Step::Done, "a used lineage");
-    }
-
-    #[test]
-    fn a_primary_that_died_stays_dead() {
-        let stopped = seen(Run::Stopped, false, "");
-        assert_eq!(next(&lead(1), &managed(""), &stopped, &settled()), Step::Start);
-        let begun = Memory { begun: true, ..settled() };
-        assert_eq!(next(&lead(1), &managed(""), &stopped, &begun), Step::Done);
-    }
-
-    #[test]
-    fn who_doesnt_end_at_once_is_killed_and_what_is_left_too() {
-        let wanted = Wanted::Stopped { how: StopHow::AtOnce };
-        let step = |seen: &Seen, memory: &Memory| next(&wanted, &managed(""), seen, memory);
-        let primary = running(false, "", None);
-        assert_eq!(step(&primary, &settled()), Step::Stop(Ending::AtOnce));
-        let ago = |span: Duration| {
-            let at = NOW.before(span);
-            Memory { told_to_end: Some((Ending::AtOnce, at, at)), ..settled() }
-        };
-        assert_eq!(step(&primary, &ago(KILL_AFTER / 2)), Step::Wait);
-        assert_eq!(step(&primary, &ago(KILL_AFTER * 2)), Step::Stop(Ending::Kill));
-        assert_eq!(step(&seen(Run::Remains, false, ""), &settled()), Step::Stop(Ending::Kill));
-        assert_eq!(step(&seen(Run::Stopped, false, ""), &settled()), Step::Done);
-        // What was asked to end in good order and is now wanted at once is told again.
-        let orderly = Memory { told_to_end: Some((Ending::Orderly, NOW, NOW)), ..settled() };
-        assert_eq!(step(&primary, &orderly), Step::Stop(Ending::AtOnce));
-    }
-}
+mod tests;

@@ -44,6 +44,8 @@ impl Taken {
             | "krbsrvname"
             | "sslcompression"
             | "sslsni"
+            // The driver says keepalives_retries, and ours are set anyway.
+            | "keepalives_count"
             | "client_encoding" => {}
             _ => return false,
         }
@@ -217,6 +219,7 @@ mod tests {
 
     #[test]
     fn quotes_and_backslashes_survive() {
+        parse("host=h user=u keepalives_count=3").unwrap();
         let found = parse(r"host=h user=u password='it\'s \\ here' passfile = /p").unwrap();
         assert_eq!(found.config.get_password(), Some(&br"it's \ here"[..]));
         assert_eq!(found.passfile.as_deref(), Some(std::path::Path::new("/p")));

@@ -1,0 +1,298 @@
+//! What is done to the world, and what must come of it by itself before it is undone.
+
+use crate::clients::{self, Clients};
+use crate::history::{Operation, Outcome};
+use crate::member::{is_agent, is_server};
+use crate::random::Random;
+use crate::world::{LOOK_EVERY, PATIENCE, World};
+use anyhow::{Context, Result, bail, ensure};
+use lifeboat_components::hosts::{Cut, Process, Signal};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Longer than any lease of these worlds, and than a server's silence is borne.
+const FREEZE: Duration = Duration::from_secs(15);
+const STORE_AWAY: Duration = Duration::from_secs(20);
+/// Time enough for one who thinks that he may take over.
+const NOBODY_FOR: Duration = Duration::from_secs(10);
+
+/// See the module. Where nothing else is said, it happens to the primary's host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    KillHost,
+    KillServer,
+    KillAgentBriefly,
+    KillAgent,
+    CutOff,
+    NotHeard,
+    HearsNothing,
+    AloneWithClients,
+    CutOffFromStore,
+    StoreAwayForAll,
+    FreezeAgent,
+    FreezeServer,
+    FreezeBoth,
+    DiskFull,
+    Switchover,
+    KillStandby,
+    KillWhileOneRejoins,
+    KillAndCutOffAnother,
+}
+
+pub const ALL: [Fault; 18] = [
+    Fault::KillHost,
+    Fault::KillServer,
+    Fault::KillAgentBriefly,
+    Fault::KillAgent,
+    Fault::CutOff,
+    Fault::NotHeard,
+    Fault::HearsNothing,
+    Fault::AloneWithClients,
+    Fault::CutOffFromStore,
+    Fault::StoreAwayForAll,
+    Fault::FreezeAgent,
+    Fault::FreezeServer,
+    Fault::FreezeBoth,
+    Fault::DiskFull,
+    Fault::Switchover,
+    Fault::KillStandby,
+    Fault::KillWhileOneRejoins,
+    Fault::KillAndCutOffAnother,
+];
+
+impl Fault {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::KillHost => "host killed",
+            Self::KillServer => "server killed",
+            Self::KillAgentBriefly => "agent killed, started again",
+            Self::KillAgent => "agent killed for good",
+            Self::CutOff => "host cut off",
+            Self::NotHeard => "host hears and isn't heard",
+            Self::HearsNothing => "host is heard and hears nothing",
+            Self::AloneWithClients => "host cut off from all but clients",
+            Self::CutOffFromStore => "host cut off from etcd",
+            Self::StoreAwayForAll => "etcd away for all, 20 s",
+            Self::FreezeAgent => "agent halted, 15 s",
+            Self::FreezeServer => "server halted, 15 s",
+            Self::FreezeBoth => "agent and server halted, 15 s",
+            Self::DiskFull => "disk full",
+            Self::Switchover => "switchover",
+            Self::KillStandby => "standby's host killed",
+            Self::KillWhileOneRejoins => "host killed while another rejoins",
+            Self::KillAndCutOffAnother => "host killed, another cut off (after healing)",
+        }
+    }
+}
+
+/// The place where it happens, and the clients.
+struct Scene<'a> {
+    world: &'a mut World,
+    clients: &'a Clients,
+    primary: usize,
+    at: Duration,
+}
+
+/// Does it, waits for what must come of it, and undoes it. Gives from when on the time without a write counts.
+pub async fn carry_out(
+    world: &mut World,
+    clients: &Clients,
+    primary: usize,
+    fault: Fault,
+    random: &mut Random,
+) -> Result<Duration> {
+    let at = world.now();
+    let mut scene = Scene { world, clients, primary, at };
+    match fault {
+        Fault::KillHost => scene.kill_host().await?,
+        Fault::KillServer => {
+            scene.member().kill_server();
+            scene.taken_over().await?;
+        }
+        Fault::KillAgentBriefly => {
+            scene.member().kill_agent();
+            tokio::time::sleep(Duration::from_millis(100 + random.below(5_000))).await;
+            scene.member().start_agent()?;
+        }
+        Fault::KillAgent => scene.kill_agent().await?,
+        Fault::CutOff => scene.cut_off(Cut::Both).await?,
+        Fault::NotHeard => scene.cut_off(Cut::Outgoing).await?,
+        Fault::HearsNothing => scene.cut_off(Cut::Incoming).await?,
+        Fault::AloneWithClients => scene.alone_with_clients().await?,
+        Fault::CutOffFromStore => {
+            let store = scene.world.etcd.address().to_owned();
+            scene.member().host.cut_off_from(&store, Cut::Both)?;
+            tokio::time::sleep(STORE_AWAY / 2).await;
+            scene.writes_since(scene.world.now(), None).await?;
+            scene.member().host.heal()?;
+        }
+        Fault::StoreAwayForAll => {
+            scene.world.etcd.cut_off(Cut::Both)?;
+            tokio::time::sleep(STORE_AWAY).await;
+            scene.world.etcd.heal()?;
+        }
+        Fault::FreezeAgent => scene.freeze(is_agent).await?,
+        Fault::FreezeServer => scene.freeze(is_server).await?,
+        Fault::FreezeBoth => scene.freeze(|process| is_agent(process) || is_server(process)).await?,
+        Fault::DiskFull => scene.disk_full().await?,
+        Fault::Switchover => scene.switchover(random).await?,
+        Fault::KillStandby => {
+            let standby = scene.other(random);
+            scene.world.members[standby].kill_host();
+            scene.writes_since(scene.world.now() + Duration::from_secs(1), None).await?;
+            scene.world.members[standby].start_agent()?;
+        }
+        Fault::KillWhileOneRejoins => scene.kill_while_one_rejoins(random).await?,
+        Fault::KillAndCutOffAnother => return scene.kill_and_cut_off_another(random).await,
+    }
+    Ok(at)
+}
+
+impl Scene<'_> {
+    fn member(&mut self) -> &mut crate::member::Member {
+        &mut self.world.members[self.primary]
+    }
+
+    /// A standby.
+    fn other(&self, random: &mut Random) -> usize {
+        let step = 1 + usize::try_from(random.below(2)).unwrap_or(0);
+        (self.primary + step) % self.world.members.len()
+    }
+
+    /// Waits for a write that was asked for after `since` and acknowledged, by another server than `not_by`. Gives who took it.
+    async fn writes_since(&self, since: Duration, not_by: Option<usize>) -> Result<usize> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let so_far = self.clients.so_far();
+            let found = so_far.iter().rev().find_map(|operation| match operation {
+                Operation { asked, outcome: Outcome::Ok { server, .. }, .. } if *asked > since => {
+                    (Some(*server) != not_by).then_some(*server)
+                }
+                _ => None,
+            });
+            if let Some(server) = found {
+                return Ok(server);
+            }
+            if Instant::now() > deadline {
+                let last: Vec<_> = so_far.iter().rev().take(6).collect();
+                let (_, status) = self.world.lifeboat(0, &["cluster", "status"]).await?;
+                bail!("nobody could write for {PATIENCE:?}; last: {last:?}\n{status}");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Somebody else is the primary, and acknowledges.
+    async fn taken_over(&self) -> Result<usize> {
+        self.writes_since(self.at, Some(self.primary)).await
+    }
+
+    async fn kill_host(&mut self) -> Result<()> {
+        self.member().kill_host();
+        self.taken_over().await?;
+        self.member().start_agent()
+    }
+
+    async fn kill_agent(&mut self) -> Result<()> {
+        self.member().kill_agent();
+        self.taken_over().await?;
+        // Whoever might still write there is ended by the process that is there for that.
+        let deadline = Instant::now() + PATIENCE;
+        while self.member().host.processes().iter().any(is_server) {
+            ensure!(Instant::now() < deadline, "the server of a dead agent goes on");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.member().start_agent()
+    }
+
+    async fn cut_off(&mut self, cut: Cut) -> Result<()> {
+        self.member().host.cut_off(cut)?;
+        self.taken_over().await?;
+        self.member().host.heal()
+    }
+
+    async fn alone_with_clients(&mut self) -> Result<()> {
+        let hosts = self.world.members.iter().map(|member| member.host.address());
+        let others: Vec<String> = hosts.chain([self.world.etcd.address()]).map(str::to_owned).collect();
+        for address in others.iter().filter(|address| *address != self.world.members[self.primary].host.address()) {
+            self.world.members[self.primary].host.cut_off_from(address, Cut::Both)?;
+        }
+        self.taken_over().await?;
+        self.member().host.heal()
+    }
+
+    async fn freeze(&mut self, meant: impl Fn(&Process) -> bool) -> Result<()> {
+        let member = &self.world.members[self.primary];
+        member.host.signal(Signal::STOP, &meant);
+        tokio::time::sleep(FREEZE).await;
+        member.host.signal(Signal::CONT, &meant);
+        Ok(())
+    }
+
+    /// Fills the disk, and writes log until the server notices.
+    async fn disk_full(&mut self) -> Result<()> {
+        let member = &self.world.members[self.primary];
+        let stuff = member.directory.join("stuff");
+        // It ends when there is no more room.
+        let _ = Command::new("dd").args(["if=/dev/zero", "bs=1M"]).arg(format!("of={}", stuff.display())).output();
+        let session = clients::open(&clients::config(member.host.address())).await.context("a session")?;
+        let deadline = Instant::now() + PATIENCE;
+        // Without an answer it has gone, or waits for others that have.
+        while let Ok(Ok(_)) = tokio::time::timeout(
+            Duration::from_secs(5),
+            session.batch_execute(
+                "select pg_logical_emit_message(false, 'fill', repeat('x', 1000)); select pg_switch_wal()",
+            ),
+        )
+        .await
+        {
+            ensure!(Instant::now() < deadline, "the disk doesn't become full");
+        }
+        self.taken_over().await?;
+        std::fs::remove_file(&stuff).context("make room")
+    }
+
+    async fn switchover(&mut self, random: &mut Random) -> Result<()> {
+        let to = self.other(random);
+        let name = self.world.members[to].name;
+        let (done, said) = self.world.lifeboat(self.primary, &["cluster", "switchover", "--to", name]).await?;
+        ensure!(done, "switchover to {name}: {said}");
+        let takes = self.taken_over().await?;
+        ensure!(takes == to, "switchover to {name}, and {} took it", self.world.members[takes].name);
+        Ok(())
+    }
+
+    async fn kill_while_one_rejoins(&mut self, random: &mut Random) -> Result<()> {
+        let first = self.primary;
+        self.world.members[first].kill_host();
+        let second = self.taken_over().await?;
+        self.world.members[first].start_agent()?;
+        tokio::time::sleep(Duration::from_millis(random.below(4_000))).await;
+        self.primary = second;
+        self.at = self.world.now();
+        self.world.members[second].kill_host();
+        self.taken_over().await?;
+        self.world.members[second].start_agent()
+    }
+
+    /// One of three is left: it can't know whether the other has what was acknowledged, and takes nothing over.
+    async fn kill_and_cut_off_another(&mut self, random: &mut Random) -> Result<Duration> {
+        let other = self.other(random);
+        self.world.members[other].host.cut_off(Cut::Both)?;
+        self.member().kill_host();
+        let since = self.world.now();
+        tokio::time::sleep(NOBODY_FOR).await;
+        let until = self.world.now();
+        let wrong: Vec<Operation> = self
+            .clients
+            .so_far()
+            .into_iter()
+            .filter(|operation| operation.is_ok() && operation.asked > since)
+            .collect();
+        ensure!(wrong.is_empty(), "a minority acknowledged: {wrong:?}");
+        self.world.members[other].host.heal()?;
+        self.taken_over().await?;
+        self.member().start_agent()?;
+        Ok(until)
+    }
+}

@@ -1,0 +1,122 @@
+//! One fault after another in one world; after each everything is checked.
+
+use crate::checks;
+use crate::faults::{self, Fault};
+use crate::figures::Figures;
+use crate::history::Operation;
+use crate::random::Random;
+use crate::world::{LOOK_EVERY, PATIENCE, World};
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Does these faults in a new world. On failure the world is kept, and the error says how to repeat it.
+pub async fn faults(major: u16, mode: &str, seed: u64, faults: &[Fault]) -> Result<Figures> {
+    let mut world = World::new(major, mode).await.with_context(|| format!("seed {seed}: the beginning"))?;
+    let mut figures = Figures::default();
+    for (number, fault) in (1..).zip(faults) {
+        let begun = Instant::now();
+        let outcome = one(&mut world, *fault, &mut Random::of(seed, number), &mut figures).await;
+        match outcome {
+            Ok(silence) => eprintln!(
+                "seed {seed}, PostgreSQL {major}, {number}: {}: {:.2} s without a write, done in {:.0} s",
+                fault.words(),
+                silence.as_secs_f64(),
+                begun.elapsed().as_secs_f64()
+            ),
+            Err(error) => {
+                eprintln!("so far: {figures}");
+                let kept = PathBuf::from(format!("/tmp/lifeboat-failover-{seed}-{major}-{number}"));
+                let at = world.now();
+                world.keep(&kept);
+                return Err(error.context(format!(
+                    "seed {seed}, PostgreSQL {major}, fault {number} ({fault:?}), {at:?} after the beginning; the world is kept in {}; \
+                     repeat with LIFEBOAT_FAILOVER_SEED={seed}, or this fault alone with LIFEBOAT_FAILOVER_FAULT={fault:?}",
+                    kept.display()
+                )));
+            }
+        }
+    }
+    Ok(figures)
+}
+
+async fn one(world: &mut World, fault: Fault, random: &mut Random, figures: &mut Figures) -> Result<Duration> {
+    let primary = world.settle().await.context("before the fault")?;
+    let clients = world.clients();
+    // The moment of the fault is some number of writes away.
+    let first = 30 + usize::try_from(random.below(150)).unwrap_or(0);
+    let deadline = Instant::now() + PATIENCE;
+    while clients.so_far().iter().filter(|operation| operation.is_ok()).count() < first {
+        if Instant::now() > deadline {
+            bail!("clients can't write before the fault");
+        }
+        tokio::time::sleep(LOOK_EVERY / 10).await;
+    }
+    let done = faults::carry_out(world, &clients, primary, fault, random).await;
+    let settled = match &done {
+        Ok(_) => world.settle().await.context("after the fault"),
+        Err(_) => Ok(primary),
+    };
+    let after = world.now();
+    let wrote = match (&done, &settled) {
+        (Ok(_), Ok(_)) => writes_again(&clients, after).await,
+        _ => Ok(()),
+    };
+    let to = world.now();
+    let history = clients.end().await?;
+    world.history.extend(history.iter().cloned());
+    let (from, primary) = (done?, settled?);
+    wrote?;
+    everything_holds(world, primary, &history).await?;
+    let silence = checks::without_a_write(&history, from, to);
+    figures.note(fault.words(), silence, history.iter().filter(|operation| operation.is_ok()).count());
+    Ok(silence)
+}
+
+async fn writes_again(clients: &crate::clients::Clients, after: Duration) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let again = |operation: &Operation| operation.is_ok() && operation.asked > after;
+    while clients.so_far().iter().filter(|operation| again(operation)).count() < 10 {
+        if Instant::now() > deadline {
+            bail!("everything is healed, and clients can't write");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// All checks, over everything that was ever acknowledged in this world.
+async fn everything_holds(world: &World, primary: usize, latest: &[Operation]) -> Result<()> {
+    let rows = world.rows(primary).await?;
+    let (timeline, text) = world.timeline(primary).await?;
+    let ancestors = checks::ancestors(&text).context("a timeline's file that can't be read")?;
+    let found = [
+        checks::lost(&world.history, &rows),
+        checks::refused_and_there(&world.history, &rows),
+        checks::never_asked(latest, &rows),
+        checks::acknowledged_by_two(&world.history),
+        checks::path_is_wrong(&world.history, timeline, &ancestors),
+        all_have_the_same(world).await?,
+    ];
+    let found: Vec<String> = found.into_iter().flatten().collect();
+    if !found.is_empty() {
+        bail!("{}", found.join("\n"));
+    }
+    Ok(())
+}
+
+/// Standbys replay what they have; what a client left behind unfinished may still come.
+async fn all_have_the_same(world: &World) -> Result<Option<String>> {
+    let deadline = Instant::now() + PATIENCE / 3;
+    loop {
+        let mut members = Vec::new();
+        for (place, member) in world.members.iter().enumerate() {
+            members.push((member.name.to_owned(), world.rows(place).await?));
+        }
+        let differ = checks::members_differ(&members);
+        if differ.is_none() || Instant::now() > deadline {
+            return Ok(differ);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

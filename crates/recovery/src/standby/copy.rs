@@ -85,10 +85,12 @@ impl ClusterCopy<'_> {
         let outside: BTreeMap<u32, PathBuf> =
             tablespaces.iter().map(|tablespace| (tablespace.oid, place_for(tablespace, self.to))).collect();
         outside.values().try_for_each(|path| make_directory(path))?;
-        let received = self.receive(&outside);
+        let mut made = Vec::new();
+        let received = self.receive(&outside, &mut made);
         if received.is_err() {
-            // What is half there helps nobody, and would be in the way of the next try.
-            let _ = outside.values().chain([place]).try_for_each(|path| empty(path));
+            // What is half there helps nobody, and would be in the way of the next try. Outside, only what we made ourselves is ours.
+            let _ = made.iter().try_for_each(std::fs::remove_dir_all);
+            let _ = empty(place);
             let _ = std::fs::remove_file(place.join(UNFINISHED_MARK));
         }
         let (bytes_written, files, is_damaged) = received?;
@@ -102,11 +104,11 @@ impl ClusterCopy<'_> {
         })
     }
 
-    fn receive(&mut self, outside: &BTreeMap<u32, PathBuf>) -> Result<(u64, u64, bool)> {
+    fn receive(&mut self, outside: &BTreeMap<u32, PathBuf>, made: &mut Vec<PathBuf>) -> Result<(u64, u64, bool)> {
         self.progress.phase("copy", self.backup.started().estimated_bytes);
         let places: Vec<PathBuf> = outside.values().chain([&self.to.destination]).cloned().collect();
         let file_systems = FileSystems::open(&places);
-        let mut intake = Intake::new(self.to, outside, file_systems.is_none());
+        let mut intake = Intake::new(self.to, outside, made, file_systems.is_none());
         let end = loop {
             match Handle::current().block_on(self.backup.next_event())? {
                 BaseBackupEvent::Archive(tablespace) => intake.begin(tablespace)?,
@@ -227,6 +229,8 @@ struct Intake<'a> {
     to: &'a RestoreTo,
     /// Of tablespaces.
     places: &'a BTreeMap<u32, PathBuf>,
+    /// Directories outside the data directory that weren't there before.
+    made: &'a mut Vec<PathBuf>,
     /// Where one sync for all isn't to be trusted.
     syncs_each: bool,
     decoder: TarDecoder,
@@ -242,10 +246,16 @@ struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    fn new(to: &'a RestoreTo, places: &'a BTreeMap<u32, PathBuf>, syncs_each: bool) -> Self {
+    fn new(
+        to: &'a RestoreTo,
+        places: &'a BTreeMap<u32, PathBuf>,
+        made: &'a mut Vec<PathBuf>,
+        syncs_each: bool,
+    ) -> Self {
         Self {
             to,
             places,
+            made,
             syncs_each,
             decoder: TarDecoder::default(),
             tablespace: None,
@@ -272,11 +282,7 @@ impl<'a> Intake<'a> {
         while let Some(event) = decoder.next_event(&mut rest).map_err(wrong_by)? {
             match event {
                 TarEvent::Entry(entry) if entry.kind == TarKind::Directory => {
-                    let path = self.path(&entry.path)?;
-                    make_directory(&path)?;
-                    let mode = std::fs::Permissions::from_mode(entry.mode & 0o770);
-                    std::fs::set_permissions(&path, mode)
-                        .map_err(|error| RecoveryError::file("close", &path, error))?;
+                    self.make_directory(&entry.path, entry.mode)?;
                 }
                 TarEvent::Entry(entry) => self.open(&entry.path, entry.size, entry.mode)?,
                 TarEvent::Data(piece) => self.write(piece)?,
@@ -291,6 +297,20 @@ impl<'a> Intake<'a> {
         let Some(oid) = self.tablespace else { return Ok(self.to.destination.join(name)) };
         let place = self.places.get(&oid).ok_or_else(|| wrong(format!("tablespace {oid} was not announced")))?;
         Ok(place.join(name))
+    }
+
+    fn make_directory(&mut self, name: &str, mode: u32) -> Result<()> {
+        let path = self.path(name)?;
+        if self.tablespace.is_some() && !name.contains('/') {
+            // The one directory of this version in a tablespace: where it is there by now, it is somebody else's.
+            let created = std::fs::DirBuilder::new().mode(0o700).create(&path);
+            created.map_err(|error| RecoveryError::file("make directory", &path, error))?;
+            self.made.push(path.clone());
+        } else {
+            make_directory(&path)?;
+        }
+        let mode = std::fs::Permissions::from_mode(mode & 0o770);
+        std::fs::set_permissions(&path, mode).map_err(|error| RecoveryError::file("close", &path, error))
     }
 
     fn open(&mut self, name: &str, size: u64, mode: u32) -> Result<()> {

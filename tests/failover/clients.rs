@@ -17,7 +17,7 @@ pub const TABLE: &str = "create table ledger (client int, number int, primary ke
 /// Between two inserts of a client.
 const PACE: Duration = Duration::from_millis(8);
 /// Between two attempts to reach a server, or after a refusal.
-const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_millis(20);
 /// To reach one of several hosts, as libpq's `connect_timeout`.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(1_500);
 /// A client that is led goes elsewhere when it hears nothing for so long.

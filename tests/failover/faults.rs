@@ -2,7 +2,7 @@
 
 use crate::clients::{self, Clients};
 use crate::history::{Operation, Outcome};
-use crate::member::{is_agent, is_server};
+use crate::member::{DATABASE_PORT, is_agent, is_server};
 use crate::random::Random;
 use crate::world::{LOOK_EVERY, PATIENCE, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -27,6 +27,7 @@ pub enum Fault {
     NotHeard,
     HearsNothing,
     AloneWithClients,
+    AloneWithClientsAndHalted,
     CutOffFromStore,
     StoreAwayForAll,
     FreezeAgent,
@@ -37,9 +38,10 @@ pub enum Fault {
     KillStandby,
     KillWhileOneRejoins,
     KillAndCutOffAnother,
+    KillAndNobodyReceives,
 }
 
-pub const ALL: [Fault; 18] = [
+pub const ALL: [Fault; 20] = [
     Fault::KillHost,
     Fault::KillServer,
     Fault::KillAgentBriefly,
@@ -48,6 +50,7 @@ pub const ALL: [Fault; 18] = [
     Fault::NotHeard,
     Fault::HearsNothing,
     Fault::AloneWithClients,
+    Fault::AloneWithClientsAndHalted,
     Fault::CutOffFromStore,
     Fault::StoreAwayForAll,
     Fault::FreezeAgent,
@@ -58,6 +61,7 @@ pub const ALL: [Fault; 18] = [
     Fault::KillStandby,
     Fault::KillWhileOneRejoins,
     Fault::KillAndCutOffAnother,
+    Fault::KillAndNobodyReceives,
 ];
 
 impl Fault {
@@ -71,6 +75,7 @@ impl Fault {
             Self::NotHeard => "host hears and isn't heard",
             Self::HearsNothing => "host is heard and hears nothing",
             Self::AloneWithClients => "host cut off from all but clients",
+            Self::AloneWithClientsAndHalted => "the same, and its agent halted",
             Self::CutOffFromStore => "host cut off from etcd",
             Self::StoreAwayForAll => "etcd away for all, 20 s",
             Self::FreezeAgent => "agent halted, 15 s",
@@ -81,6 +86,7 @@ impl Fault {
             Self::KillStandby => "standby's host killed",
             Self::KillWhileOneRejoins => "host killed while another rejoins",
             Self::KillAndCutOffAnother => "host killed, another cut off (after healing)",
+            Self::KillAndNobodyReceives => "host killed, nobody streams (after healing)",
         }
     }
 }
@@ -119,6 +125,13 @@ pub async fn carry_out(
         Fault::NotHeard => scene.cut_off(Cut::Outgoing).await?,
         Fault::HearsNothing => scene.cut_off(Cut::Incoming).await?,
         Fault::AloneWithClients => scene.alone_with_clients().await?,
+        Fault::AloneWithClientsAndHalted => {
+            // Nobody but the dead man's process is left to end the server.
+            scene.member().host.signal(Signal::STOP, is_agent);
+            scene.alone_with_clients().await?;
+            tokio::time::sleep(FREEZE / 3).await;
+            scene.member().host.signal(Signal::CONT, is_agent);
+        }
         Fault::CutOffFromStore => {
             let store = scene.world.etcd.address().to_owned();
             scene.member().host.cut_off_from(&store, Cut::Both)?;
@@ -144,6 +157,7 @@ pub async fn carry_out(
         }
         Fault::KillWhileOneRejoins => scene.kill_while_one_rejoins(random).await?,
         Fault::KillAndCutOffAnother => return scene.kill_and_cut_off_another(random).await,
+        Fault::KillAndNobodyReceives => return scene.kill_and_nobody_receives().await,
     }
     Ok(at)
 }
@@ -280,19 +294,38 @@ impl Scene<'_> {
         let other = self.other(random);
         self.world.members[other].host.cut_off(Cut::Both)?;
         self.member().kill_host();
-        let since = self.world.now();
-        tokio::time::sleep(NOBODY_FOR).await;
+        self.nobody_acknowledges().await?;
         let until = self.world.now();
-        let wrong: Vec<Operation> = self
-            .clients
-            .so_far()
-            .into_iter()
-            .filter(|operation| operation.is_ok() && operation.asked > since)
-            .collect();
-        ensure!(wrong.is_empty(), "a minority acknowledged: {wrong:?}");
         self.world.members[other].host.heal()?;
         self.taken_over().await?;
         self.member().start_agent()?;
         Ok(until)
+    }
+
+    /// The two that are left agree on a new primary, and the other one can't receive from it: no commit is safe.
+    async fn kill_and_nobody_receives(&mut self) -> Result<Duration> {
+        let left: Vec<usize> = (0..self.world.members.len()).filter(|place| *place != self.primary).collect();
+        for (place, other) in [(left[0], left[1]), (left[1], left[0])] {
+            let address = self.world.members[other].host.address().to_owned();
+            self.world.members[place].host.cut_off_from_port(&address, DATABASE_PORT)?;
+        }
+        self.member().kill_host();
+        self.nobody_acknowledges().await?;
+        let until = self.world.now();
+        for place in left {
+            self.world.members[place].host.heal()?;
+        }
+        self.taken_over().await?;
+        self.member().start_agent()?;
+        Ok(until)
+    }
+
+    async fn nobody_acknowledges(&self) -> Result<()> {
+        let since = self.world.now();
+        tokio::time::sleep(NOBODY_FOR).await;
+        let all = self.clients.so_far().into_iter();
+        let wrong: Vec<Operation> = all.filter(|operation| operation.is_ok() && operation.asked > since).collect();
+        ensure!(wrong.is_empty(), "what nobody else has was acknowledged, {} times: {:?}", wrong.len(), wrong.first());
+        Ok(())
     }
 }

@@ -127,7 +127,8 @@ impl Member {
 
     fn reap(&mut self) {
         if let Some(mut agent) = self.agent.take() {
-            // It was killed before.
+            // It was killed before, unless it hadn't entered its host yet.
+            let _ = agent.kill();
             let _ = agent.wait();
         }
     }
@@ -135,10 +136,6 @@ impl Member {
     /// How the agent ended, if it did so by itself.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.agent.as_mut().and_then(|agent| agent.try_wait().ok().flatten())
-    }
-
-    pub fn agent_runs(&self) -> bool {
-        self.agent.is_some()
     }
 }
 
@@ -149,7 +146,7 @@ impl Drop for Member {
 }
 
 pub fn is_agent(process: &Process) -> bool {
-    process.line.contains("lifeboat --config") && process.line.ends_with(" agent")
+    process.line.contains(" --config ") && process.line.ends_with(" agent")
 }
 
 pub fn is_server(process: &Process) -> bool {

@@ -5,13 +5,13 @@ use crate::faults::{self, Fault};
 use crate::figures::Figures;
 use crate::history::Operation;
 use crate::random::Random;
-use crate::world::{LOOK_EVERY, PATIENCE, World};
+use crate::world::{LOOK_EVERY, Mode, PATIENCE, World};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Does these faults in a new world. On failure the world is kept, and the error says how to repeat it.
-pub async fn faults(major: u16, mode: &str, seed: u64, faults: &[Fault]) -> Result<Figures> {
+pub async fn faults(major: u16, mode: Mode, seed: u64, faults: &[Fault]) -> Result<Figures> {
     let mut world = World::new(major, mode).await.with_context(|| format!("seed {seed}: the beginning"))?;
     let mut figures = Figures::default();
     for (number, fault) in (1..).zip(faults) {
@@ -68,7 +68,14 @@ async fn one(world: &mut World, fault: Fault, random: &mut Random, figures: &mut
     let (from, primary) = (done?, settled?);
     wrote?;
     everything_holds(world, primary, &history).await?;
-    let silence = checks::without_a_write(&history, from, to);
+    let counted = match fault {
+        // Nobody could write until healed: from then on it counts.
+        Fault::KillAndCutOffAnother | Fault::KillAndNobodyReceives => {
+            history.iter().filter(|operation| operation.ended > from).cloned().collect()
+        }
+        _ => history.clone(),
+    };
+    let silence = checks::without_a_write(&counted, from, to);
     figures.note(fault.words(), silence, history.iter().filter(|operation| operation.is_ok()).count());
     Ok(silence)
 }
@@ -90,8 +97,16 @@ async fn everything_holds(world: &World, primary: usize, latest: &[Operation]) -
     let rows = world.rows(primary).await?;
     let (timeline, text) = world.timeline(primary).await?;
     let ancestors = checks::ancestors(&text).context("a timeline's file that can't be read")?;
+    let lost = match world.mode {
+        Mode::Synchronous => checks::lost(&world.history, &rows),
+        Mode::Asynchronous => {
+            let count = latest.iter().filter(|operation| operation.is_ok() && !rows.contains(&operation.row())).count();
+            eprintln!("acknowledged and lost, as commits wait for nobody: {count}");
+            None
+        }
+    };
     let found = [
-        checks::lost(&world.history, &rows),
+        lost,
         checks::refused_and_there(&world.history, &rows),
         checks::never_asked(latest, &rows),
         checks::acknowledged_by_two(&world.history),

@@ -22,16 +22,33 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of a member: its data, and log for a while.
 const DISK_BYTES: u64 = 640 << 20;
-pub const SYNCHRONOUS: &str = "mode = \"synchronous\"\nneeded = 1\nwhen_alone = \"wait\"";
-pub const ASYNCHRONOUS: &str = "mode = \"asynchronous\"\nloss_max = \"16MiB\"";
 const SETTINGS: &str = "listen_addresses = '*'\nfsync = off\nwal_log_hints = on\nwal_keep_size = 64MB\nmax_wal_senders = 10\n\
      max_wal_size = 128MB\nmin_wal_size = 32MB\nshared_buffers = 16MB\nautovacuum_naptime = 1h\nlog_line_prefix = '%m [%p] '\n";
+
+/// What commits wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One standby of the two.
+    Synchronous,
+    /// Nobody: what the winner hadn't received is lost, and told.
+    Asynchronous,
+}
+
+impl Mode {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Synchronous => "mode = \"synchronous\"\nneeded = 1\nwhen_alone = \"wait\"",
+            Self::Asynchronous => "mode = \"asynchronous\"\nloss_max = \"16MiB\"",
+        }
+    }
+}
 
 /// See the module. Members before the network: it takes the hosts away.
 pub struct World {
     pub members: Vec<Member>,
     pub etcd: Host,
     pub begun: Instant,
+    pub mode: Mode,
     /// Everything that was ever asked for.
     pub history: Vec<Operation>,
     clients: i32,
@@ -40,7 +57,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(major: u16, mode: &str) -> Result<Self> {
+    pub async fn new(major: u16, mode: Mode) -> Result<Self> {
         let network = Network::new(&[NAMES[0], NAMES[1], NAMES[2], "etcd"])?;
         let scratch = network.directory();
         fs::create_dir_all(&scratch).context("make a directory")?;
@@ -53,14 +70,22 @@ impl World {
             scratch: &scratch,
             hosts: &network.hosts()[..NAMES.len()],
             etcd: format!("http://{}:2379", etcd.address()),
-            mode,
+            mode: mode.words(),
             bin_dir: &bin_dir,
             program: program::path()?,
         };
         let members: Vec<Member> = (0..NAMES.len()).map(|place| Member::new(place, &shared)).collect::<Result<_>>()?;
         lay_data(&members, &bin_dir, &network)?;
-        let mut world =
-            Self { members, etcd, begun: Instant::now(), history: Vec::new(), clients: 0, _store: store, network };
+        let mut world = Self {
+            members,
+            etcd,
+            mode,
+            begun: Instant::now(),
+            history: Vec::new(),
+            clients: 0,
+            _store: store,
+            network,
+        };
         world.bootstrap(&bin_dir).await?;
         Ok(world)
     }

@@ -50,6 +50,14 @@ impl Host {
         Ok(())
     }
 
+    /// No connection from here to that port of that address: what goes there isn't let out.
+    ///
+    /// # Errors
+    /// When `nft` can't.
+    pub fn cut_off_from_port(&self, address: &str, port: u16) -> Result<()> {
+        self.rule("output", &["ip", "daddr", address, "tcp", "dport", &port.to_string(), "drop"])
+    }
+
     /// Everything goes through again.
     ///
     /// # Errors

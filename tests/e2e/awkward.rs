@@ -2,7 +2,7 @@
 
 use crate::served::{as_ourselves, ends_with};
 use crate::serving::Served;
-use crate::world::{Plan, World};
+use crate::world::{Plan, World, until};
 use anyhow::{Result, ensure};
 use lifeboat_components::postgres::Shutdown;
 use std::fs;
@@ -78,11 +78,9 @@ async fn what_is_in_the_way_of_an_instant_restore_is_said() -> Result<()> {
 
     served.kill_alone()?;
     let path = there.display().to_string();
-    shop.must_say(&["check", "--quiet"], 4, &format!("umount -l {path}"))?;
+    shop.must_say(&["check", "--quiet"], 4, &format!("lifeboat restore stop {path}"))?;
     shop.must_say(&["restore", "status", &path], 4, "its mount is left")?;
-    shop.must_say(&["restore", "stop", &path], 3, "nobody serves")?;
     shop.must_say(&["restore", "finish", &path], 3, "nobody serves")?;
-    // What is told to be typed, the one and the other.
     ensure!(
         std::process::Command::new("umount").arg("-l").arg(&there).status()?.success(),
         "below a server that lost its files"
@@ -97,10 +95,10 @@ async fn what_is_in_the_way_of_an_instant_restore_is_said() -> Result<()> {
 }
 
 /// Takes a file system away that a test mounted.
-struct Mounted(PathBuf);
+pub struct Mounted(PathBuf);
 
 impl Mounted {
-    fn tmpfs(at: &Path, size: &str) -> Result<Self> {
+    pub fn tmpfs(at: &Path, size: &str) -> Result<Self> {
         let status = Command::new("mount").args(["-t", "tmpfs", "-o", size, "lifeboat-e2e"]).arg(at).status()?;
         ensure!(status.success(), "mount a tmpfs over {}", at.display());
         Ok(Self(at.to_path_buf()))
@@ -151,8 +149,14 @@ async fn a_directory_that_is_in_use_is_taken_away_when_nobody_uses_it() -> Resul
     let path = there.display().to_string();
     let mut stopping = Command::new(world.path("lifeboat"));
     stopping.arg("--config").arg(world.path("instant.toml")).args(["restore", "stop", &path]);
-    let mut stopping = stopping.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let said = served.until_it_says("is in use").await;
+    let told = world.path("stop.err");
+    let mut stopping = stopping.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&told)?).spawn()?;
+    let mut said = served.until_it_says("is in use").await;
+    if said.is_ok() {
+        // Whoever waits for it is told, too.
+        let is_told = || async { Ok(fs::read_to_string(&told)?.contains(&format!("{path} is in use"))) };
+        said = until("it says for what it waits", is_told).await;
+    }
     let waits = fs::read_dir(&there)?.next().is_some();
     somebody.kill()?;
     somebody.wait()?;

@@ -44,7 +44,7 @@ async fn shop(major: u16) -> Result<Shop> {
 }
 
 /// PostgreSQL's programs with those for clients: where a version was installed without them, a newer one's.
-fn programs(world: &World) -> Result<PathBuf> {
+pub fn programs(world: &World) -> Result<PathBuf> {
     let real = world.cluster.programs();
     if real.join("pg_dump").exists() {
         return Ok(real.to_path_buf());
@@ -144,7 +144,7 @@ async fn rescues(major: u16) -> Result<()> {
     let near = rescue(&dropped, &["--table", "order"])?;
     ensure!(near.code == Some(3) && near.stderr.contains("did you mean"), "{near:?}");
     let wrong = rescue(&dropped, &["--table", "orders", "--where", "customer =", "--suffix", "_w"])?;
-    ensure!(wrong.code == Some(5) && wrong.stderr.contains("--where"), "{wrong:?}");
+    ensure!(wrong.code == Some(2) && wrong.stderr.contains("--where"), "{wrong:?}");
     let secret = rescue(&dropped, &["--table", "orders", "--into", "host=x password=secret"])?;
     ensure!(secret.code == Some(2) && !secret.stderr.contains("secret\""), "{secret:?}");
     Ok(())
@@ -194,7 +194,10 @@ async fn several_pasts_are_open_at_once_and_leave_nothing() -> Result<()> {
     ensure!(is_there(&one_name) && is_there(&two_name), "{listed}");
     ensure!(run(&["open", "shop", "--as", &one_name])?.code == Some(7));
 
+    let lock = |name: &str| format!("/var/tmp/lifeboat-{}/{name}.lock", rustix::process::geteuid().as_raw());
+    ensure!(std::path::Path::new(&lock(&one_name)).exists(), "whoever lives there holds it");
     ends_with(run(&["close", &one_name])?, 0)?;
+    ensure!(!std::path::Path::new(&lock(&one_name)).exists(), "its lock is left");
     ensure!(run(&["close", &one_name])?.code == Some(3));
     // The other one's process is killed: the next look clears what it left.
     let process = two["status"]["process_id"].as_i64().and_then(|id| i32::try_from(id).ok()).context("a process")?;

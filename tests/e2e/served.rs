@@ -4,7 +4,8 @@ use crate::world::{Output, Plan, World, until};
 use anyhow::{Context, Result, ensure};
 use lifeboat_components::postgres::Shutdown;
 use serde_json::Value;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What only whoever may mount can do: the tests' own account.
@@ -38,14 +39,18 @@ async fn it_goes_on_alone_and_is_told_what_to_do() -> Result<()> {
         from generate_series(1, 60000) g";
     world.cluster.sql(make).await?;
     world.backup("full")?;
-    world.cluster.sql("insert into orders values (0, 'last')").await?;
+    world.cluster.sql("create table ledger as select 0 as n, 'last' as t").await?;
     world.archive_all().await?;
     world.cluster.stop(Shutdown::Fast)?;
     let programs = world.cluster.programs().display().to_string();
     world.configure("fast.toml", |text| format!("{text}bin_dir = \"{programs}\"\n"))?;
-    // So that there is something left to be told of.
-    let slowly = |text: String| text.replace("[location.local]", "[location.local]\nmax_rate = \"1MB\"");
-    world.configure("slow.toml", |text| slowly(format!("{text}bin_dir = \"{programs}\"\n")))?;
+    world.configure("slow.toml", |text| format!("{text}bin_dir = \"{programs}\"\n"))?;
+    // So that there is something left to be told of: a part of the large table can't be had for now.
+    let pack = largest(&world.path("repository-local/packs"))?;
+    let (whole, mut holed) = (fs::read(&pack)?, fs::read(&pack)?);
+    let middle = holed.len() / 2;
+    holed[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 1);
+    fs::write(&pack, &holed)?;
     let to = world.make_directory("there")?;
     let there = to.display().to_string();
     let restore = ["restore", "shop", "--instant", "--start", "--detach", "--to", &there];
@@ -55,7 +60,7 @@ async fn it_goes_on_alone_and_is_told_what_to_do() -> Result<()> {
     let _stop = Stop(&world, &to);
     let served = ends_with(as_ourselves(&world, "slow.toml", &[&restore[..], &["--json"]].concat())?, 0)?.json()?;
     ensure!(served["status"]["first_query_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{served}");
-    let last = "select count(*) from orders where n = 0 and t = 'last'";
+    let last = "select count(*) from ledger where n = 0 and t = 'last'";
     ensure!(world.cluster.sql(last).await?.as_deref() == Some("1"));
     let told = ends_with(as_ourselves(&world, "slow.toml", &["restore", "status", &there, "--json"])?, 0)?.json()?;
     let status = &told["restores"][0]["status"];
@@ -79,14 +84,28 @@ async fn it_goes_on_alone_and_is_told_what_to_do() -> Result<()> {
     let dead = ends_with(as_ourselves(&world, "slow.toml", &["restore", "status", &there])?, 4)?;
     ensure!(dead.stdout.contains("nobody serves it"), "{dead:?}");
 
+    fs::write(&pack, &whole)?;
     ends_with(as_ourselves(&world, "fast.toml", &restore)?, 0)?;
     world.cluster.sql("insert into orders values (0, 'new')").await?;
     ends_with(as_ourselves(&world, "fast.toml", &["restore", "finish", &there])?, 0)?;
     ensure!(!to.join(".lifeboat-mount").exists() && to.join("global/pg_control").exists());
     until("it answers", || async { Ok(world.cluster.sql(last).await.is_ok()) }).await?;
     ensure!(held()? == 0, "nobody needs the point any more");
-    ensure!(world.cluster.sql("select count(*) from orders").await?.as_deref() == Some("60002"));
+    ensure!(world.cluster.sql("select count(*) from orders").await?.as_deref() == Some("60001"));
     stop_server(&world, &to)
+}
+
+/// The largest file below a directory.
+fn largest(directory: &Path) -> Result<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory)?.flatten() {
+            let size = entry.metadata()?.len();
+            if entry.path().is_dir() { directories.push(entry.path()) } else { files.push((size, entry.path())) }
+        }
+    }
+    files.into_iter().max().map(|(_, path)| path).context("no pack")
 }
 
 /// Nothing can be mounted without the right to: that is said before anything is made, and copying is offered.

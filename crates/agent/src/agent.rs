@@ -358,7 +358,9 @@ fn serving(settings: &AgentSettings, listener: TcpListener) -> Serving {
     let name = &settings.failover.name;
     let (taken, incoming) = mpsc::unbounded_channel();
     let (status, show_status) = watch::channel(None);
-    let (routes, show_routes) = watch::channel(RouteTable::nowhere(&settings.failover.cluster, name.clone()));
+    // Who asks for what is newer than a table of our former life must not wait for it.
+    let nowhere = RouteTable::nowhere(&settings.failover.cluster, name.clone());
+    let (routes, show_routes) = watch::channel(RouteTable { version: incarnation() >> 16, ..nowhere });
     let shown = Shown {
         cluster: settings.failover.cluster.clone(),
         name: name.clone(),

@@ -20,7 +20,7 @@ pub use startup::{HEAD_BYTES, Opening, Refusal, STARTUP_BYTES_MAX};
 pub use statistics::Statistics;
 
 use crate::routing::RouteTable;
-use session::{Shared, serve};
+use session::{Failure, Shared, serve};
 use standing::{Load, same_places};
 use statistics::{Counters, count};
 use std::net::SocketAddr;
@@ -59,8 +59,10 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// How long one attempt to reach a database may take.
     pub connect_time_max: Duration,
-    /// A peer that acknowledges nothing for this long is gone.
+    /// A peer that answers no keepalive for about so long is gone. At least 7 s.
     pub silence_max: Duration,
+    /// A peer to which bytes are on their way, and that takes none for so long, is cut off: also one that is well and doesn't read.
+    pub stall_max: Option<Duration>,
     /// A standby that is further behind gets no new connections.
     pub lag_bytes_max: Option<u64>,
     /// The same, in time.
@@ -82,6 +84,7 @@ impl Default for ProxySettings {
             drain: Duration::from_secs(30),
             connect_time_max: Duration::from_secs(1),
             silence_max: Duration::from_secs(15),
+            stall_max: None,
             // One segment of the log.
             lag_bytes_max: Some(16 << 20),
             lag_max: Some(Duration::from_secs(10)),
@@ -155,6 +158,7 @@ impl Proxy {
             counters,
             load: Load::default(),
             holds: Semaphore::new(settings.held_max),
+            failure: Failure::default(),
             routes: followed,
             settings,
         });

@@ -91,6 +91,13 @@ fn fake_gcs_answers() {
     answers(&servers::fake_gcs().unwrap());
 }
 
+#[test]
+fn bind_answers() {
+    let server = servers::bind().unwrap();
+    assert_eq!(server.records("ns.shop.example", "A").unwrap(), "127.0.0.1");
+    assert_eq!(server.records("db.shop.example", "A").unwrap(), "");
+}
+
 fn answers(server: &LoopbackServer) {
     let address = server.url().strip_prefix("http://").unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -2,11 +2,13 @@
 
 mod bringing;
 mod cluster;
+mod standby;
 
 pub use bringing::*;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 pub use cluster::*;
 use lifeboat_postgres::Lsn;
+pub use standby::*;
 use std::path::PathBuf;
 
 /// Disaster recovery that has been rehearsed: backs up PostgreSQL, brings any moment of it back, and proves that it can.
@@ -183,6 +185,10 @@ pub enum Command {
 
     /// The main job on this machine, with nothing configured: make a database, back it up, lose it, bring it back
     Demo(DemoArguments),
+
+    /// Make a standby, and see who follows and how closely
+    #[command(subcommand, arg_required_else_help = true)]
+    Standby(StandbyCommand),
 
     /// Look after one member of a cluster: its server, its lease, who may write
     ///

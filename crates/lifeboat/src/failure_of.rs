@@ -5,6 +5,7 @@ use crate::failure::{Failure, FailureKind};
 use lifeboat_location::ErrorKind as LocationKind;
 use lifeboat_postgres::cluster::ClusterError;
 use lifeboat_postgres::connection::{Error as ServerError, ErrorKind as ServerKind};
+use lifeboat_recovery::standby::StandbyRefusal;
 use lifeboat_recovery::{RecoveryError, RecoveryErrorKind};
 use lifeboat_repository::Error as RepositoryError;
 use lifeboat_workload::postgres::BackupError;
@@ -138,6 +139,16 @@ impl From<RecoveryError> for Failure {
             },
         };
         hinted(Self::from_error(kind, &error), error.hint())
+    }
+}
+
+impl From<StandbyRefusal> for Failure {
+    fn from(refusal: StandbyRefusal) -> Self {
+        let kind = match &refusal {
+            StandbyRefusal::AnotherCluster { .. } | StandbyRefusal::StrayTimeline { .. } => FailureKind::Usage,
+            _ => FailureKind::NotFound,
+        };
+        Self::from_error(kind, &refusal).with_hint(refusal.hint())
     }
 }
 

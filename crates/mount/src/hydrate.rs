@@ -5,6 +5,7 @@ use crate::lazy::BringError;
 use crate::overlay::Overlay;
 use crate::part::PartRoom;
 use crate::waiting::Refusal;
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -51,6 +52,9 @@ pub trait Watcher: Sync {
     /// A part could not be had. It is tried again after the others.
     fn failed(&self, part: &Part, error: &BringError);
 
+    /// What came can't be made durable, and is not done with: the local disk. It is tried again.
+    fn unsettled(&self, error: &io::Error);
+
     /// Whether to end soon.
     fn is_to_end(&self) -> bool;
 }
@@ -91,7 +95,7 @@ fn all(overlay: &Overlay, parts: Vec<Part>, threads: usize, watcher: &dyn Watche
     while !left.is_empty() {
         let failed = round(overlay, &left, threads, watcher);
         if let Err(error) = overlay.settle_all() {
-            tracing::warn!(%error, "what came is not durable yet");
+            watcher.unsettled(&error);
         }
         if watcher.is_to_end() {
             // The last part may have come just before.
@@ -218,6 +222,10 @@ impl Watcher for UntilTold {
 
     fn failed(&self, part: &Part, error: &BringError) {
         tracing::warn!("{:?} of file {}: {error}", part.bytes, part.number);
+    }
+
+    fn unsettled(&self, error: &io::Error) {
+        tracing::warn!(%error, "what came is not durable yet");
     }
 
     fn is_to_end(&self) -> bool {

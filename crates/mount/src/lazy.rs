@@ -75,10 +75,10 @@ struct Ahead {
 #[derive(Debug, thiserror::Error)]
 pub enum BringError {
     /// The source did not give it.
-    #[error("fetch {bytes:?} of file {number}")]
+    #[error("fetch {bytes:?} of {name}")]
     Source {
-        /// Which file.
-        number: FileNumber,
+        /// Which file, as people call it.
+        name: String,
         /// Which bytes of it.
         bytes: Range<u64>,
         /// Why.
@@ -91,6 +91,11 @@ pub enum BringError {
 }
 
 impl BringError {
+    /// Whether it was there, and the local disk did not take it.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+
     /// With all its causes.
     pub fn in_words(&self) -> String {
         let mut sentence = self.to_string();
@@ -213,7 +218,7 @@ impl LazyFile {
             state = self.lock();
             state.coming.retain(|coming| *coming != run);
             self.settled.notify_all();
-            let failed = |source| BringError::Source { number: self.number, bytes, source };
+            let failed = |why| BringError::Source { name: source.name_of(self.number), bytes, source: why };
             match (fetched, refused) {
                 // It was there, and the local disk did not take it.
                 (Err(_), Some(code)) => return Err(io::Error::from_raw_os_error(code).into()),
@@ -254,7 +259,7 @@ impl LazyFile {
         state.coming.retain(|coming| *coming != run);
         self.settled.notify_all();
         drop(state);
-        let failed = |source| BringError::Source { number: self.number, bytes, source };
+        let failed = |why| BringError::Source { name: source.name_of(self.number), bytes, source: why };
         match (fetched, refused) {
             (Err(_), Some(code)) => return Err(io::Error::from_raw_os_error(code).into()),
             (fetched, _) => fetched.map_err(failed.clone())?,

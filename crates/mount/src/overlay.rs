@@ -16,7 +16,7 @@ use crate::root::{Identity, PRIVATE_DIRECTORY, Root, stat_of};
 use crate::source::{Count, Counted, Source};
 use crate::told::{Told, records as records_of, told};
 use crate::view::View;
-use crate::waiting::Waiting;
+use crate::waiting::{Refusal, Waiting};
 use rustix::fs::{OFlags, RawMode, Stat};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -24,7 +24,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The journal, in the first directory. Its name is given last: what has no journal was never finished making.
 pub(crate) const JOURNAL: &str = "journal";
@@ -542,7 +542,14 @@ impl Overlay {
     }
 
     fn in_vain(&self, lazy: &LazyFile, bytes: Range<u64>, error: BringError) -> BringError {
-        self.waiting.refused(lazy.number(), bytes, error.in_words());
+        let (number, is_local) = (lazy.number(), error.is_local());
+        self.waiting.refused(Refusal {
+            number,
+            bytes,
+            is_local,
+            since: Instant::now(),
+            why: self.in_words(number, &error),
+        });
         error
     }
 

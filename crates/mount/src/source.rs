@@ -42,6 +42,11 @@ pub type Sink<'a> = dyn FnMut(u64, Piece<'_>) -> io::Result<()> + Send + 'a;
 pub trait Source: Send + Sync {
     /// Gives all of `range` of a file to `sink`, in pieces, in any order. It may give more of the file, when that comes for nothing.
     fn fetch(&self, number: FileNumber, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), SourceError>;
+
+    /// What people call a file.
+    fn name_of(&self, number: FileNumber) -> String {
+        format!("file {number}")
+    }
 }
 
 /// Counts what another one gives.
@@ -80,5 +85,9 @@ impl Source for Counted<'_> {
             }
             sink(offset, piece)
         })
+    }
+
+    fn name_of(&self, number: FileNumber) -> String {
+        self.source.name_of(number)
     }
 }

@@ -20,6 +20,8 @@ pub struct Refusal {
     pub number: FileNumber,
     /// Which bytes of it.
     pub bytes: Range<u64>,
+    /// Whether the local disk did not take it. Else the source did not give it.
+    pub is_local: bool,
     /// When it was first refused.
     pub since: Instant,
     /// Why, in words.
@@ -68,14 +70,12 @@ impl Waiting {
     }
 
     /// Somebody did not get what he wanted.
-    pub fn refused(&self, number: FileNumber, bytes: Range<u64>, why: String) {
+    pub fn refused(&self, refusal: Refusal) {
         let mut state = self.lock();
-        let same = state.refused.iter().position(|known| known.number == number && known.bytes == bytes);
-        match same {
-            Some(at) => state.refused[at].why = why,
-            None if state.refused.len() < REFUSALS_MAX => {
-                state.refused.push(Refusal { number, bytes, since: Instant::now(), why });
-            }
+        let is_same = |known: &Refusal| known.number == refusal.number && known.bytes == refusal.bytes;
+        match state.refused.iter().position(is_same) {
+            Some(at) => state.refused[at] = Refusal { since: state.refused[at].since, ..refusal },
+            None if state.refused.len() < REFUSALS_MAX => state.refused.push(refusal),
             None => {}
         }
     }
@@ -100,11 +100,14 @@ mod tests {
     #[test]
     fn what_was_refused_is_told_until_it_is_here() {
         let waiting = Waiting::default();
-        waiting.refused(7, 0..8192, "away".into());
-        waiting.refused(8, 0..8192, "away".into());
+        let refuse = |number, bytes, why: &str| {
+            waiting.refused(Refusal { number, bytes, is_local: false, since: Instant::now(), why: why.into() });
+        };
+        refuse(7, 0..8192, "away");
+        refuse(8, 0..8192, "away");
         let still = |is_absent: fn(&Refusal) -> bool| waiting.still_refused(is_absent);
         let first = still(|_| true)[0].clone();
-        waiting.refused(7, 0..8192, "still away".into());
+        refuse(7, 0..8192, "still away");
         let again = still(|_| true)[0].clone();
         assert_eq!((again.number, again.since, again.why.as_str()), (7, first.since, "still away"));
         let numbers = |refused: Vec<Refusal>| refused.iter().map(|refusal| refusal.number).collect::<Vec<_>>();
@@ -112,7 +115,7 @@ mod tests {
         assert_eq!(numbers(still(|refusal| refusal.number == 8)), [8]);
         assert_eq!(still(|_| false), []);
         assert_eq!(still(|_| true), [], "what came is forgotten");
-        (0..1000).for_each(|number| waiting.refused(number, 0..1, String::new()));
+        (0..1000).for_each(|number| refuse(number, 0..1, ""));
         assert_eq!(waiting.lock().refused.len(), REFUSALS_MAX);
     }
 

@@ -137,6 +137,8 @@ impl Watcher for After {
 
     fn failed(&self, _part: &Part, _error: &BringError) {}
 
+    fn unsettled(&self, _error: &std::io::Error) {}
+
     fn is_to_end(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
@@ -197,6 +199,10 @@ impl Source for Away {
         }
         Flaky::default().fetch(number, range, sink)
     }
+
+    fn name_of(&self, number: FileNumber) -> String {
+        format!("base/5/{number}")
+    }
 }
 
 fn refused(overlay: &Overlay, top: &Path, number: FileNumber) {
@@ -212,7 +218,9 @@ fn what_somebody_was_refused_comes_before_the_rest() {
     made(top);
     let overlay = Overlay::open(&[top.to_path_buf()], Box::new(source.clone())).unwrap();
     refused(&overlay, top, 2);
-    assert_eq!(overlay.refused().len(), 1);
+    let told = overlay.refused();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].why.ends_with("of base/5/2: away") && !told[0].is_local, "{told:?}");
     source.is_back.store(true, Ordering::Relaxed);
     let is_first = std::thread::scope(|scope| {
         let hydrating = scope.spawn(|| hydrate(&overlay, parts(), 2, &UntilTold::default()));

@@ -98,6 +98,11 @@ impl Target {
         self
     }
 
+    /// Who asks, where the string says so.
+    pub fn user(&self) -> Option<&str> {
+        self.config.get_user()
+    }
+
     fn read_password(&mut self, path: &Path) -> Result<()> {
         let action = || format!("read {}", path.display());
         let unreadable = |error| Error::new(ErrorKind::Invalid, action(), "it can't be read").with_source(error);

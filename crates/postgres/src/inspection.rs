@@ -13,6 +13,7 @@ pub mod synchronous;
 
 pub use judgement::{Finding, Means, Severity, findings, refusals, replicating_role_statements, role_statements};
 pub use observation::observe;
+pub(crate) use observation::{column, lsn, many, one};
 pub use replay::{Lag, PrimaryState, ReplayState, close_segment, lag, observe_primary, observe_replay};
 pub use shape::{Shape, shape};
 

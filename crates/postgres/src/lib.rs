@@ -24,6 +24,7 @@ pub mod cluster;
 pub mod connection;
 pub mod inspection;
 pub mod replication;
+pub mod standbys;
 
 pub use lsn::{Lsn, SystemId, TimelineId};
 pub use version::MajorVersion;

@@ -28,6 +28,7 @@ mod log;
 mod observe;
 mod private;
 mod restore;
+pub mod standby;
 pub mod when;
 
 pub use boot::{

@@ -134,6 +134,11 @@ impl<'a> Path<'a> {
         Self { history, coverage }
     }
 
+    /// A path that a server told, whose last timelines need not be archived yet.
+    pub fn along(history: TimelineHistory, coverage: &'a WalCoverage) -> Self {
+        Self { history, coverage }
+    }
+
     /// Does the path lead through all of the point, as PostgreSQL checks it at start?
     pub fn carries(&self, point: &PointSummary) -> bool {
         point.system_id == self.coverage.system_id

@@ -45,10 +45,8 @@ impl RestoreCommand {
     /// `incomplete_of` is the timeline on which replay ends: its last segment is given even when only a part of it is
     /// archived. `location`: ask this one alone. `ends_at`: what comes from there on is as good as not archived.
     pub fn to_command_line(&self, incomplete_of: TimelineId, location: Option<&str>, ends_at: Option<Lsn>) -> String {
-        let [program, config, workload] = [&self.program, &self.config, &self.workload].map(|text| shell_word(text));
-        let mut line = format!(
-            "{program} --config {config} wal fetch %f \"%p\" --workload {workload} --incomplete-of {incomplete_of}"
-        );
+        let mut line = self.plain();
+        line.push_str(&format!(" --incomplete-of {incomplete_of}"));
         if let Some(location) = location {
             line.push_str(" --from ");
             line.push_str(&shell_word(location));
@@ -57,6 +55,21 @@ impl RestoreCommand {
             line.push_str(&format!(" --ends-at {ends_at}"));
         }
         line
+    }
+
+    /// The same for a standby: what isn't archived whole, it gets from the server it follows.
+    pub fn for_standby(&self, location: Option<&str>) -> String {
+        let mut line = self.plain();
+        if let Some(location) = location {
+            line.push_str(" --from ");
+            line.push_str(&shell_word(location));
+        }
+        line
+    }
+
+    fn plain(&self) -> String {
+        let [program, config, workload] = [&self.program, &self.config, &self.workload].map(|text| shell_word(text));
+        format!("{program} --config {config} wal fetch %f \"%p\" --workload {workload}")
     }
 }
 

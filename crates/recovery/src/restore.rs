@@ -278,11 +278,11 @@ fn check_tablespaces(details: &PostgresDetails, destination: Destination, to: &R
     Ok(())
 }
 
-fn place_of(oid: u32, was: &str, to: &RestoreTo) -> PathBuf {
+pub(crate) fn place_of(oid: u32, was: &str, to: &RestoreTo) -> PathBuf {
     to.tablespaces.get(&oid).cloned().unwrap_or_else(|| PathBuf::from(was))
 }
 
-fn write_settings(destination: &Path, settings: &[Setting]) -> Result<()> {
+pub(crate) fn write_settings(destination: &Path, settings: &[Setting]) -> Result<()> {
     let path = destination.join("postgresql.auto.conf");
     let before = match std::fs::read(&path) {
         Ok(bytes) => bytes,

@@ -23,7 +23,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    fn new(name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn new(name: &str, value: impl Into<String>) -> Self {
         Self { name: name.to_owned(), value: value.into() }
     }
 }
@@ -62,12 +62,12 @@ impl Action {
 }
 
 /// Kinds of target, as PostgreSQL names them.
-const TARGETS: [&str; 5] =
+pub(crate) const TARGETS: [&str; 5] =
     ["recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_name", "recovery_target_lsn"];
 
 /// Settings of the cluster's life before that must not act on the copy. The first clean-up commands would remove files
 /// from the archive of the original, `primary_conninfo` would connect to it, and a delayed standby would wait.
-const CLEARED: [(&str, &str); 5] = [
+pub(crate) const CLEARED: [(&str, &str); 5] = [
     ("recovery_end_command", ""),
     ("archive_cleanup_command", ""),
     ("primary_conninfo", ""),

@@ -108,7 +108,10 @@ pub fn view(settings: &AgentSettings, summary: &Summary, seen: Option<&Seen>) ->
         position,
         replayed: told.filter(|told| told.in_recovery).map(|told| told.replayed),
         replay_age_milliseconds: told.and_then(|told| told.replay_age).map(milliseconds),
-        receives_from: told.and_then(|told| told.receiver.as_ref()).and_then(|receiver| receiver.from.clone()),
+        receives_from: told
+            .and_then(|told| told.receiver.as_ref())
+            .filter(|receiver| receiver.streams)
+            .and_then(|receiver| receiver.from.clone()),
         members,
         at_risk_bytes: if !is_primary {
             None

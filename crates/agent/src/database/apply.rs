@@ -6,7 +6,7 @@ use super::plan::Ending;
 use super::{Address, DatabaseSettings, kill, lineage};
 use lifeboat_failover::{Lineage, Position};
 use lifeboat_postgres::cluster::{Cluster, RunState, StartOptions, WaitFor, run_state};
-use lifeboat_postgres::connection::Client;
+use lifeboat_postgres::connection::{Client, Secret, Target};
 use rustix::process::Signal;
 use std::io;
 use std::os::unix::fs::chown;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Until a server that was started has its process file.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// A checkpoint of a large, busy server takes minutes.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(600);
 /// Files that say how a server runs here, which a rewind would replace by the other's.
 const CONFIGURATION: &[&str] = &["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
 /// Says that something was begun with the data directory.
@@ -112,6 +114,7 @@ pub async fn refit(
 async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String> {
     let said = |error: io::Error| error.to_string();
     let program = settings.programs.program("pg_rewind").map_err(|error| error.to_string())?;
+    checkpoint_of_source(settings, to).await?;
     let aside = settings.state_dir.join("configuration");
     keep_configuration(&settings.data_dir, &aside).map_err(said)?;
     let mut command = tokio::process::Command::new(program);
@@ -129,6 +132,28 @@ async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String>
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let last: Vec<_> = words.lines().rev().take(3).collect();
     Err(format!("pg_rewind: {}", last.into_iter().rev().collect::<Vec<_>>().join("; ")))
+}
+
+/// Before its first checkpoint a primary that was promoted looks to `pg_rewind` (up to 15) as if it were on its old timeline still, and nothing
+/// would be rewound. Asks for one, and waits.
+async fn checkpoint_of_source(settings: &DatabaseSettings, to: &Address) -> Result<(), String> {
+    let words = format!("{} dbname=postgres", managed::question(settings, to));
+    let target = Target::parse(&words, &Secret::None).map_err(|error| error.to_string())?;
+    let client = target.connect().await.map_err(|error| error.to_string())?;
+    // A role that may not ask waits for the one that comes by itself.
+    let _ = tokio::time::timeout(CHECKPOINT_PATIENCE, client.batch_execute("checkpoint")).await;
+    let question = "select case when pg_is_in_recovery() then true else timeline_id::bigint = \
+                    ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint end \
+                    from pg_control_checkpoint()";
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < CHECKPOINT_PATIENCE {
+        let row = client.query_one(question, &[]).await.map_err(|error| error.to_string())?;
+        if row.get(0) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Err("the primary has made no checkpoint since its promotion".into())
 }
 
 fn keep_configuration(data_dir: &Path, aside: &Path) -> io::Result<()> {

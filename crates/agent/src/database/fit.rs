@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub enum FitError {
     #[error("it doesn't answer: {0}")]
     Unreachable(String),
+    #[error("it can't be asked with these words: {0}")]
+    Settings(String),
     /// Following it would mix two databases.
     #[error("it belongs to another cluster: its system identifier is {theirs}, ours is {ours}")]
     AnotherCluster { ours: SystemId, theirs: SystemId },
@@ -29,7 +31,8 @@ pub async fn fork(settings: &DatabaseSettings, other: &Address, end: Position) -
 
 async fn ask(settings: &DatabaseSettings, other: &Address, end: Position) -> Result<Option<u64>, FitError> {
     let unreachable = |error: lifeboat_postgres::connection::Error| FitError::Unreachable(error.to_string());
-    let target = Target::parse(&managed::conninfo(settings, other), &Secret::None).map_err(unreachable)?;
+    let target = Target::parse(&managed::question(settings, other), &Secret::None);
+    let target = target.map_err(|error| FitError::Settings(error.to_string()))?;
     let target = target.with_application_name("lifeboat agent");
     let mut client = ReplicationClient::connect(&target).await.map_err(unreachable)?;
     let identity = client.identify_system().await.map_err(unreachable)?;

@@ -152,7 +152,7 @@ impl Round {
         let is_primary = matches!(&new, Some(Order { wanted: Wanted::Primary { .. }, .. }));
         let begun = self.memory.begun && was_primary && is_primary;
         let promoted_at = self.memory.promoted_at.filter(|_| was_primary && is_primary);
-        self.memory = Memory { begun, promoted_at, ..Memory::default() };
+        self.memory = Memory { ordered_at: clock::now(), begun, promoted_at, ..Memory::default() };
         self.order = new;
     }
 
@@ -185,14 +185,17 @@ impl Round {
         if told.is_some() || run != Run::Running {
             self.answered_at = at;
         }
-        let stopped = (run == Run::Stopped && self.refitting.is_none())
+        let standby_signal = self.settings.data_dir.join("standby.signal").exists();
+        // Of a standby that can't be asked yet, the control file tells how far it has got.
+        let looks = run == Run::Stopped || run == Run::Starting && standby_signal;
+        let stopped = (looks && self.refitting.is_none())
             .then(|| control.as_ref().map(|control| self.look_at_stopped(control)))
             .flatten();
         let lineage = told.as_ref().map(|told| told.position.lineage).or(stopped.map(|stopped| stopped.lineage));
         Seen {
             at,
             run,
-            standby_signal: self.settings.data_dir.join("standby.signal").exists(),
+            standby_signal,
             state: control.map(|control| control.state),
             stopped,
             told,
@@ -256,7 +259,7 @@ impl Round {
 
     /// Keeps in mind what was seen.
     fn note(&mut self, seen: &Seen) {
-        if seen.run != Run::Stopped {
+        if seen.run == Run::Running {
             self.stopped = None;
         }
         if seen.run == Run::Stopped {
@@ -354,7 +357,7 @@ impl Round {
                 tracing::debug!(%with, %why, "not compared");
                 Ok(())
             }
-            Err(error @ FitError::AnotherCluster { .. }) => Err(format!("{with}: {error}")),
+            Err(error) => Err(format!("{with}: {error}")),
         }
     }
 

@@ -50,6 +50,12 @@ pub fn managed(settings: &DatabaseSettings, follow: Option<&MemberName>, quorum:
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// How we ask another member ourselves: in the words that we and libpq both know.
+pub fn question(settings: &DatabaseSettings, to: &Address) -> String {
+    let host = to.host.replace('\\', r"\\").replace('\'', r"\'");
+    format!("host='{host}' port={} connect_timeout=3 {}", to.port, settings.replication)
+}
+
 /// The same settings, and receives from nobody.
 pub fn apart(managed: &Managed) -> Managed {
     let mut apart = managed.clone();

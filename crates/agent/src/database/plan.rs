@@ -13,6 +13,8 @@ const TELL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const ORDERLY_PATIENCE: Duration = Duration::from_secs(20);
 /// Whether we fit the one that we are to follow is asked so often.
 const COMPARE_EVERY: Duration = Duration::from_millis(200);
+/// Who can't be asked for so long isn't waited for with the start.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two attempts to start a server that ends again.
 const START_EVERY: Duration = Duration::from_millis(500);
 /// So long after the server has read its settings, each of its processes has too: they are told within microseconds of each other.
@@ -55,6 +57,8 @@ pub enum Ending {
 /// What the keeper has done lately. Forgetting it costs time, never more.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
+    /// Since when the present order is wanted.
+    pub ordered_at: Moment,
     pub told_to_end: Option<(Ending, Moment, Moment)>,
     pub started_at: Option<Moment>,
     /// A primary was begun under what is wanted now, or under the orders to be one that went right before it.
@@ -131,16 +135,21 @@ fn standby(follow: Option<&MemberName>, managed: &Managed, seen: &Seen, memory: 
     // A receiver says of itself that it has all that its server has, whoever's that is, and the primary counts it. So nobody is named whom we
     // haven't asked whether our log is a beginning of its own.
     let fits = |name: &MemberName| memory.fit.as_ref().is_some_and(|fit| fit.with == *name && fit.fork.is_none());
-    let unasked = follow.filter(|name| !same_upstream(&seen.in_file, managed) && !fits(name));
+    // What was a primary is asked always: its file may still name who it followed before.
+    let is_new = !seen.standby_signal || !same_upstream(&seen.in_file, managed);
+    let unasked = follow.filter(|name| is_new && !fits(name));
     let now = if unasked.is_some() { &apart(managed) } else { managed };
     if seen.in_file != *now {
         return Step::Settle(now.clone());
     }
     match (seen.run, unasked) {
-        // What was a primary may have what nobody else has; and what can't be read without its upstream waits for it.
-        (Run::Stopped, Some(with)) => compare(with, seen, memory),
-        (Run::Stopped, None) if !seen.standby_signal => Step::BecomeStandby,
-        (Run::Stopped, None) => start(seen, memory),
+        // What was a primary may have what nobody else has. Who can't be asked for long holds nobody up: started apart, it receives from nobody, but
+        // can be asked for its promise.
+        (Run::Stopped, Some(with)) if seen.at - memory.ordered_at < COMPARE_PATIENCE => compare(with, seen, memory),
+        (Run::Stopped, _) if !seen.standby_signal => Step::BecomeStandby,
+        (Run::Stopped, _) => start(seen, memory),
+        // Some can't be read before they have had log from their upstream.
+        (Run::Starting, Some(with)) => compare(with, seen, memory),
         (Run::Starting | Run::Remains, _) => Step::Wait,
         (Run::Running, Some(with)) => settled(now, seen, memory).unwrap_or_else(|| ask(with, seen, memory)),
         (Run::Running, None) => settled(now, seen, memory).unwrap_or_else(|| follow_on(follow, seen, memory)),
@@ -235,73 +244,4 @@ fn primary(lineage: Lineage, managed: &Managed, seen: &Seen, memory: &Memory) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::database::managed::PRIMARY_CONNINFO;
-    use crate::database::seen::{Receiver, Told};
-    use lifeboat_failover::{History, Position};
-    use std::collections::BTreeMap;
-
-    fn from(upstream: &str) -> Managed {
-        Managed::from([(PRIMARY_CONNINFO.to_owned(), upstream.to_owned())])
-    }
-
-    fn standby_of(upstream: &str, receives: bool) -> Seen {
-        let receiver = receives.then(|| Receiver { from: None, streams: true, received_at: Moment::default() });
-        let told = Told {
-            in_recovery: true,
-            position: Position { lineage: Lineage(1), offset: 100 },
-            replayed: 100,
-            replay_age: None,
-            receiver,
-            confirmed: BTreeMap::new(),
-            behind: BTreeMap::new(),
-            in_force: from(upstream),
-            settings_read_at_microseconds: 0,
-            started_at_microseconds: 0,
-            slots: BTreeMap::new(),
-            lost_slots: Default::default(),
-        };
-        Seen {
-            at: Moment(Duration::from_secs(100)),
-            run: Run::Running,
-            standby_signal: true,
-            state: None,
-            stopped: None,
-            told: Some(told),
-            answered_at: Moment::default(),
-            history: History::default(),
-            unfinished: false,
-            in_file: from(upstream),
-        }
-    }
-
-    #[test]
-    fn a_new_upstream_is_named_only_when_it_has_said_that_we_fit() {
-        let wanted = Wanted::Standby { follow: Some("ohio".into()) };
-        let next = |seen: &Seen, fork: Option<Option<u64>>| {
-            let fit = fork.map(|fork| Fit { with: "ohio".into(), fork });
-            super::next(&wanted, &from("ohio"), seen, &Memory { fit, ..Memory::default() })
-        };
-        let apart = apart(&from("ohio"));
-        let compare = Step::Compare { with: "ohio".into() };
-        assert_eq!(next(&standby_of("virginia", true), None), Step::Settle(apart.clone()));
-        let mut cut = standby_of("", true);
-        cut.in_file = apart.clone();
-        if let Some(told) = &mut cut.told {
-            told.in_force = apart.clone();
-        }
-        assert_eq!(next(&cut, None), Step::Wait, "its receiver hasn't ended");
-        if let Some(told) = &mut cut.told {
-            told.receiver = None;
-        }
-        assert_eq!(next(&cut, None), compare);
-        assert_eq!(next(&cut, Some(None)), Step::Settle(from("ohio")));
-        assert_eq!(next(&cut, Some(Some(50))), Step::Stop(Ending::Orderly), "and is rewound");
-        let stopped = Seen { run: Run::Stopped, told: None, standby_signal: false, ..cut };
-        assert_eq!(next(&stopped, None), compare);
-        let fits = Seen { in_file: from("ohio"), ..stopped };
-        assert_eq!(next(&fits, Some(None)), Step::BecomeStandby);
-        assert_eq!(next(&standby_of("ohio", true), None), Step::Done, "who receives already isn't cut off");
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use super::startup::{HEAD_BYTES, Opening, Refusal};
 use super::statistics::{Counters, Gauge, count};
 use super::{ProxySettings, Role, socket};
 use crate::routing::RouteTable;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// A server that refuses, or doesn't answer, is tried again after this.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// All held connections together try a primary that can't be reached about so often.
+const KNOCK_PAUSE: Duration = Duration::from_millis(100);
 /// PostgreSQL gives a client a minute for its first words; they come at once, or from nobody.
 const FIRST_WORDS_TIME_MAX: Duration = Duration::from_secs(10);
 /// Servers that a cancel request is passed to.
@@ -31,8 +33,34 @@ pub(super) struct Shared {
     pub counters: Arc<Counters>,
     pub load: Load,
     pub holds: Semaphore,
+    pub failure: Failure,
     /// Never goes back. Tells of a change only when somebody is sent elsewhere.
     pub routes: watch::Receiver<RouteTable>,
+}
+
+/// The last attempt to reach a primary that came to nothing. Thousands that are held would otherwise all knock at a server that is just starting.
+#[derive(Debug, Default)]
+pub(super) struct Failure(Mutex<Option<(Server, String, Instant)>>);
+
+impl Failure {
+    /// Why it isn't worth trying, if that was found out just now. Whoever gets no reason here tries for all.
+    fn recent(&self, server: &Server) -> Option<String> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, why, at) = last.as_mut().filter(|(who, _, _)| who == server)?;
+        if at.elapsed() < KNOCK_PAUSE {
+            return Some(why.clone());
+        }
+        *at = Instant::now();
+        None
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note(&self, server: Server, why: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((server, why.to_owned(), Instant::now()));
+    }
 }
 
 /// Where a held connection got to.
@@ -49,7 +77,7 @@ enum Found<'a> {
 
 /// Serves a client until its end.
 pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, role: Role) {
-    if socket::prepare(&client, shared.settings.silence_max).is_err() {
+    if socket::prepare(&client, &shared.settings).is_err() {
         return; // it is gone already
     }
     let mut head = None;
@@ -139,9 +167,18 @@ async fn attempt(shared: &Shared, role: Role) -> Result<(TcpStream, Server, Opti
         }
     }
     if let Some(server) = who.primary {
+        if let Some(why) = shared.failure.recent(&server) {
+            return Err(why);
+        }
         match connect(shared, &server).await {
-            Ok(stream) => return Ok((stream, server, None)),
-            Err(error) => why = error,
+            Ok(stream) => {
+                shared.failure.forget();
+                return Ok((stream, server, None));
+            }
+            Err(error) => {
+                shared.failure.note(server, &error);
+                why = error;
+            }
         }
     }
     Err(why)
@@ -171,7 +208,7 @@ async fn connect(shared: &Shared, server: &Server) -> Result<TcpStream, String> 
     if verdict(&routes.borrow(), server) != Verdict::Stays {
         return Err(unreachable("it has just been replaced".into()));
     }
-    socket::prepare(&stream, shared.settings.silence_max).map_err(|error| unreachable(error.to_string()))?;
+    socket::prepare(&stream, &shared.settings).map_err(|error| unreachable(error.to_string()))?;
     Ok(stream)
 }
 

@@ -1,5 +1,6 @@
 //! What is asked of a TCP connection besides bytes: to notice a peer that is gone, and to end at once.
 
+use super::ProxySettings;
 use rustix::net::sockopt;
 use std::io;
 use std::time::Duration;
@@ -8,18 +9,24 @@ use tokio::net::TcpStream;
 /// How soon a silent peer is asked whether it is there, and how often.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Linux takes no more.
+const KEEPALIVES_MAX: u32 = 127;
 
-/// Small packets at once, and a peer that is gone is noticed after `silence_max`: also while it owes us the receipt of bytes, when the system
-/// would otherwise try again for a quarter of an hour.
-pub(super) fn prepare(stream: &TcpStream, silence_max: Duration) -> io::Result<()> {
-    let silence = u32::try_from(silence_max.as_millis()).unwrap_or(u32::MAX);
-    let asks = (silence_max.saturating_sub(KEEPALIVE_IDLE).as_secs() / KEEPALIVE_INTERVAL.as_secs()).clamp(1, 100);
+/// Small packets at once, and a peer that is gone is noticed: after `silence_max` if nothing is on its way to it. If something is, the system tries again for
+/// about a quarter of an hour, or `stall_max` (`TCP_USER_TIMEOUT`). That one has no default: Linux takes a peer that is well and reads nothing for a
+/// peer that is gone, and a client may look at the first page of a large answer for as long as it likes.
+pub(super) fn prepare(stream: &TcpStream, settings: &ProxySettings) -> io::Result<()> {
+    let beyond_idle = settings.silence_max.saturating_sub(KEEPALIVE_IDLE);
+    let asks = u32::try_from(beyond_idle.as_secs() / KEEPALIVE_INTERVAL.as_secs()).unwrap_or(u32::MAX);
     sockopt::set_tcp_nodelay(stream, true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, u32::try_from(asks).unwrap_or(1))?;
-    sockopt::set_tcp_user_timeout(stream, silence)?;
+    sockopt::set_tcp_keepcnt(stream, asks.clamp(1, KEEPALIVES_MAX))?;
+    if let Some(stall) = settings.stall_max {
+        // Nought would mean none.
+        sockopt::set_tcp_user_timeout(stream, u32::try_from(stall.as_millis()).unwrap_or(u32::MAX).max(1))?;
+    }
     Ok(())
 }
 

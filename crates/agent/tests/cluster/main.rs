@@ -75,3 +75,36 @@ async fn a_switchover_loses_nothing_and_the_old_primary_follows() {
     trio.follows(0).await;
     trio.follows(1).await;
 }
+
+/// Commits wait for nobody, and what the standbys never got is lost to the cluster; not to whoever looks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_old_primary_had_is_put_aside_and_it_is_rewound() {
+    let mut trio = Trio::new(15, lifeboat_failover::Mode::Asynchronous).await;
+    trio.follows(1).await;
+    trio.follows(2).await;
+    assert_eq!(write(&trio, 0, 1, 0, 10).await, 10);
+    let session = trio.session(0).await;
+    let rows = session.query("select pid from pg_stat_replication", &[]).await.expect("who receives");
+    for row in rows {
+        let process = row.get::<_, i32>(0).to_string();
+        let halted = std::process::Command::new("kill").args(["-STOP", &process]).status().expect("kill");
+        assert!(halted.success());
+    }
+    assert_eq!(write(&trio, 0, 2, 0, 10).await, 10, "nobody is waited for");
+    trio.kill_agent(0).await;
+    trio.kill_database(0);
+    let next = trio.primary().await;
+    assert_ne!(next, 0);
+    assert_eq!(count(&trio, next).await, 10);
+    assert_eq!(write(&trio, next, 3, 0, 5).await, 5);
+
+    trio.start_agent(0).await;
+    trio.follows(0).await;
+    assert_eq!(count(&trio, 0).await, 15, "as on the others");
+    let lost = std::fs::read_dir(trio.nodes[0].state_dir.join("lost")).expect("what was put aside").flatten().next();
+    let lost = lost.expect("one directory").path();
+    let note = std::fs::read_to_string(lost.join("README")).expect("a note");
+    assert!(note.starts_with("Written on timeline 1 from 0/"), "{note}");
+    let segments = std::fs::read_dir(&lost).expect("its content").count();
+    assert!(segments >= 2, "the log itself");
+}

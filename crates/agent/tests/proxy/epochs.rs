@@ -161,6 +161,37 @@ async fn half_a_connection_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_reads_nothing_for_a_while_is_not_cut_off() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listen");
+    let port = listener.local_addr().expect("an address").port();
+    let server = tokio::spawn(async move {
+        // More than the system keeps for somebody who doesn't read.
+        let flood = vec![7; 32 << 20];
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let flood = flood.clone();
+            tokio::spawn(async move {
+                let _ = stream.write_all(&flood).await;
+            });
+        }
+    });
+    let patient = World::start(ProxySettings { silence_max: Duration::from_secs(1), ..ProxySettings::default() }).await;
+    let strict = ProxySettings { stall_max: Some(Duration::from_secs(1)), ..ProxySettings::default() };
+    let strict = World::start(strict).await;
+    patient.route_to_port(1, "a", port);
+    strict.route_to_port(1, "a", port);
+    let mut reader = TcpStream::connect(patient.primary).await.expect("the proxy");
+    patient.counts("much is on its way", |now| now.sent_bytes_total > 64 << 10).await;
+    let _other = TcpStream::connect(strict.primary).await.expect("the proxy");
+    // Both begin at the same time, or the strict one later; by then the patient one has outlived that limit.
+    strict.counts("it is connected", |now| now.served_total == 1).await;
+    strict.counts("where a limit was asked for it holds", |now| now.open == 0).await;
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).await.expect("not cut off");
+    assert_eq!(all.len(), 32 << 20);
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_statement_is_cancelled_through_the_proxy() {
     let a = cluster();
     let world = World::start(ProxySettings::default()).await;

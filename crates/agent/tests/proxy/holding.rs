@@ -4,8 +4,8 @@ use crate::tables::PATIENCE;
 use crate::world::{World, cluster, connect, conninfo, quick};
 use lifeboat_agent::proxy::ProxySettings;
 use lifeboat_components::postgres::Shutdown;
-use std::time::Duration;
-use tokio::net::TcpStream;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_while_there_is_no_primary_is_held_and_served_after() {
@@ -22,10 +22,48 @@ async fn who_comes_while_there_is_no_primary_is_held_and_served_after() {
 
     // The same when the table names a primary, and it isn't there.
     a.stop(Shutdown::Fast).expect("stop");
-    let waiting = tokio::spawn(async move { connect(address).await });
+    let waiting = tokio::spawn(async move {
+        loop {
+            match connect(address).await {
+                Ok(session) => return session,
+                // A server that is just starting says so itself.
+                Err(error) => assert_eq!(error.code().map(|code| code.code()), Some("57P03"), "{error}"),
+            }
+        }
+    });
     world.counts("it is held", |now| now.held == 1 && now.unreachable_total >= 1).await;
     a.start().expect("start");
-    assert_eq!(waiting.await.expect("a task").expect("served").server_port().await, a.port());
+    assert_eq!(waiting.await.expect("a task").server_port().await, a.port());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_are_held_dont_all_knock() {
+    const MANY: u64 = 200;
+    let world = World::start(ProxySettings { hold: PATIENCE * 10, ..ProxySettings::default() }).await;
+    let nobody = lifeboat_components::free_port().expect("a port");
+    let mut clients = Vec::new();
+    for _ in 0..MANY {
+        clients.push(TcpStream::connect(world.primary).await.expect("accepted"));
+    }
+    world.counts("all are held", |now| now.held == MANY).await;
+    world.route_to_port(1, "a", nobody);
+    let begun = Instant::now();
+    world
+        .counts("it is tried again and again", |now| now.unreachable_total >= 10 && begun.elapsed().as_secs() >= 2)
+        .await;
+    // All may knock once, before it is known that nobody opens; then one at a time.
+    let (knocked, took) = (world.statistics().unreachable_total, begun.elapsed());
+    assert!((knocked as f64) < MANY as f64 + 20.0 + took.as_secs_f64() * 15.0, "{knocked} in {took:?}");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listen");
+    world.route_to_port(2, "b", listener.local_addr().expect("an address").port());
+    let accepting = tokio::spawn(async move {
+        let mut accepted = Vec::new();
+        while let Ok(one) = listener.accept().await {
+            accepted.push(one);
+        }
+    });
+    world.counts("all get through", |now| now.held == 0 && now.served_total == MANY).await;
+    accepting.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

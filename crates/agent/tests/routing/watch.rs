@@ -3,11 +3,14 @@
 use crate::http::{Request, Server};
 use crate::tables::{table, until};
 use lifeboat_agent::lease::Secret;
+use lifeboat_agent::proxy::{Proxy, ProxySettings};
 use lifeboat_agent::routing::{RouteTable, WatchSettings, follow};
+use lifeboat_components::TestCluster;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_postgres::NoTls;
 
 /// An agent's side of the long poll.
 struct Agent {
@@ -138,4 +141,41 @@ async fn who_isnt_let_in_says_so_and_asks_again() {
     drop(watching);
     let wrong = WatchSettings { agents: vec!["ohio:7432".into()], ..wrong };
     assert!(follow(&wrong).expect_err("no address").to_string().contains("must begin with https://"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_follows_the_agents_over_a_switchover() {
+    let cluster = || TestCluster::builder(15).start().expect("PostgreSQL 15");
+    let (here, there) = (cluster(), cluster());
+    let (a, b) = (("a", "127.0.0.1", here.port()), ("b", "127.0.0.1", there.port()));
+    let of_a = Agent::saying(table("a", 1, 1, Some(a))).await;
+    let of_b = Agent::saying(table("b", 1, 1, None)).await;
+    let (_watching, tables) = follow(&settings(&[&of_a, &of_b])).expect("settings");
+    let proxy = ProxySettings { primary: Some(([127, 0, 0, 1], 0).into()), ..ProxySettings::default() };
+    let proxy = Proxy::bind(proxy).await.expect("bind");
+    let (address, numbers) = (proxy.primary_address().expect("bound"), proxy.statistics());
+    let served = tokio::spawn(proxy.run(tables));
+    let port_of_server = async || {
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", address.port());
+        let (client, connection) = tokio_postgres::connect(&conninfo, NoTls).await.expect("served");
+        let carried = tokio::spawn(connection);
+        let row = client.query_one("select current_setting('port')::int", &[]).await.expect("it lives");
+        (u16::try_from(row.get::<_, i32>(0)).expect("a port"), client, carried)
+    };
+    let (port, _client, carried) = port_of_server().await;
+    assert_eq!(port, here.port());
+
+    of_a.says.send_replace(table("a", 1, 2, None));
+    until("the proxy knows", async || {
+        let probe = tokio::time::timeout(Duration::from_millis(200), port_of_server()).await;
+        if probe.is_err() && numbers.read().open == 1 { Ok(()) } else { Err(format!("{:?}", numbers.read())) }
+    })
+    .await;
+    let (waiting, ()) = tokio::join!(port_of_server(), async {
+        until("it is held", async || if numbers.read().held >= 1 { Ok(()) } else { Err(String::new()) }).await;
+        of_b.says.send_replace(table("b", 2, 2, Some(b)));
+    });
+    assert_eq!(waiting.0, there.port());
+    carried.await.expect("a task").expect_err("the old session was cut off");
+    served.abort();
 }

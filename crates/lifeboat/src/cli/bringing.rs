@@ -155,8 +155,8 @@ pub struct OpenArguments {
 pub struct RescueArguments {
     /// Of what
     pub workload: String,
-    /// Which tables, as SQL writes their names: orders, public.orders, "My Schema"."Orders"
-    #[arg(long = "table", value_name = "TABLE", value_delimiter = ',', required_unless_present = "list")]
+    /// Which tables, as SQL writes their names, with commas between them: orders,public.items or, for a shell, '"My Schema"."Orders"'
+    #[arg(long = "table", value_name = "TABLE", required_unless_present = "list")]
     pub tables: Vec<String>,
     /// Show databases, tables and sizes at that moment, and stop
     #[arg(long, conflicts_with_all = ["tables", "filter", "into", "to", "replace", "called"])]
@@ -198,19 +198,24 @@ pub struct CloseArguments {
 pub enum RestoreSubcommand {
     /// How an instant restore goes: what is still to come, how fast, what is in the way
     ///
-    /// Without DIR: all that are served on this machine. Exit code 4 when one was begun and nobody serves it.
+    /// Without DIR: all that are served on this machine, and all that were begun on it with this configuration. Exit code 4 when one was begun and
+    /// nobody serves it.
     Status {
         /// The directory that is restored
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         directory: Option<PathBuf>,
     },
     /// When everything is here, leave an ordinary directory, with the server on it that ran before
+    ///
+    /// Waits until that is done, and says what is in the way. Ctrl-C ends the waiting only, with exit code 5: it finishes by itself.
     Finish {
         /// The directory that is restored
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
     /// Stop the server and the serving. What came is kept, and the same restore goes on from there
+    ///
+    /// After the end of the process that served it: ends the server that lost its files, and takes away the mount that is left.
     Stop {
         /// The directory that is restored
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]

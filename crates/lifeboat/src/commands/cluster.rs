@@ -75,15 +75,14 @@ pub fn places(config: &ClusterConfig) -> BTreeMap<MemberName, Place> {
 /// Every agent's answer, or why there is none.
 pub type Answers = BTreeMap<String, Result<Status, AskError>>;
 
-struct Asking {
+/// Who can be asked about a cluster.
+pub struct Asking {
     client: Client,
-    chosen: Chosen,
+    pub chosen: Chosen,
 }
 
 pub fn run(global: &Global, command: &ClusterCommand, output: &Output) -> Result<(), Failure> {
-    let chosen = choose(global, command.cluster())?;
-    let client = Client::new(tls(&chosen.cluster)?.as_ref(), token(&chosen.cluster)?)?;
-    let asking = Asking { client, chosen };
+    let asking = Asking::of(global, command.cluster())?;
     rooms::runtime()?.block_on(async {
         match command {
             ClusterCommand::Status(_) => status::show(&asking.chosen, &asking.everybody().await, output),
@@ -116,6 +115,13 @@ pub fn run(global: &Global, command: &ClusterCommand, output: &Output) -> Result
 }
 
 impl Asking {
+    /// The cluster that is meant, and its agents.
+    pub fn of(global: &Global, named: Option<&str>) -> Result<Self, Failure> {
+        let chosen = choose(global, named)?;
+        let client = Client::new(tls(&chosen.cluster)?.as_ref(), token(&chosen.cluster)?)?;
+        Ok(Self { client, chosen })
+    }
+
     async fn everybody(&self) -> Answers {
         let asked = self
             .chosen
@@ -127,7 +133,7 @@ impl Asking {
     }
 
     /// Who holds the lease, as those say who answer.
-    async fn holder(&self) -> Result<String, Failure> {
+    pub async fn holder(&self) -> Result<String, Failure> {
         let answers = self.everybody().await;
         let lease =
             answers.values().flatten().filter_map(|status| status.lease.as_ref()).max_by_key(|lease| lease.epoch);

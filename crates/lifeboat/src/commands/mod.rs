@@ -20,6 +20,7 @@ mod repair;
 mod rescue;
 mod restore;
 mod served;
+mod standby;
 mod sync;
 mod verify;
 mod wal;
@@ -37,6 +38,7 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Agent { cluster } => agent::run(&cli.global, cluster.as_deref(), output),
         Command::Proxy { cluster } => proxy::run(&cli.global, cluster.as_deref(), output),
         Command::Cluster(command) => cluster::run(&cli.global, command, output),
+        Command::Standby(command) => standby::run(&cli.global, command, output),
         Command::DeadMan { deadline, data_dir } => {
             lifeboat_agent::keep_watch(deadline, data_dir, std::io::stdin());
             Ok(())

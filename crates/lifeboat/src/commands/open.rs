@@ -1,6 +1,6 @@
 //! `lifeboat open` and `lifeboat close`: ask a moment of the past, in a server of its own that is thrown away afterwards.
 
-use super::served::detach::{self, Outcome};
+use super::served::detach::{self, Interrupted, Outcome};
 use super::served::status::{Asked, Status, ask, tell};
 use super::served::{Past, Seat, Wanting, must_mount};
 use super::{find_named, load_config};
@@ -46,7 +46,7 @@ pub fn open(global: &Global, arguments: &OpenArguments, output: &Output) -> Resu
     }
     let more = if arguments.called.is_none() { vec!["--as".into(), seat.name.clone().into()] } else { Vec::new() };
     let is_enough = |status: &Status| status.first_query_seconds.is_some();
-    match detach::detach(&config, &seat.data_dir(), more, output, is_enough)? {
+    match detach::detach(&config, &seat.data_dir(), more, output, Interrupted::Ends, is_enough)? {
         Outcome::Serving(status) if output.is_json() => output.document(&json!({"name": seat.name, "status": status})),
         Outcome::Serving(status) => {
             show(&seat.name, &status, output)?;
@@ -89,6 +89,7 @@ async fn serve(
     let seat = Seat::named(called.unwrap_or_default())?;
     let locked = || Failure::new(FailureKind::Locked, format!("{} is open already", seat.name));
     let taken = seat.take()?.filter(|_| !seat.exists()).ok_or_else(locked)?;
+    let log = detach::log_file(config, &seat.data_dir())?;
     let past = Past::open(config, config_path, workload, wanting, (seat, taken), (output, interrupted.clone())).await?;
     let mut asked = past.live().asked();
     while past.is_running() {
@@ -98,7 +99,10 @@ async fn serve(
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
-    past.close().await
+    past.close().await?;
+    // It ended well, and nobody has a question.
+    let _ = std::fs::remove_file(log);
+    Ok(())
 }
 
 fn show(name: &str, status: &Status, output: &Output) -> Result<(), Failure> {

@@ -6,6 +6,7 @@
 mod deliver;
 mod names;
 mod prepare;
+mod typed;
 
 use super::open::wanting;
 use super::served::{Past, Seat, must_mount};
@@ -14,7 +15,7 @@ use crate::cli::{Global, RescueArguments};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::table::{Column, render, terminal_width};
-use crate::output::{Output, Tone, human, progress};
+use crate::output::{Output, Tone, human, progress, shell};
 use crate::{interrupt, rooms};
 use deliver::{Destination, deliver};
 use jiff::Timestamp;
@@ -25,14 +26,7 @@ use names::{Names, suffix};
 use serde_json::json;
 use std::path::Path;
 use tokio::sync::watch::Receiver;
-
-/// What was asked for, as far as it can be understood before anything is looked at.
-struct Wish<'a> {
-    tables: &'a [String],
-    filter: Option<&'a str>,
-    database: String,
-    names: Names,
-}
+use typed::Wish;
 
 /// A table that came back.
 struct Rescued {
@@ -45,22 +39,24 @@ struct Rescued {
 
 pub fn run(global: &Global, arguments: &RescueArguments, output: &Output) -> Result<(), Failure> {
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
-    find_named("workload", &arguments.workload, &config.workloads)?;
+    let settings = find_named("workload", &arguments.workload, &config.workloads)?;
+    // What can be refused is refused before anything is fetched.
+    let wanting = wanting(&arguments.moment, true, &config)?;
+    let now = Timestamp::now().to_zoned(TimeZone::system());
+    let names = Names::new(arguments, suffix(&arguments.called, &arguments.moment, &now)?);
+    let wish = Wish::new(arguments, rooms::user_and_database(settings).1, names)?;
     must_mount()?;
     rooms::runtime()?.block_on(async {
         let mut interrupted = interrupt::signal();
-        let database = match &arguments.database {
-            Some(database) => database.clone(),
-            None => rooms::user_and_database(&config.workloads[&arguments.workload]).1,
-        };
-        // What can be refused is refused before anything is fetched.
         let destination = match arguments.list {
             true => None,
-            false => Some(Destination::of(arguments, &config.workloads[&arguments.workload], &database).await?),
+            false => Some(Destination::of(arguments, settings, &wish.database).await?),
         };
+        if let Some(destination) = &destination {
+            destination.refuse(&wish).await?;
+        }
         Seat::clear_dead(output).await?;
         let seat = Seat::free(&arguments.workload)?;
-        let wanting = wanting(&arguments.moment, true, &config)?;
         let progress = progress::for_rooms(output, &arguments.workload);
         let opening = open(&config, &config_path, arguments, wanting, seat, (output, interrupted.clone()));
         let past = opening.await?;
@@ -68,13 +64,7 @@ pub fn run(global: &Global, arguments: &RescueArguments, output: &Output) -> Res
         let work = async {
             match &destination {
                 None => list(&past, arguments.database.as_deref(), output).await,
-                Some(destination) => {
-                    let moment = Timestamp::now().to_zoned(TimeZone::system());
-                    let names = Names::new(arguments, suffix(&arguments.called, &arguments.moment, &moment)?);
-                    let filter = arguments.filter.as_deref();
-                    let wish = Wish { tables: &arguments.tables, filter, database, names };
-                    rescue(&past, &wish, destination, output).await
-                }
+                Some(destination) => rescue(&past, &wish, destination, output).await,
             }
         };
         let done = tokio::select! {
@@ -105,8 +95,8 @@ async fn rescue(past: &Past<'_>, wish: &Wish<'_>, destination: &Destination, out
     let client = past.session(&wish.database).await?;
     client.batch_execute("set row_security = off").await.map_err(failed)?;
     let mut prepared = Vec::new();
-    for table in wish.tables {
-        prepared.push(prepare::table(&client, table, wish.filter, &wish.names, destination).await?);
+    for table in &wish.tables {
+        prepared.push(prepare::table(&client, table, wish, destination).await?);
     }
     drop(client);
     let rescued = deliver(past, &wish.database, &prepared, destination).await?;
@@ -156,7 +146,8 @@ async fn list(past: &Past<'_>, only: Option<&str>, output: &Output) -> Result<()
         return Err(Failure::new(FailureKind::NotFound, format!("there was no database {only} then"))
             .with_hint(format!("there were {}", databases.join(", "))));
     }
-    let query = "select n.nspname, c.relname, pg_total_relation_size(c.oid), greatest(c.reltuples, -1)::bigint \
+    let query = "select n.nspname, c.relname, pg_total_relation_size(c.oid), greatest(c.reltuples, -1)::bigint, \
+                 quote_ident(n.nspname) || '.' || quote_ident(c.relname) \
                  from pg_class c join pg_namespace n on n.oid = c.relnamespace \
                  where c.relkind in ('r', 'p', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' \
                  order by 3 desc, 1, 2";
@@ -165,23 +156,24 @@ async fn list(past: &Past<'_>, only: Option<&str>, output: &Output) -> Result<()
         let client = past.session(database).await?;
         for row in client.query(query, &[]).await.map_err(failed)? {
             let (schema, table): (String, String) = (row.get(0), row.get(1));
-            let (bytes, rows): (i64, i64) = (row.get(2), row.get(3));
-            all.push((database.clone(), schema, table, bytes, rows));
+            let (bytes, rows, name): (i64, i64, String) = (row.get(2), row.get(3), row.get(4));
+            all.push((database.clone(), schema, table, bytes, rows, name));
         }
     }
     if output.is_json() {
-        let document = all.iter().map(|(database, schema, table, bytes, rows)| {
-            json!({"database": database, "schema": schema, "table": table, "bytes": bytes,
+        let document = all.iter().map(|(database, schema, table, bytes, rows, name)| {
+            json!({"database": database, "schema": schema, "table": table, "name": name, "bytes": bytes,
                 "rows_estimated": (*rows >= 0).then_some(rows)})
         });
         return output.document(&json!({"moment": past.target, "tables": document.collect::<Vec<_>>()}));
     }
     let columns =
         [Column::Left("database"), Column::Left("table"), Column::Right("size"), Column::Right("rows, about")];
-    let rows = all.iter().map(|(database, schema, table, bytes, rows)| {
+    let rows = all.iter().map(|(database, _, _, bytes, rows, name)| {
         let size = human::size(u64::try_from(*bytes).unwrap_or_default());
         let rows = if *rows < 0 { "never counted".to_owned() } else { rows.to_string() };
-        vec![database.clone(), format!("{schema}.{table}"), size, rows]
+        // To be pasted behind --table.
+        vec![database.clone(), shell::word(name), size, rows]
     });
     output.text(&render(&columns, &rows.collect::<Vec<_>>(), terminal_width()))
 }
@@ -190,6 +182,15 @@ fn failed(error: lifeboat_postgres::connection::DriverError) -> Failure {
     let said = error.as_db_error().map(|error| error.message().to_owned());
     let failure = Failure::from_error(FailureKind::Unavailable, &error);
     said.map_or(failure.clone(), |said| Failure::new(FailureKind::Unavailable, said))
+}
+
+/// Of SQL that somebody typed: whether it is that which is wrong. Classes of PostgreSQL's error codes: syntax and names, values, cardinality,
+/// what can't stand there.
+fn failed_as_typed(error: lifeboat_postgres::connection::DriverError) -> Failure {
+    let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
+    let is_typed_wrong = ["42", "22", "21", "0A"].iter().any(|class| code.starts_with(class));
+    let failure = failed(error);
+    Failure { kind: if is_typed_wrong { FailureKind::Usage } else { failure.kind }, ..failure }
 }
 
 /// One number.

@@ -2,14 +2,17 @@
 
 mod begun;
 mod instant;
+mod left;
 mod serving;
+mod waiting;
 
+use super::served::detach::Interrupted;
 use super::served::status::{Phase, Status};
 use super::{find_named, load_config, served, wal};
 use crate::cli::{Global, RestoreArguments, RestoreSubcommand};
 use crate::config::{Config, SynchronousConfig, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
-use crate::output::{Output, Tone, human, progress};
+use crate::output::{Output, Tone, human, progress, shell};
 use crate::target;
 use crate::{interrupt, rooms};
 use jiff::Timestamp;
@@ -30,7 +33,7 @@ use std::sync::Arc;
 
 pub fn run(global: &Global, arguments: &RestoreArguments, output: &Output) -> Result<(), Failure> {
     match &arguments.command {
-        Some(RestoreSubcommand::Status { directory }) => serving::status(directory.as_deref(), output),
+        Some(RestoreSubcommand::Status { directory }) => serving::status(global, directory.as_deref(), output),
         Some(RestoreSubcommand::Finish { directory }) => serving::command(directory, Command::Finish, output),
         Some(RestoreSubcommand::Stop { directory }) => serving::command(directory, Command::End, output),
         None => restore(global, arguments, output),
@@ -78,7 +81,7 @@ fn detached(config: &Config, arguments: &RestoreArguments, output: &Output) -> R
     let to = absolute(arguments.to())?;
     // One that ends already tells why by how it ended.
     let is_enough = |status: &Status| matches!(status.phase, Phase::Coming | Phase::Whole);
-    match served::detach::detach(config, &to, Vec::new(), output, is_enough)? {
+    match served::detach::detach(config, &to, Vec::new(), output, Interrupted::GoesOn, is_enough)? {
         served::detach::Outcome::Serving(status) if output.is_json() => {
             output.document(&json!({"state": "served", "status": status}))
         }
@@ -109,6 +112,7 @@ async fn bring_back(
 ) -> Result<(), Failure> {
     let workload = arguments.workload();
     let to = absolute(arguments.to())?;
+    begun::is_none_begun(&to)?;
     let locations = wal::locations(config, workload, arguments.from.as_deref());
     let repository = rooms::open_repository(config, &locations, output).await?;
     bring_home(config, workload, &repository, output).await?;
@@ -214,9 +218,7 @@ fn tell(
         Action::Pause => "waits: look, then `select pg_wal_replay_resume()`",
         Action::Shutdown => "stops",
     };
-    let path = to.display().to_string();
-    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
-    let quoted = if is_plain { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
+    let quoted = shell::word(&to.display().to_string());
     output.hint(&format!(
         "start it with `pg_ctl start -D {quoted}`: it replays the log to {} and then {then}",
         plan.target_spoken
@@ -259,7 +261,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// A warning when what is free is less than what is written. Only that: zeros, and a file system that compresses, take less.
-fn space_note(to: &Path, bytes: u64) -> Option<String> {
+pub fn space_note(to: &Path, bytes: u64) -> Option<String> {
     let there = to.ancestors().find(|path| path.exists())?;
     let answer = rustix::fs::statvfs(there).ok()?;
     let free = answer.f_bavail.saturating_mul(answer.f_frsize);
@@ -270,7 +272,7 @@ fn space_note(to: &Path, bytes: u64) -> Option<String> {
 }
 
 /// A place for a tablespace that isn't there is a mistake in the number: the one that was meant would go to its old place.
-fn check_oids(places: &BTreeMap<u32, PathBuf>, point: &Point) -> Result<(), Failure> {
+pub fn check_oids(places: &BTreeMap<u32, PathBuf>, point: &Point) -> Result<(), Failure> {
     let known = PostgresDetails::of(point)?.tablespaces;
     let Some(oid) = places.keys().find(|oid| known.iter().all(|tablespace| tablespace.oid != **oid)) else {
         return Ok(());
@@ -286,7 +288,7 @@ fn check_oids(places: &BTreeMap<u32, PathBuf>, point: &Point) -> Result<(), Fail
 }
 
 /// `OID=PATH`, each.
-fn tablespaces(given: &[String]) -> Result<BTreeMap<u32, PathBuf>, Failure> {
+pub fn tablespaces(given: &[String]) -> Result<BTreeMap<u32, PathBuf>, Failure> {
     let one = |text: &String| {
         let (oid, path) = text.split_once('=')?;
         let path = PathBuf::from(path);

@@ -109,6 +109,7 @@ fn wanted_table(table: &str, arguments: &WhenArguments) -> Result<WantedTable, F
 
 /// Looks through the log, and tells.
 fn search(config: &Config, workload: &str, (asked, search): (Asked, Search), output: &Output) -> Result<(), Failure> {
+    let default_database = rooms::user_and_database(&config.workloads[workload]).1;
     rooms::runtime()?.block_on(async {
         let _ = interrupt::ends(output, "nothing was changed; a later --since reads less", || {});
         let locations = wal::locations(config, workload, search.line.location.as_deref());
@@ -125,7 +126,15 @@ fn search(config: &Config, workload: &str, (asked, search): (Asked, Search), out
             return Err(nothing(&found, &looked, &table, asked));
         }
         tell::tell(
-            &tell::Told { asked, workload, table: &table, found: &found, looked, search: &search },
+            &tell::Told {
+                asked,
+                workload,
+                default_database: &default_database,
+                table: &table,
+                found: &found,
+                looked,
+                search: &search,
+            },
             &chosen,
             output,
         )

@@ -68,6 +68,8 @@ pub struct WorkloadConfig {
     pub compresses_on_server: bool,
     /// Whose standby it is.
     pub primary: Option<PrimaryConfig>,
+    /// The standbys that must be there, by their `application_name`.
+    pub standbys: Vec<String>,
     /// What a commit waits for under `wal receive --sync`.
     pub synchronous: Option<SynchronousConfig>,
     /// How old the newest recovery point may be.
@@ -113,10 +115,8 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     let verify_within = freshness::read_verify_within(&mut section, findings);
     let compresses_on_server = super::standby::read_compression(&mut section, findings);
     let primary = super::standby::read(&mut section, findings);
-    if !section.has("data_dir") && unchanged == Some(true) {
-        let message = format!("`unchanged_files = \"skip\"` in {} needs `data_dir`", section.name());
-        findings.problem(&section.span_of("unchanged_files"), message);
-    }
+    let standbys = section.texts(findings, "standbys", "a list of names, such as [\"ohio\"]");
+    skipping_needs_files(&section, findings, unchanged == Some(true));
     section.finish(findings);
     // Where a mistake must stop nothing, all that could be read counts.
     if findings.problems.len() > before && findings.unknown_keys == UnknownKeys::Refuse {
@@ -142,11 +142,20 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
         wal_tail_interval: interval.unwrap_or(WAL_TAIL_INTERVAL),
         compresses_on_server,
         primary,
+        standbys: standbys.unwrap_or_default(),
         synchronous,
         backup_within,
         verify_within,
         alarm,
     })
+}
+
+/// What the server sends can't be left unread.
+fn skipping_needs_files(section: &Section, findings: &mut Findings, skips: bool) {
+    if !section.has("data_dir") && skips {
+        let message = format!("`unchanged_files = \"skip\"` in {} needs `data_dir`", section.name());
+        findings.problem(&section.span_of("unchanged_files"), message);
+    }
 }
 
 fn read_slot(section: &mut Section, findings: &mut Findings) -> Option<String> {

@@ -2,6 +2,7 @@
 
 pub mod human;
 pub mod progress;
+pub mod shell;
 pub mod table;
 
 use crate::cli::Color;

@@ -12,12 +12,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Ends every server of a data directory at once (SIGQUIT), and waits until nothing is left of it. `data_dir` as it was started with: its process
-/// is found by its command line, `postgres -D DIR`, because `postmaster.pid` may be out of reach. What it hasn't written is lost. Blocks.
-pub fn end_at_once(data_dir: &Path) -> io::Result<()> {
+/// is found by its command line, `postgres -D DIR`, because `postmaster.pid` may be out of reach. What it hasn't written is lost. Returns whether there was one. Blocks.
+pub fn end_at_once(data_dir: &Path) -> io::Result<bool> {
     let deadline = Instant::now() + PATIENCE;
-    let mut told = Vec::new();
+    let (mut told, mut was_any) = (Vec::new(), false);
     loop {
         let found = servers_of(data_dir)?;
+        was_any |= !found.is_empty();
         for process in &found {
             let _ = kill_process(*process, Signal::QUIT);
         }
@@ -29,7 +30,7 @@ pub fn end_at_once(data_dir: &Path) -> io::Result<()> {
             let _ = waitpid(Some(*process), WaitOptions::NOHANG);
             test_kill_process(*process) != Err(Errno::SRCH)
         });
-        let Some(process) = told.first() else { return Ok(()) };
+        let Some(process) = told.first() else { return Ok(was_any) };
         if Instant::now() > deadline {
             return Err(does_not_end(*process));
         }
@@ -124,7 +125,8 @@ mod tests {
         while servers_of(directory.path()).unwrap().is_empty() {
             std::thread::yield_now();
         }
-        end_at_once(directory.path()).unwrap();
+        assert!(end_at_once(directory.path()).unwrap());
+        assert!(!end_at_once(directory.path()).unwrap(), "there is none any more");
         assert_eq!(test_kill_process(Pid::from_child(&child)), Err(Errno::SRCH));
     }
 

@@ -140,11 +140,11 @@ async fn archiver(client: &Client) -> Result<ArchiverFacts> {
     })
 }
 
-pub(super) async fn one(client: &Client, query: &str) -> Result<Row> {
+pub(crate) async fn one(client: &Client, query: &str) -> Result<Row> {
     client.query_one(query, &[]).await.map_err(|error| Error::from_driver("inspect server", error))
 }
 
-pub(super) async fn many(client: &Client, query: &str) -> Result<Vec<Row>> {
+pub(crate) async fn many(client: &Client, query: &str) -> Result<Vec<Row>> {
     client.query(query, &[]).await.map_err(|error| Error::from_driver("inspect server", error))
 }
 
@@ -152,11 +152,11 @@ fn unexpected(name: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("inspect server: {name}"), "unexpected type or value")
 }
 
-pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T> {
+pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T> {
     row.try_get(name).map_err(|error| unexpected(name).with_source(error))
 }
 
-pub(super) fn lsn(row: &Row, name: &str) -> Result<Option<Lsn>> {
+pub(crate) fn lsn(row: &Row, name: &str) -> Result<Option<Lsn>> {
     let text: Option<&str> = column(row, name)?;
     text.map(|text| text.parse().map_err(|error| unexpected(name).with_source(error))).transpose()
 }

@@ -65,6 +65,10 @@ impl Source for Watched {
         });
         given.map_err(|error| self.given.refused(&self.source.path_of(number), error))
     }
+
+    fn name_of(&self, number: FileNumber) -> String {
+        self.source.path_of(number)
+    }
 }
 
 impl Given {

@@ -52,7 +52,8 @@ impl Room {
 
     /// Ends what runs in it, at once.
     pub fn end_server(&self) -> Result<()> {
-        end_at_once(&self.data_dir()).map_err(|error| RecoveryError::file("end the server in", &self.data_dir(), error))
+        let failed = |error| RecoveryError::file("end the server in", &self.data_dir(), error);
+        end_at_once(&self.data_dir()).map(drop).map_err(failed)
     }
 
     /// Ends what runs in it and removes it.

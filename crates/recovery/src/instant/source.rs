@@ -202,6 +202,10 @@ impl Source for PointSource {
         }
         Ok(())
     }
+
+    fn name_of(&self, number: FileNumber) -> String {
+        self.path_of(number)
+    }
 }
 
 /// Extents that `range` touches. They come in order, without overlap.

@@ -29,6 +29,10 @@ impl Watcher for Noted {
         panic!("{part:?}: {error}");
     }
 
+    fn unsettled(&self, error: &std::io::Error) {
+        panic!("{error}");
+    }
+
     fn is_to_end(&self) -> bool {
         false
     }

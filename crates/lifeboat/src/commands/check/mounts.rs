@@ -21,7 +21,7 @@ fn of(path: &Path) -> Option<Finding> {
         State::Stale => {
             let failure = Failure::new(FailureKind::CheckFailed, "the program that served it is gone, and all that is read there fails")
                 .with_hint(format!(
-                    "run the same `lifeboat restore ... --instant` again: it goes on where it stopped; to give it up: end the server that may still run there, then `umount -l {}`",
+                    "run the same `lifeboat restore ... --instant` again: it goes on where it stopped; `lifeboat restore stop {}` only ends what is left of it",
                     path.display()
                 ));
             Some(Finding::new(subject, Err(failure)))
@@ -33,12 +33,11 @@ fn of(path: &Path) -> Option<Finding> {
 fn judged(subject: String, status: &Status) -> Finding {
     match &status.problem {
         Some(problem) => {
-            let what = format!("{}, and nothing comes: {problem}", status.coming());
-            Finding::warning(
-                subject,
-                what,
-                "make room here where the disk is full, else see that a location that has it answers; it goes on by itself then",
-            )
+            let what = match status.bytes_per_second {
+                0 => format!("{}, and nothing comes: {problem}", status.left()),
+                _ => format!("{}; in the way of who reads or writes: {problem}", status.coming()),
+            };
+            Finding::warning(subject, what, status.problem_hint.clone().unwrap_or_default())
         }
         None if status.phase == Phase::Whole => Finding::warning(
             subject,

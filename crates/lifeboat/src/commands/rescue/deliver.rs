@@ -1,7 +1,8 @@
 //! Bringing what is ready to where it is wanted: a file, or a server, in one transaction.
 
-use super::names::{qualified, quoted};
+use super::names::{plain, qualified, quoted, told};
 use super::prepare::{Prepared, columns};
+use super::typed::{Typed, Wish, not_a_condition};
 use super::{Rescued, count, failed};
 use crate::cli::RescueArguments;
 use crate::commands::served::Past;
@@ -9,14 +10,18 @@ use crate::config::{Secret, WorkloadConfig};
 use crate::failure::{Failure, FailureKind};
 use lifeboat_postgres::connection::{Client, Secret as ServerSecret, Target};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 /// What is read of the dump in one go.
 const READ_BYTES: usize = 256 * 1024;
+
+/// What PostgreSQL calls SQL that can't be read.
+const SYNTAX_ERROR: &str = "42601";
 
 /// Where it goes.
 pub enum Destination {
@@ -44,18 +49,7 @@ impl Destination {
     /// What was asked for. Nothing is made yet, but what can be known to fail fails here.
     pub async fn of(arguments: &RescueArguments, workload: &WorkloadConfig, database: &str) -> Result<Self, Failure> {
         if let Some(path) = &arguments.to {
-            let path = std::path::absolute(path).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-            if path.exists() {
-                let message = format!("{} exists already", path.display());
-                return Err(text_of(FailureKind::Usage, message, "give a new file: nothing is written over"));
-            }
-            return match path.parent().filter(|directory| directory.is_dir()) {
-                Some(_) => Ok(Self::File { path }),
-                None => {
-                    let message = format!("{} is in no directory that there is", path.display());
-                    Err(text_of(FailureKind::NotFound, message, "make the directory first"))
-                }
-            };
+            return Ok(Self::File { path: writable(path)? });
         }
         let (connection, password) = match &arguments.into {
             Some(text) if text.contains("password=") || has_url_password(text) => {
@@ -79,11 +73,28 @@ impl Destination {
         Ok(Self::Server(Box::new(Present { connection, password, client, replaces: arguments.replace })))
     }
 
+    /// Refuses what can be known to fail before a server of the past is started.
+    pub async fn refuse(&self, wish: &Wish<'_>) -> Result<(), Failure> {
+        let Self::Server(present) = self else { return Ok(()) };
+        for table in &wish.tables {
+            if present.replaces && !present.has(&table.in_sql()).await? {
+                continue;
+            }
+            let name = wish.names.of(&table.name);
+            let beside = Typed { name: name.clone(), ..table.clone() };
+            present.must_be_free(&beside.in_sql(), &table.called(&name)).await?;
+        }
+        match wish.filter {
+            Some(filter) => present.must_understand(filter).await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether a table comes back under its own name: it isn't there any more, or it goes to a file.
     pub async fn takes_its_own_name(&self, schema: &str, name: &str) -> Result<bool, Failure> {
         match self {
             Self::File { .. } => Ok(true),
-            Self::Server(present) => Ok(present.replaces && !present.has(schema, name).await?),
+            Self::Server(present) => Ok(present.replaces && !present.has(&qualified(schema, name)).await?),
         }
     }
 
@@ -104,6 +115,36 @@ impl Destination {
     }
 }
 
+/// A new file, as far as that can be known: one is made beside it, and removed.
+fn writable(path: &Path) -> Result<PathBuf, Failure> {
+    let refused = |error: &std::io::Error| {
+        let kind = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FailureKind::Unavailable,
+            _ => FailureKind::Usage,
+        };
+        let failure = Failure::from_error(kind, error).while_doing(format!("write {}", path.display()));
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => failure.with_hint("make the directory first"),
+            _ => failure.with_hint("give a new file where this account may write"),
+        }
+    };
+    let path = std::path::absolute(path).map_err(|error| refused(&error))?;
+    match std::fs::symlink_metadata(&path) {
+        Ok(data) if data.is_dir() => {
+            let message = format!("{} is a directory", path.display());
+            return Err(text_of(FailureKind::Usage, message, "name a new file in it"));
+        }
+        Ok(_) => {
+            let message = format!("{} exists already", path.display());
+            return Err(text_of(FailureKind::Usage, message, "give a new file: nothing is written over"));
+        }
+        Err(_) => {}
+    }
+    let unfinished = Unfinished::beside(&path);
+    File::options().write(true).create_new(true).mode(0o600).open(&unfinished.0).map_err(|error| refused(&error))?;
+    Ok(path)
+}
+
 /// `postgres://user:password@host`.
 fn has_url_password(text: &str) -> bool {
     let authority = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
@@ -111,22 +152,39 @@ fn has_url_password(text: &str) -> bool {
 }
 
 impl Present {
-    async fn has(&self, schema: &str, name: &str) -> Result<bool, Failure> {
-        let row = self.client.query_one("select to_regclass($1) is not null", &[&qualified(schema, name)]).await;
+    /// Whether there is something of that name, as SQL writes it.
+    async fn has(&self, name: &str) -> Result<bool, Failure> {
+        let row = self.client.query_one("select to_regclass($1) is not null", &[&name]).await;
         Ok(row.map_err(failed)?.get(0))
     }
 
-    async fn must_be_free(&self, table: &Prepared) -> Result<(), Failure> {
-        let schema = self.client.query_one("select to_regnamespace($1) is not null", &[&quoted(&table.schema)]).await;
-        if !schema.map_err(failed)?.get::<_, bool>(0) {
-            let message = format!("there is no schema {} where it goes to", table.schema);
+    async fn must_have_schema(&self, schema: &str) -> Result<(), Failure> {
+        let row = self.client.query_one("select to_regnamespace($1) is not null", &[&quoted(schema)]).await;
+        if !row.map_err(failed)?.get::<_, bool>(0) {
+            let message = format!("there is no schema {} where it goes to", plain(schema));
             return Err(text_of(FailureKind::NotFound, message, "make it first: create schema; or give --to FILE"));
         }
-        if self.has(&table.schema, &table.name).await? {
-            let message = format!("{}.{} is there already", table.schema, table.name);
+        Ok(())
+    }
+
+    /// The second: for people.
+    async fn must_be_free(&self, name: &str, told: &str) -> Result<(), Failure> {
+        if self.has(name).await? {
+            let message = format!("{told} is there already");
             return Err(text_of(FailureKind::Locked, message, "give another ending, such as --suffix _second"));
         }
         Ok(())
+    }
+
+    /// It is only read, not asked. Of names it may know others than the past did.
+    async fn must_understand(&self, filter: &str) -> Result<(), Failure> {
+        match self.client.prepare(&format!("select 1 where ({filter}\n)")).await {
+            Err(error) if error.code().is_some_and(|code| code.code() == SYNTAX_ERROR) => {
+                let why = failed(error).message;
+                Err(not_a_condition(format!("--where {filter}: {why}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Puts what came beside the present table in its place: rows only, so that all that refers to the table stays.
@@ -187,7 +245,9 @@ pub async fn deliver(
         }
         Destination::Server(present) => {
             for table in tables {
-                present.must_be_free(table).await?;
+                present.must_have_schema(&table.schema).await?;
+                let (name, spoken) = (qualified(&table.schema, &table.name), told(&table.schema, &table.name));
+                present.must_be_free(&name, &spoken).await?;
             }
             pump(past, database, tables, present).await?;
             let mut rescued = Vec::new();
@@ -203,7 +263,7 @@ pub async fn deliver(
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    fn beside(path: &std::path::Path) -> Self {
+    fn beside(path: &Path) -> Self {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".unfinished-{}", std::process::id()));
         Self(name.into())
@@ -224,15 +284,15 @@ async fn arrived(table: &Prepared, present: &Present) -> Result<Rescued, Failure
     }
     let name = if is_replacement { &table.original } else { &table.name };
     let rows = counted(table, name, present).await?;
-    Ok(Rescued { from: table.from.clone(), to: format!("{}.{name}", table.schema), rows })
+    Ok(Rescued { from: table.from.clone(), to: told(&table.schema, name), rows })
 }
 
 /// As many rows as there were then, or an error.
 async fn counted(table: &Prepared, name: &str, present: &Present) -> Result<i64, Failure> {
     let rows = count(&present.client, table.only(), &qualified(&table.schema, name)).await?;
     if rows != table.rows {
-        let message =
-            format!("{} had {} rows then, and {rows} came to {}.{name}", table.from, table.rows, table.schema);
+        let place = told(&table.schema, name);
+        let message = format!("{} had {} rows then, and {rows} came to {place}", table.from, table.rows);
         return Err(text_of(
             FailureKind::Corrupt,
             message,
@@ -328,6 +388,27 @@ async fn pump(past: &Past<'_>, database: &str, tables: &[Prepared], present: &Pr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cant_be_written_is_refused_before_anything_is_done() {
+        let top = tempfile::tempdir().unwrap();
+        let path = |name: &str| top.path().join(name);
+        std::fs::write(path("file"), "mine").unwrap();
+        std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
+        for (name, words) in [
+            ("file", "exists already"),
+            ("link", "exists already"),
+            ("", "is a directory"),
+            ("file/in", "make the directory first"),
+            ("absent/in", "make the directory first"),
+            ("new/", "make the directory first"),
+        ] {
+            let refused = writable(&path(name)).unwrap_err();
+            assert!(refused.kind == FailureKind::Usage && refused.to_string().contains(words), "{name}: {refused}");
+        }
+        assert_eq!(writable(&path("new.sql")).unwrap(), path("new.sql"));
+        assert_eq!(std::fs::read_dir(top.path()).unwrap().count(), 2, "nothing is left of trying it");
+    }
 
     #[test]
     fn a_password_in_an_address_is_seen() {

@@ -62,6 +62,20 @@ pub fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quoted(schema), quoted(name))
 }
 
+/// As SQL wants it, without quotes where it does without.
+pub fn plain(name: &str) -> String {
+    let is_plain = |letter: char| letter.is_lowercase() || letter.is_ascii_digit() || letter == '_';
+    match name.chars().all(is_plain) && !name.starts_with(|letter: char| letter.is_ascii_digit()) {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
+}
+
+/// A table, for people who may type it.
+pub fn told(schema: &str, name: &str) -> String {
+    format!("{}.{}", plain(schema), plain(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +106,8 @@ mod tests {
     #[test]
     fn names_are_quoted_whatever_is_in_them() {
         assert_eq!(qualified("My Schema", "a\"b"), "\"My Schema\".\"a\"\"b\"");
+        assert_eq!(told("public", "orders_2"), "public.orders_2");
+        assert_eq!(told("My Schema", "größe"), "\"My Schema\".größe");
+        assert_eq!(told("2026", "a.b"), "\"2026\".\"a.b\"");
     }
 }

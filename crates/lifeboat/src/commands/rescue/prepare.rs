@@ -1,8 +1,9 @@
 //! Making tables ready in the past, which is thrown away: filtered, renamed, and rid of what has no meaning beside the present.
 
 use super::deliver::Destination;
-use super::failed;
-use super::names::{Names, qualified, quoted};
+use super::names::{Names, qualified, quoted, told};
+use super::typed::{Typed, Wish};
+use super::{failed, failed_as_typed};
 use crate::failure::{Failure, FailureKind};
 use lifeboat_postgres::connection::Client;
 
@@ -33,15 +34,14 @@ impl Prepared {
 /// Finds a table, and makes it ready.
 pub async fn table(
     client: &Client,
-    wanted: &str,
-    filter: Option<&str>,
-    names: &Names,
+    wanted: &Typed,
+    wish: &Wish<'_>,
     destination: &Destination,
 ) -> Result<Prepared, Failure> {
-    let (oid, schema, original, kind) = find(client, wanted).await?;
-    let from = format!("{schema}.{original}");
+    let (oid, schema, original, kind) = find(client, wanted, wish).await?;
+    let (from, filter) = (told(&schema, &original), wish.filter);
     let is_own = destination.takes_its_own_name(&schema, &original).await?;
-    let names = if is_own { &Names::Same } else { names };
+    let names = if is_own { &Names::Same } else { &wish.names };
     let mut oids = tree(client, oid).await?;
     let is_partitioned = kind == "p" && filter.is_none();
     if let Some(filter) = filter {
@@ -62,37 +62,64 @@ pub async fn table(
     Ok(prepared)
 }
 
-async fn find(client: &Client, wanted: &str) -> Result<(u32, String, String, String), Failure> {
-    let query = "select c.oid, n.nspname, c.relname, c.relkind::text from pg_class c \
-                 join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($1)";
-    let found = client.query_opt(query, &[&wanted]).await.map_err(failed)?;
-    let Some(row) = found else { return Err(absent(client, wanted).await) };
+/// As SQL reads what was typed; else what is called so letter by letter, when it is the only one.
+async fn find(client: &Client, wanted: &Typed, wish: &Wish<'_>) -> Result<(u32, String, String, String), Failure> {
+    let select = "select c.oid, n.nspname, c.relname, c.relkind::text from pg_class c \
+                 join pg_namespace n on n.oid = c.relnamespace where";
+    let found = client.query_opt(&format!("{select} c.oid = to_regclass($1)"), &[&wanted.in_sql()]).await;
+    let mut rows: Vec<_> = found.map_err(failed)?.into_iter().collect();
+    if rows.is_empty() {
+        let literally = format!(
+            "{select} c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' \
+             and $1 in (c.relname::text, n.nspname || '.' || c.relname)"
+        );
+        rows = client.query(&literally, &[&wanted.text]).await.map_err(failed)?;
+    }
+    if rows.len() > 1 {
+        let names: Vec<String> = rows.iter().map(|row| told(row.get(1), row.get(2))).collect();
+        let message = format!("{} could be any of {}", wanted.text, names.join(", "));
+        return Err(Failure::new(FailureKind::Usage, message)
+            .with_hint(format!("say which: `{}`", wish.line(&["--table", &names[0]]))));
+    }
+    let Some(row) = rows.pop() else { return Err(absent(client, wanted, wish).await) };
     let kind: String = row.get(3);
     if !["r", "p"].contains(&kind.as_str()) {
-        let message = format!("{wanted} was no table then");
-        return Err(Failure::new(FailureKind::Usage, message).with_hint("`lifeboat rescue --list` lists the tables"));
+        let message = format!("{} was no table then", wanted.text);
+        let hint = format!("`{}` lists the tables", wish.line(&["--list"]));
+        return Err(Failure::new(FailureKind::Usage, message).with_hint(hint));
     }
     Ok((row.get(0), row.get(1), row.get(2), kind))
 }
 
-async fn absent(client: &Client, wanted: &str) -> Failure {
-    let query = "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+async fn absent(client: &Client, wanted: &Typed, wish: &Wish<'_>) -> Failure {
+    let query = "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
                  where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
-    let all: Vec<String> = match client.query(query, &[]).await {
-        Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
+    let all: Vec<(String, String)> = match client.query(query, &[]).await {
+        Ok(rows) => rows.iter().map(|row| (row.get(0), row.get(1))).collect(),
         Err(_) => Vec::new(),
     };
-    let short = |name: &str| name.split_once('.').map_or_else(|| name.to_owned(), |(_, table)| table.to_owned());
     // In another schema, or nearly so.
-    let elsewhere = all.iter().find(|name| short(name) == short(wanted)).cloned();
-    let shorts: Vec<String> = all.iter().map(|name| short(name)).collect();
-    let both = || all.iter().chain(&shorts).map(String::as_str);
-    let near = elsewhere.or_else(|| crate::config::nearest(wanted, both()).map(str::to_owned));
-    let failure = Failure::new(FailureKind::NotFound, format!("there was no table {wanted} then"));
-    match near {
-        Some(near) => failure
-            .with_hint(format!("did you mean {near}? --list lists all of them; --database names another database")),
-        None => failure.with_hint("--list lists what there was; --database names another database"),
+    let elsewhere = all.iter().find(|(_, name)| *name == wanted.name);
+    let wholes: Vec<String> = all.iter().map(|(schema, name)| format!("{schema}.{name}")).collect();
+    let near = || {
+        let near = crate::config::nearest(
+            &wanted.text,
+            wholes.iter().chain(all.iter().map(|(_, name)| name)).map(String::as_str),
+        )?;
+        all.iter()
+            .zip(&wholes)
+            .find(|((_, name), whole)| near == whole.as_str() || near == name.as_str())
+            .map(|(it, _)| it)
+    };
+    let (text, database) = (&wanted.text, &wish.database);
+    let failure = Failure::new(FailureKind::NotFound, format!("there was no table {text} in database {database} then"));
+    let list = format!("`{}` lists all of them; --database names another database", wish.line(&["--list"]));
+    match elsewhere.or_else(near) {
+        Some((schema, name)) => {
+            let near = told(schema, name);
+            failure.with_hint(format!("did you mean {near}? `{}`; {list}", wish.line(&["--table", &near])))
+        }
+        None => failure.with_hint(list),
     }
 }
 
@@ -130,8 +157,8 @@ async fn filter_into(client: &Client, schema: &str, name: &str, filter: &str) ->
          insert into {some} ({columns}) overriding system value select {columns} from {whole} where ({filter}\n);"
     );
     client.batch_execute(&sentence).await.map_err(|error| {
-        failed(error)
-            .while_doing(format!("select the rows of {schema}.{name} where {filter}"))
+        failed_as_typed(error)
+            .while_doing(format!("select the rows of {} where {filter}", told(schema, name)))
             .with_hint("--where takes an SQL condition, such as \"customer = 7\"")
     })?;
     let rename = format!("alter table {whole} rename to {aside}; alter table {some} rename to {}", quoted(name));

@@ -3,9 +3,31 @@
 //! Promise: who names a moment gets that one, or a refusal. Who names none gets what was begun.
 
 use crate::failure::{Failure, FailureKind};
-use lifeboat_recovery::instant::Origin;
+use lifeboat_mount::mount::{State, state_of};
+use lifeboat_recovery::instant::{self, Origin};
 use lifeboat_recovery::{Target, TimelineChoice, Wanted, spoken};
 use std::path::Path;
+
+/// Refuses to copy into a directory in which an instant restore was begun: what came there, and was written since, would be in the way.
+pub fn is_none_begun(to: &Path) -> Result<(), Failure> {
+    let there = to.display();
+    let refused = |kind, message: String, hint: String| Err(Failure::new(kind, message).with_hint(hint));
+    match state_of(to) {
+        State::Mounted => refused(
+            FailureKind::Locked,
+            format!("{there} is being restored instantly"),
+            format!("`lifeboat restore status {there}` tells how it goes; give another directory"),
+        ),
+        State::Nothing if instant::origin(to)?.is_none() => Ok(()),
+        _ => refused(
+            FailureKind::Usage,
+            format!("an instant restore was begun in {there}, and is not finished"),
+            "the same command with --instant goes on with it; to give it up, `lifeboat restore stop` it and delete the \
+             directory, or give another one"
+                .to_owned(),
+        ),
+    }
+}
 
 /// Refuses what differs from it.
 pub fn is_what_was_begun(to: &Path, origin: &Origin, wanted: &Wanted) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use super::{absolute, begun, bring_back, bring_home, check_oids};
 use crate::cli::RestoreArguments;
 use crate::commands::served::status::Live;
-use crate::commands::served::{Brought, REPLAY_PATIENCE, Service, Started, Wish, unmountable, why_no_mounts};
+use crate::commands::served::{self, Brought, REPLAY_PATIENCE, Service, Started, Wish, unmountable, why_no_mounts};
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
 use crate::interrupt;
@@ -43,6 +43,7 @@ pub async fn run(
         Some(origin) => go_on_with(&service, origin),
         None => prepare(&service, &repository, &wanted, tablespaces).await?,
     };
+    served::begun::note(config, &service.to);
     let (serving, why_not) = service.serve(&repository, &origin, arguments.from.as_deref()).await?;
     let can_start = match why_not {
         None => {
@@ -61,6 +62,9 @@ pub async fn run(
     let starting = can_start.then(|| start(&service, &repository, &origin, &wanted, Some(&live)));
     let wish = if arguments.finish { Wish::Finish } else { Wish::Serve };
     let (brought, server) = service.go_on(serving, wish, interrupted, starting).await?;
+    if brought.is_whole {
+        served::begun::forget(config, &service.to);
+    }
     let server = match server {
         // Where nothing could be mounted it had to wait for all of it. One that was ended while it started stays so.
         None if arguments.start && !can_start && brought.is_whole => {

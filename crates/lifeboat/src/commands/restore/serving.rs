@@ -1,8 +1,14 @@
 //! `lifeboat restore status | finish | stop`: what is being served on this machine, and telling it what to do.
 
-use crate::commands::served::status::{Phase, Status, ask, tell};
+use super::left::end_what_is_left;
+use super::waiting::{Waited, in_the_way, tell_and_wait};
+use crate::cli::Global;
+use crate::commands::served::begun;
+use crate::commands::served::status::{Phase, Status, ask};
+use crate::config::{self, LoadError, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone};
+use crate::rooms;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_mount::control::Command;
@@ -11,10 +17,6 @@ use lifeboat_postgres::cluster::{RunState, run_state};
 use lifeboat_recovery::{instant, spoken};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How often is looked whether it ended.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What is known of a directory.
 enum Seen {
@@ -35,11 +37,29 @@ fn look(directory: &Path) -> Result<Seen, Failure> {
     })
 }
 
-/// Tells of one directory, or of all that are mounted on this machine.
-pub fn status(directory: Option<&Path>, output: &Output) -> Result<(), Failure> {
+/// Those that are mounted on this machine, and those that were begun with this configuration's state. Without one, as at an emergency, the mounts
+/// only.
+fn all(global: &Global, output: &Output) -> Vec<PathBuf> {
+    let mut all = mounts();
+    let begun = match config::load(global.config.as_deref(), UnknownKeys::Warn) {
+        Ok(loaded) => begun::noted(&loaded.parsed.config),
+        Err(LoadError::Nowhere) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    };
+    match begun {
+        Ok(begun) => all.extend(begun.into_iter().filter(|path| matches!(instant::origin(path), Ok(Some(_))))),
+        Err(failure) => output.warn(&format!("what is not mounted is not told of: {}", failure.sentence())),
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Tells of one directory, or of all that are known on this machine.
+pub fn status(global: &Global, directory: Option<&Path>, output: &Output) -> Result<(), Failure> {
     let directories: Vec<PathBuf> = match directory {
         Some(directory) => vec![super::absolute(directory)?],
-        None => mounts(),
+        None => all(global, output),
     };
     let mut documents = Vec::new();
     let mut is_anything_dead = false;
@@ -75,7 +95,10 @@ pub fn status(directory: Option<&Path>, output: &Output) -> Result<(), Failure> 
 }
 
 fn nothing_there(directory: &Path) -> Failure {
-    let message = format!("{} is not being restored instantly", directory.display());
+    let mut message = format!("{} is not being restored instantly", directory.display());
+    if directory.join("global/pg_control").exists() {
+        message.push_str(": it is an ordinary data directory, finished if it ever was");
+    }
     Failure::new(FailureKind::NotFound, message)
         .with_hint("`lifeboat restore status` lists what is served on this machine")
 }
@@ -93,8 +116,8 @@ pub fn show(status: &Status, output: &Output) -> Result<(), Failure> {
         format!("  begun {}, served by process {}", local(status.begun_at), status.process_id),
     ];
     lines.extend(status.first_query_seconds.map(|seconds| format!("  first query answered after {seconds:.1} s")));
-    lines
-        .extend(status.problem.iter().map(|problem| format!("  {} {problem}", output.paint("in the way:", Tone::Bad))));
+    lines.extend(in_the_way(status).map(|what| format!("  {} {what}", output.paint("in the way:", Tone::Bad))));
+    lines.extend(status.problem_hint.iter().map(|hint| format!("  to do: {hint}")));
     output.text(&lines.join("\n"))
 }
 
@@ -113,7 +136,7 @@ fn show_begun(path: &Path, origin: Option<&instant::Origin>, is_stale: bool, out
 }
 
 /// A time as this machine's people say it.
-fn local(time: Timestamp) -> String {
+pub fn local(time: Timestamp) -> String {
     spoken(time.round(jiff::Unit::Second).unwrap_or(time), Some(&TimeZone::system()))
 }
 
@@ -121,13 +144,8 @@ fn local(time: Timestamp) -> String {
 pub fn command(directory: &Path, command: Command, output: &Output) -> Result<(), Failure> {
     let path = super::absolute(directory)?;
     let before = match look(&path)? {
-        Seen::Served(status) => status,
-        Seen::Begun(..) if command == Command::End => {
-            let message = format!("nobody serves {}", path.display());
-            return Err(Failure::new(FailureKind::NotFound, message).with_hint(
-                "nothing is to be stopped; to go on, run the same `lifeboat restore ... --instant` again; to give it up, delete it, and let `prune` have its point: `lifeboat prune --release POINT`",
-            ));
-        }
+        Seen::Served(status) => *status,
+        Seen::Begun(..) if command == Command::End => return stop_what_is_left(&path, output),
         Seen::Begun(..) => {
             let message = format!("nobody serves {}", path.display());
             let hint = "run the same `lifeboat restore ... --instant` again, with --finish";
@@ -135,36 +153,31 @@ pub fn command(directory: &Path, command: Command, output: &Output) -> Result<()
         }
         Seen::Nothing => return Err(nothing_there(&path)),
     };
-    tell(&path, command)?;
-    if command == Command::Finish && before.bytes_to_come > 0 {
-        output.hint(&format!("when everything is here: {}", before.coming()));
-    }
-    let mut last = before;
-    while state_of(&path) == State::Mounted {
-        std::thread::sleep(LOOK_EVERY);
-        if let Ok(status) = ask(&path) {
-            *last = status;
-        }
-    }
-    // It makes an ordinary directory of it, and starts the server again, when nothing is mounted there any more.
-    while is_alive(last.process_id) {
-        std::thread::sleep(LOOK_EVERY);
-    }
-    let is_whole = state_of(&path) == State::Nothing && instant::origin(&path)?.is_none();
+    let waited = rooms::runtime()?.block_on(tell_and_wait(&path, before, command, output))?;
+    let Waited { last, is_interrupted } = waited;
+    let is_whole = !is_interrupted && state_of(&path) == State::Nothing && instant::origin(&path)?.is_none();
     let runs = matches!(run_state(&path), Ok(RunState::Running(_)));
     if output.is_json() {
-        output.document(
-            &json!({"to": path, "is_whole": is_whole, "server_runs": runs, "bytes_to_come": last.bytes_to_come}),
-        )?;
+        let problem = (!is_whole).then_some(&last.problem);
+        output.document(&json!({
+            "to": path,
+            "is_whole": is_whole,
+            "server_runs": runs,
+            "bytes_to_come": last.bytes_to_come,
+            "is_interrupted": is_interrupted,
+            "problem": problem,
+            "problem_since": problem.and(last.problem_since),
+            "problem_hint": problem.and(last.problem_hint.as_ref()),
+        }))?;
+    }
+    if is_interrupted {
+        return Err(documented(interrupted(&path, &last, command), output));
     }
     if command == Command::Finish && !is_whole {
         let failure =
             Failure::new(FailureKind::Unavailable, format!("it ended before all was done: {}", last.coming()))
                 .with_hint("run the same `lifeboat restore ... --instant` again: it goes on where it stopped");
-        return Err(if output.is_json() { failure.after_its_document() } else { failure });
-    }
-    if output.is_json() {
-        return Ok(());
+        return Err(documented(failure, output));
     }
     let (word, left) = match (is_whole, command) {
         (true, Command::Finish) if !runs => ("finished", "an ordinary directory, and no server runs there".to_owned()),
@@ -172,13 +185,50 @@ pub fn command(directory: &Path, command: Command, output: &Output) -> Result<()
             ("finished", "an ordinary directory, and the server that ran there runs on it".to_owned())
         }
         (true, Command::End) => ("stopped", "everything is here, and an ordinary directory is left".to_owned()),
-        (false, _) => ("stopped", format!("{}; run the same restore again to go on", last.coming())),
+        (false, _) => ("stopped", format!("{}; run the same restore again to go on", last.left())),
     };
     output.text(&format!("{} {}: {left}", output.paint(word, Tone::Good), path.display()))
 }
 
-/// Whether the process is there and ours to see. In another container it isn't, and then nothing is waited for.
-fn is_alive(process_id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(before, state)| before.ends_with("(lifeboat") && !state.starts_with('Z'))
+fn documented(failure: Failure, output: &Output) -> Failure {
+    if output.is_json() { failure.after_its_document() } else { failure }
+}
+
+/// Who waited was interrupted; who was told goes on.
+fn interrupted(path: &Path, last: &Status, command: Command) -> Failure {
+    let does = match command {
+        Command::Finish => "it finishes by itself when everything is here",
+        Command::End => "it was told to stop, and does so by itself",
+    };
+    let message = format!("interrupted: {does}; {}", last.coming());
+    let failure = Failure::new(FailureKind::Unavailable, message).with_hint(format!(
+        "`lifeboat restore status {0}` tells how it goes, `lifeboat restore stop {0}` ends it",
+        path.display()
+    ));
+    Failure { causes: in_the_way(last).into_iter().collect(), ..failure }
+}
+
+fn stop_what_is_left(path: &Path, output: &Output) -> Result<(), Failure> {
+    let ended = end_what_is_left(path)?;
+    if !ended.is_any() {
+        let message = format!("nobody serves {}", path.display());
+        return Err(Failure::new(FailureKind::NotFound, message).with_hint(
+            "nothing is to be stopped; to go on, run the same `lifeboat restore ... --instant` again; to give it up, delete it, and let `prune` have its point: `lifeboat prune --release POINT`",
+        ));
+    }
+    if output.is_json() {
+        return output.document(&json!({
+            "to": path,
+            "is_whole": false,
+            "server_runs": false,
+            "server_ended": ended.server,
+            "mounts_taken_away": ended.mounts,
+        }));
+    }
+    output.text(&format!(
+        "{} {}: {}; run the same restore again to go on",
+        output.paint("stopped", Tone::Good),
+        path.display(),
+        ended.spoken()
+    ))
 }

@@ -3,11 +3,13 @@
 use super::status::{Status, ask};
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
-use crate::output::{Output, progress};
-use crate::rooms;
+use crate::output::{Output, progress, shell};
+use crate::{interrupt, rooms};
 use lifeboat_mount::mount::{State, state_of};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,6 +26,15 @@ pub enum Outcome {
     Serving(Box<Status>),
     /// It had nothing to serve any more.
     Ended,
+}
+
+/// What becomes of the other one when nobody waits for it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupted {
+    /// It ends, and clears up what it made.
+    Ends,
+    /// It goes on.
+    GoesOn,
 }
 
 /// Where what serves `to` tells of itself.
@@ -44,14 +55,17 @@ pub fn detach(
     to: &Path,
     more: Vec<OsString>,
     output: &Output,
+    then: Interrupted,
     is_enough: impl Fn(&Status) -> bool,
 ) -> Result<Outcome, Failure> {
+    let runtime = rooms::runtime()?;
+    let interrupted = {
+        let _entered = runtime.enter();
+        interrupt::signal()
+    };
     let log = log_file(config, to)?;
     let said_before = std::fs::metadata(&log).map_or(0, |data| data.len());
-    let mut child = spawn(&log, std::env::args_os().skip(1).chain(more)).map_err(|error| {
-        Failure::from_error(FailureKind::Internal, &error)
-            .while_doing(format!("start a process that logs to {}", log.display()))
-    })?;
+    let mut child = spawn(&log, std::env::args_os().skip(1).chain(more)).map_err(|error| not_started(&log, &error))?;
     output.hint(&format!("it goes on without this terminal, and tells of itself in {}", log.display()));
     let progress = progress::start(output.is_quiet());
     let _shown = Shown(&*progress);
@@ -70,8 +84,36 @@ pub fn detach(
         {
             return Ok(Outcome::Serving(Box::new(status)));
         }
+        if *interrupted.borrow() {
+            return Err(no_longer_waited_for(&mut child, to, then));
+        }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+fn no_longer_waited_for(child: &mut Child, to: &Path, then: Interrupted) -> Failure {
+    let failure = |message: &str| Failure::new(FailureKind::Unavailable, message);
+    match then {
+        Interrupted::Ends => {
+            let _ = kill_process(Pid::from_child(child), Signal::TERM);
+            let _ = child.wait();
+            failure("interrupted before it answered").with_hint("nothing is left of it")
+        }
+        Interrupted::GoesOn => failure("interrupted; it goes on without this terminal").with_hint(format!(
+            "`lifeboat restore status {0}` tells how it goes, `lifeboat restore stop {0}` ends it",
+            shell::word(&to.display().to_string())
+        )),
+    }
+}
+
+fn not_started(log: &Path, error: &std::io::Error) -> Failure {
+    let kind = match error.kind() {
+        ErrorKind::PermissionDenied => FailureKind::Locked,
+        _ => FailureKind::Unavailable,
+    };
+    Failure::from_error(kind, error)
+        .while_doing(format!("start a process that logs to {}", log.display()))
+        .with_hint("this account must be able to write there: set HOME to its own, or state_dir in the configuration")
 }
 
 /// Ends what is shown, however it ends.
@@ -119,6 +161,20 @@ fn last_failure(said: &str) -> (Option<String>, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_not_log_is_told_where_to_say_so() {
+        let log = Path::new("/var/cache/lifeboat/served/srv-shop.log");
+        for (kind, code) in [(ErrorKind::PermissionDenied, 7), (ErrorKind::StorageFull, 5)] {
+            let failure = not_started(log, &kind.into());
+            assert_eq!(failure.kind.exit_code(), code);
+            let said = failure.to_string();
+            assert!(
+                said.contains("logs to /var/cache") && said.contains("set HOME") && said.contains("state_dir"),
+                "{said}"
+            );
+        }
+    }
 
     #[test]
     fn a_failure_is_told_with_all_its_lines() {

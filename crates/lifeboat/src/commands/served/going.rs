@@ -1,6 +1,7 @@
 //! Serving: until everything is here and nobody needs the mount, or until somebody asks for the end.
 
 use super::ahead::Ahead;
+use super::problem::Cause;
 use super::status::{Asked, Live, Phase};
 use super::{Rest, Service, Serving, Started, failure_of};
 use crate::commands::alarms::Alarms;
@@ -15,10 +16,11 @@ use lifeboat_mount::overlay::Overlay;
 use lifeboat_postgres::cluster::{RunState, run_state};
 use lifeboat_recovery::instant;
 use lifeboat_repository::Progress;
+use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch::{self, Receiver};
 
@@ -139,11 +141,13 @@ impl Service<'_> {
         }
     }
 
-    fn telling(&self, overlay: &Overlay, live: &Arc<Live>) -> Telling {
+    fn telling(&self, overlay: &Arc<Overlay>, live: &Arc<Live>) -> Telling {
         let arrived = overlay.arrived();
         let progress = progress::for_rooms(self.output, self.workload);
         progress.phase("bring the rest", Some(arrived.bytes_to_come()));
-        Telling { progress, live: live.clone(), is_to_end: AtomicBool::new(false), told: instant::Seldom::default() }
+        live.comes_by_itself();
+        let (overlay, live) = (Arc::downgrade(overlay), live.clone());
+        Telling { progress, overlay, live, is_to_end: AtomicBool::new(false), told: instant::Seldom::default() }
     }
 
     /// Stops what was started here, takes the mount away, and leaves an ordinary directory if everything is here; with the server on it
@@ -155,7 +159,7 @@ impl Service<'_> {
         moves: bool,
         server: Option<&Started>,
     ) -> Result<Brought, Failure> {
-        let Serving { overlay, mut mounted, ahead, held, .. } = serving;
+        let Serving { overlay, mut mounted, live, ahead, held, .. } = serving;
         if let Some(ahead) = ahead {
             ahead.end().await;
         }
@@ -169,7 +173,7 @@ impl Service<'_> {
             self.output.warn(&failure.sentence());
         }
         if let Some(mounted) = &mut mounted {
-            self.take_away(mounted).await?;
+            self.take_away(mounted, &live).await?;
         }
         drop(mounted);
         let arrived = overlay.arrived();
@@ -239,7 +243,7 @@ impl Service<'_> {
     }
 
     /// Whoever still uses it would be left with nothing: this waits, and says for what.
-    pub async fn take_away(&self, mounted: &mut Mounted) -> Result<(), Failure> {
+    pub async fn take_away(&self, mounted: &mut Mounted, live: &Live) -> Result<(), Failure> {
         let mut is_told = false;
         while let Err(error) = mounted.unmount() {
             if error.source.kind() != std::io::ErrorKind::ResourceBusy {
@@ -247,6 +251,7 @@ impl Service<'_> {
             }
             if !is_told {
                 let path = self.to.display();
+                live.hindered(format!("{path} is in use"), Cause::Use);
                 self.output.warn(&format!(
                     "{path} is in use: stop the server first (pg_ctl stop -D {path}); this waits for it"
                 ));
@@ -269,12 +274,8 @@ impl Alarm<'_> {
     fn look(&mut self, live: &Live) {
         match live.hindered_for(ALARM_AFTER) {
             Some(problem) if !self.is_raised => {
-                let what = format!(
-                    "what is still to come to {} can't be had, and who reads it fails: {problem}",
-                    self.to.display()
-                );
-                let hint = "see that a location that has it answers: `lifeboat check`; it goes on by itself then";
-                self.alarms.raise_of(ALARM_KIND, &what, hint);
+                let what = format!("{}: {}", problem.cause.meaning(self.to), problem.what);
+                self.alarms.raise_of(ALARM_KIND, &what, &problem.cause.hint(self.to));
                 self.is_raised = true;
             }
             None if self.is_raised => {
@@ -309,10 +310,25 @@ fn is_running(data_dir: &Path) -> bool {
 /// Tells of what comes.
 struct Telling {
     progress: Arc<progress::ForRooms>,
+    /// Not kept by this.
+    overlay: Weak<Overlay>,
     live: Arc<Live>,
     is_to_end: AtomicBool,
     /// What failed was told of.
     told: instant::Seldom,
+}
+
+impl Telling {
+    fn hindered(&self, what: &str, why: String, cause: Cause) {
+        match self.told.is_due() {
+            Some(0) => self.progress.warn(&format!("{what}: {why}")),
+            Some(unsaid) => {
+                self.progress.warn(&format!("{what}, as {unsaid} others since this was last said: {why}"));
+            }
+            None => {}
+        }
+        self.live.hindered(why, cause);
+    }
 }
 
 impl Watcher for Telling {
@@ -322,16 +338,13 @@ impl Watcher for Telling {
     }
 
     fn failed(&self, part: &Part, error: &BringError) {
-        let sentence = error.in_words();
-        match self.told.is_due() {
-            Some(0) => self.progress.warn(&format!("a part of file {} can't be had yet: {sentence}", part.number)),
-            Some(unsaid) => self.progress.warn(&format!(
-                "a part of file {} can't be had yet, as {unsaid} others since this was last said: {sentence}",
-                part.number
-            )),
-            None => {}
-        }
-        self.live.hindered(sentence);
+        let named = |overlay: Arc<Overlay>| overlay.in_words(part.number, error);
+        let sentence = self.overlay.upgrade().map_or_else(|| error.in_words(), named);
+        self.hindered("a part of a file can't be had yet", sentence, Cause::of(error.is_local()));
+    }
+
+    fn unsettled(&self, error: &io::Error) {
+        self.hindered("what came is not durable yet", error.to_string(), Cause::Disk);
     }
 
     fn is_to_end(&self) -> bool {

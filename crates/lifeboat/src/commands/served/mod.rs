@@ -5,10 +5,12 @@
 //! it goes on where it was when it is run again.
 
 mod ahead;
+pub mod begun;
 pub mod detach;
 mod going;
 mod held;
 mod past;
+mod problem;
 mod returning;
 mod server;
 pub mod status;
@@ -247,7 +249,7 @@ impl Service<'_> {
             self.clear(&directory)?;
         }
         // Nothing that isn't whole has a server of its own. One that lost its files with a mount that somebody took away keeps others from starting.
-        end_at_once(&self.to).and_then(|()| wait_for_the_ended(&self.to)).map_err(failure_of)?;
+        end_at_once(&self.to).and_then(|_| wait_for_the_ended(&self.to)).map_err(failure_of)?;
         let attached = tokio::task::block_in_place(|| instant::attach(&reader, &point, &to, origin.replay.as_ref()));
         let Attached { overlay, order, ahead, view, readers } = attached?;
         let overlay = Arc::new(overlay);

@@ -8,7 +8,7 @@ use super::status::{Asked, Live, Phase};
 use super::{Found, REPLAY_PATIENCE, Service, Serving, Started, unmountable};
 use crate::config::Config;
 use crate::failure::{Failure, FailureKind};
-use crate::output::Output;
+use crate::output::{Output, shell};
 use crate::rooms;
 use lifeboat_mount::control::{Command, Control};
 use lifeboat_mount::mount::{State, state_of, take_stale_away};
@@ -134,13 +134,17 @@ impl Seat {
         self.directory.exists()
     }
 
-    /// Takes it. None when somebody lives there.
-    pub fn take(&self) -> Result<Option<Taken>, Failure> {
+    fn lock(&self) -> PathBuf {
         let mut path = self.directory.clone().into_os_string();
         path.push(".lock");
+        path.into()
+    }
+
+    /// Takes it. None when somebody lives there.
+    pub fn take(&self) -> Result<Option<Taken>, Failure> {
+        let path = self.lock();
         let failed = |error: io::Error| {
-            Failure::from_error(FailureKind::Unavailable, &error)
-                .while_doing(format!("lock {}", Path::new(&path).display()))
+            Failure::from_error(FailureKind::Unavailable, &error).while_doing(format!("lock {}", path.display()))
         };
         let file = File::options()
             .create(true)
@@ -151,6 +155,8 @@ impl Seat {
             .open(&path)
             .map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Whoever lived there may have removed it meanwhile, and then it locks nobody out.
+            Ok(()) if !is_at(&file, &path) => self.take(),
             Ok(()) => Ok(Some(Taken { locked: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(failed(error.into())),
@@ -174,9 +180,12 @@ impl Seat {
             }
         }
         match std::fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
         }
+        // Last: from now on, somebody else may live there.
+        let _ = std::fs::remove_file(self.lock());
+        Ok(())
     }
 
     /// As [`Self::clear`], of what a process left that is gone: the point that it held is let go of, too. Where that can't be, it is told.
@@ -193,8 +202,26 @@ impl Seat {
         self.clear(taken)
     }
 
+    /// Removes locks of places where nothing is and nobody lives.
+    fn clear_locks() -> Result<(), Failure> {
+        let names = std::fs::read_dir(Self::all_in()?).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        for name in names.filter_map(|name| name.to_str()?.strip_suffix(".lock").map(str::to_owned)) {
+            let Ok(seat) = Self::named(&name) else { continue };
+            if seat.exists() {
+                continue;
+            }
+            if let Some(_taken) = seat.take()?
+                && !seat.exists()
+            {
+                let _ = std::fs::remove_file(seat.lock());
+            }
+        }
+        Ok(())
+    }
+
     /// Clears what the dead left.
     pub async fn clear_dead(output: &Output) -> Result<(), Failure> {
+        Self::clear_locks()?;
         for seat in Self::all()? {
             if let Some(taken) = seat.take()? {
                 // One that can't be cleared is in nobody's way.
@@ -207,6 +234,12 @@ impl Seat {
         }
         Ok(())
     }
+}
+
+/// Whether the open file is the one of this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Which moment, and what for.
@@ -372,7 +405,8 @@ impl<'a> Past<'a> {
     /// What a person types to ask it.
     fn psql(&self, database: &str) -> String {
         let (socket, port) = (self.place.socket_dir(), self.port());
-        format!("psql -h {} -p {port} -U {} {database}", socket.display(), self.user)
+        let socket = socket.display().to_string();
+        shell::line(["psql", "-h", &socket, "-p", &port.to_string(), "-U", &self.user, database])
     }
 
     /// A session.
@@ -416,7 +450,7 @@ impl<'a> Past<'a> {
         }
         end_at_once(&service.to).map_err(super::failure_of)?;
         if let Some(mounted) = &mut serving.mounted {
-            service.take_away(mounted).await?;
+            service.take_away(mounted, &serving.live).await?;
         }
         if let Some(held) = serving.held.take() {
             held.release().await;

@@ -1,5 +1,6 @@
 //! How a directory that is being served is told of: by whoever serves it, through the mount, to whoever asks there.
 
+use super::problem::{Cause, Problem};
 use crate::failure::{Failure, FailureKind};
 use crate::output::human;
 use jiff::Timestamp;
@@ -14,7 +15,9 @@ use tokio::sync::watch;
 
 /// Over which time the rate is reckoned.
 const RATE_OVER: Duration = Duration::from_secs(15);
-/// Who reads and has waited so long has been left waiting.
+/// When nothing came for so long, there is no rate.
+const QUIET_AFTER: Duration = Duration::from_secs(5);
+/// Who has waited so long, for what he reads or for the rest, has been left waiting.
 const WAITED_LONG: Duration = Duration::from_secs(15);
 
 /// What goes on.
@@ -67,12 +70,21 @@ pub struct Status {
     /// How often somebody did.
     #[serde(default)]
     pub fetches_waited_for: u64,
-    /// How fast they come, over the last seconds.
+    /// How fast they come, over the last seconds. Zero when something is in the way of all of them.
     pub bytes_per_second: u64,
     /// For how long they will come at that rate.
     pub seconds_left: Option<f64>,
+    /// For how long nothing came, where something is to come by itself and that is no moment.
+    #[serde(default)]
+    pub quiet_seconds: Option<f64>,
     /// What was last in the way. Told until something came again.
     pub problem: Option<String>,
+    /// Since when it is.
+    #[serde(default)]
+    pub problem_since: Option<Timestamp>,
+    /// What to do about it.
+    #[serde(default)]
+    pub problem_hint: Option<String>,
     /// What to type to ask the server, where that isn't what one would type anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub psql: Option<String>,
@@ -100,22 +112,35 @@ impl Status {
             fetches_waited_for: 0,
             bytes_per_second: 0,
             seconds_left: None,
+            quiet_seconds: None,
             problem: None,
+            problem_since: None,
+            problem_hint: None,
             psql: None,
+        }
+    }
+
+    /// How much is still to come.
+    pub fn left(&self) -> String {
+        match (self.bytes_to_come, self.files_to_come) {
+            (0, 0) => "everything is here".to_owned(),
+            (0, files) => format!("{} are still to be made durable", human::count(files, "file")),
+            (bytes, _) => format!("{} are still to come", human::size(bytes)),
         }
     }
 
     /// One line: how much is still to come, how fast, and for how long.
     pub fn coming(&self) -> String {
-        if self.bytes_to_come == 0 {
-            return "everything is here".to_owned();
-        }
-        let mut line = format!("{} are still to come", human::size(self.bytes_to_come));
+        let spoken = |seconds: f64| Duration::try_from_secs_f64(seconds).ok().map(human::duration);
+        let mut line = self.left();
         if self.bytes_per_second > 0 {
             line.push_str(&format!(", {}/s", human::size(self.bytes_per_second)));
         }
-        if let Some(left) = self.seconds_left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-            line.push_str(&format!(", {} left", human::duration(left)));
+        if let Some(left) = self.seconds_left.and_then(spoken) {
+            line.push_str(&format!(", {left} left"));
+        }
+        if let Some(quiet) = self.quiet_seconds.and_then(spoken) {
+            line.push_str(&format!(", nothing has come for {quiet}"));
         }
         line
     }
@@ -152,8 +177,10 @@ pub enum Asked {
 struct State {
     status: Status,
     overlay: Weak<Overlay>,
-    /// Since when something is in the way.
-    hindered_since: Option<Instant>,
+    /// All of it is to come by itself.
+    comes_by_itself: bool,
+    /// What is in the way of the rest.
+    in_the_way: Option<Problem>,
     /// How much had been fetched, and since when it is no more.
     fetched: (u64, Instant),
     /// When how much came.
@@ -164,7 +191,7 @@ impl Live {
     /// Of something that nothing is known of but what it is.
     pub fn new(status: Status) -> Arc<Self> {
         let (overlay, arrivals, fetched) = (Weak::new(), VecDeque::new(), (0, Instant::now()));
-        let state = State { status, overlay, hindered_since: None, fetched, arrivals };
+        let state = State { status, overlay, comes_by_itself: false, in_the_way: None, fetched, arrivals };
         Arc::new(Self { state: Mutex::new(state), asked: watch::Sender::new(Asked::Nothing) })
     }
 
@@ -192,48 +219,42 @@ impl Live {
         self.lock().status.psql = Some(psql);
     }
 
+    /// From now on all of it comes by itself.
+    pub fn comes_by_itself(&self) {
+        let mut state = self.lock();
+        state.comes_by_itself = true;
+        state.fetched.1 = Instant::now();
+    }
+
     /// So many bytes came.
     pub fn arrived(&self, bytes: u64) {
         if bytes == 0 {
             return;
         }
         let mut state = self.lock();
-        (state.status.problem, state.hindered_since) = (None, None);
-        state.arrivals.push_back((Instant::now(), bytes));
+        state.in_the_way = None;
+        let now = Instant::now();
+        state.fetched.1 = now;
+        state.arrivals.push_back((now, bytes));
         while state.arrivals.front().is_some_and(|(when, _)| when.elapsed() > RATE_OVER) {
             state.arrivals.pop_front();
         }
     }
 
     /// Something is in the way.
-    pub fn hindered(&self, what: String) {
+    pub fn hindered(&self, what: String, cause: Cause) {
         let mut state = self.lock();
-        state.hindered_since.get_or_insert_with(Instant::now);
-        state.status.problem = Some(what);
+        let since = state.in_the_way.as_ref().map_or_else(Instant::now, |problem| problem.since);
+        state.in_the_way = Some(Problem { what, since, cause });
     }
 
     /// What has been in the way for so long: of the rest, that nothing came meanwhile; of somebody who reads or writes, that it isn't here
     /// yet. None when all goes on. To be asked again and again.
-    pub fn hindered_for(&self, time: Duration) -> Option<String> {
-        let mut state = self.lock();
-        let overlay = state.overlay.upgrade();
-        if let Some(fetched) = overlay.as_ref().map(|overlay| overlay.fetched().bytes())
-            && fetched != state.fetched.0
-        {
-            state.fetched = (fetched, Instant::now());
-        }
-        let is_long = state.hindered_since.is_some_and(|since| since.elapsed() >= time);
-        let of_the_rest = state.status.problem.clone().filter(|_| is_long);
-        let (nothing_for, is_coming) = (state.fetched.1.elapsed(), state.status.phase == Phase::Coming);
-        drop(state);
-        let of_somebody = || overlay.as_ref()?.refused().into_iter().find(|refusal| refusal.since.elapsed() >= time);
-        let is_waited_for = || overlay.as_ref()?.waited_for().filter(|waited| *waited >= time && nothing_for >= time);
-        let is_to_come = || overlay.as_ref().is_some_and(|overlay| overlay.arrived().bytes_to_come() > 0);
-        let of_nobody = || (is_coming && nothing_for >= time && is_to_come()).then_some(nothing_for);
-        of_the_rest
-            .or_else(|| of_somebody().map(|refusal| refusal.why))
-            .or_else(|| is_waited_for().map(unanswered))
-            .or_else(|| of_nobody().map(|time| format!("nothing has come for {}", human::duration(time))))
+    pub fn hindered_for(&self, time: Duration) -> Option<Problem> {
+        let (problems, quiet) = self.lock().problems(time);
+        // Who waits while others are answered is no news for those who are far away.
+        let is_news = |problem: &Problem| problem.since.elapsed() >= time;
+        problems.into_iter().find(|(problem, is_one)| is_news(problem) && (!is_one || quiet >= time)).map(|(it, _)| it)
     }
 
     /// What somebody asks for through the mount.
@@ -243,7 +264,7 @@ impl Live {
 
     /// As of now.
     pub fn now(&self) -> Status {
-        let state = self.lock();
+        let mut state = self.lock();
         let mut status = state.status.clone();
         if let Some(overlay) = state.overlay.upgrade() {
             let arrived = overlay.arrived();
@@ -255,20 +276,63 @@ impl Live {
             status.bytes_fetched_ahead = fetched.ahead_bytes;
             status.bytes_waited_for = fetched.waited_bytes;
             status.fetches_waited_for = fetched.times_waited;
-            let of_somebody = || overlay.refused().into_iter().next().map(|refusal| refusal.why);
-            let is_waited_for = || overlay.waited_for().filter(|waited| *waited >= WAITED_LONG).map(unanswered);
-            status.problem = status.problem.or_else(of_somebody).or_else(is_waited_for);
         }
-        let recent = state.arrivals.iter().filter(|(when, _)| when.elapsed() <= RATE_OVER);
-        let (first, bytes) = recent.fold((None, 0), |(first, sum), (when, bytes)| (first.or(Some(*when)), sum + bytes));
-        let seconds = first.map_or(0.0, |first| first.elapsed().as_secs_f64());
-        if seconds > 0.1 && status.bytes_to_come > 0 {
-            status.bytes_per_second = (bytes as f64 / seconds) as u64;
+        let (problems, quiet) = state.problems(WAITED_LONG);
+        if let Some((problem, _)) = problems.into_iter().next() {
+            status.problem_since = Timestamp::now().checked_sub(problem.since.elapsed()).ok();
+            status.problem_hint = Some(problem.cause.hint(&status.to));
+            status.problem = Some(problem.what);
+        }
+        let is_to_come = state.comes_by_itself && status.bytes_to_come > 0 && status.phase != Phase::Ending;
+        let is_quiet = quiet >= QUIET_AFTER;
+        status.quiet_seconds = (is_to_come && is_quiet).then_some(quiet.as_secs_f64());
+        if !is_quiet && is_to_come && state.in_the_way.is_none() {
+            status.bytes_per_second = state.bytes_per_second();
         }
         if status.bytes_per_second > 0 {
             status.seconds_left = Some(status.bytes_to_come as f64 / status.bytes_per_second as f64);
         }
         status
+    }
+}
+
+impl State {
+    /// All that is in the way: whether the rest, or somebody who waits, is left so long, it tells. The second of each: whether it is in the way of
+    /// one who waits and of nobody else. And for how long nothing came.
+    fn problems(&mut self, long: Duration) -> (Vec<(Problem, bool)>, Duration) {
+        let Some(overlay) = self.overlay.upgrade() else {
+            return (self.in_the_way.clone().map(|problem| (problem, false)).into_iter().collect(), Duration::ZERO);
+        };
+        let fetched = overlay.fetched().bytes();
+        if fetched != self.fetched.0 {
+            self.fetched = (fetched, Instant::now());
+        }
+        let (nothing_since, quiet) = (self.fetched.1, self.fetched.1.elapsed());
+        let mut all: Vec<(Problem, bool)> =
+            self.in_the_way.clone().map(|problem| (problem, false)).into_iter().collect();
+        let of_somebody = overlay.refused().into_iter().map(|refusal| {
+            let cause = Cause::of(refusal.is_local);
+            (Problem { what: refusal.why, since: refusal.since, cause }, false)
+        });
+        all.extend(of_somebody);
+        if let Some(waited) = overlay.waited_for().filter(|waited| *waited >= long) {
+            let since = Instant::now().checked_sub(waited).unwrap_or(nothing_since);
+            all.push((Problem { what: unanswered(waited), since, cause: Cause::Location }, true));
+        }
+        let is_left = self.comes_by_itself && self.status.phase == Phase::Coming && quiet >= long;
+        if is_left && overlay.arrived().bytes_to_come() > 0 {
+            let what = format!("nothing has come for {}, and no location has said why", human::duration(quiet));
+            all.push((Problem { what, since: nothing_since, cause: Cause::Location }, false));
+        }
+        (all, quiet)
+    }
+
+    /// How fast the rest has come lately.
+    fn bytes_per_second(&self) -> u64 {
+        let recent = self.arrivals.iter().filter(|(when, _)| when.elapsed() <= RATE_OVER);
+        let (first, bytes) = recent.fold((None, 0), |(first, sum), (when, bytes)| (first.or(Some(*when)), sum + bytes));
+        let seconds = first.map_or(0.0, |first: Instant| first.elapsed().as_secs_f64());
+        if seconds > 0.1 { (bytes as f64 / seconds) as u64 } else { 0 }
     }
 }
 
@@ -331,9 +395,10 @@ mod tests {
     #[test]
     fn what_is_in_the_way_is_told_until_something_comes() {
         let live = live();
-        live.hindered("the location is away".into());
+        live.hindered("the location is away".into(), Cause::Location);
         let told: Status = serde_json::from_slice(&live.status()).unwrap();
         assert_eq!(told.problem.as_deref(), Some("the location is away"));
+        assert!(told.problem_since.is_some() && told.problem_hint.unwrap().contains("`lifeboat check`"));
         live.arrived(0);
         assert!(live.hindered_for(Duration::ZERO).is_some(), "what was here before is no news");
         assert_eq!(live.hindered_for(Duration::from_secs(3600)), None);
@@ -357,6 +422,10 @@ mod tests {
         let status =
             Status { bytes_to_come: 3 << 30, bytes_per_second: 100 << 20, seconds_left: Some(30.72), ..live().now() };
         assert_eq!(status.coming(), "3.0 GiB are still to come, 100.0 MiB/s, 30.7 s left");
-        assert_eq!(Status { bytes_to_come: 0, ..status }.coming(), "everything is here");
+        let quiet = Status { bytes_per_second: 0, seconds_left: None, quiet_seconds: Some(6.0), ..status.clone() };
+        assert_eq!(quiet.coming(), "3.0 GiB are still to come, nothing has come for 6.0 s");
+        let here = Status { bytes_to_come: 0, bytes_per_second: 0, seconds_left: None, ..status };
+        assert_eq!(here.coming(), "everything is here");
+        assert_eq!(Status { files_to_come: 2, ..here }.coming(), "2 files are still to be made durable");
     }
 }

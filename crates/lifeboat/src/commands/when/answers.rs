@@ -2,11 +2,12 @@
 
 use super::condition::{Probe, Wish};
 use super::question::Answer;
+use super::tell::of_line;
 use crate::failure::{Failure, FailureKind};
-use crate::output::Output;
 use crate::output::table::{Column, render, terminal_width};
+use crate::output::{Output, shell};
+use lifeboat_recovery::spoken;
 use lifeboat_recovery::when::Commit;
-use lifeboat_recovery::{TimelineChoice, spoken};
 use serde_json::{Value, json};
 
 /// Where the answer changed.
@@ -23,6 +24,8 @@ pub struct Change {
 pub struct Told<'a> {
     pub wish: &'a Wish<'a>,
     pub database: &'a str,
+    /// The one that is meant when none is named.
+    pub default_database: &'a str,
     pub change: &'a Change,
     pub probes: &'a [Probe],
     /// More answers were seen than one change explains.
@@ -53,35 +56,33 @@ pub fn same(low: &Probe, high: &Probe, wish: &Wish<'_>, database: &str) -> Failu
 }
 
 impl Told<'_> {
-    /// How to see the moment just before, what ends each line to type.
-    fn before(&self) -> String {
+    /// A line that does this with the moment just before.
+    fn line(&self, what: &[&str]) -> String {
         let Change { before, commit, .. } = self.change;
-        match commit.as_ref().and_then(|commit| commit.xid) {
-            Some(xid) => format!("--xid {xid} --exclusive{}", self.line()),
-            None => format!("--lsn {} --exclusive{}", before.position, self.line()),
-        }
-    }
-
-    /// On which line of history, as far as it was said.
-    fn line(&self) -> String {
-        let timeline = match self.wish.line.timeline {
-            TimelineChoice::Exactly(timeline) => format!(" --timeline {timeline}"),
-            _ => String::new(),
-        };
-        let from = self.wish.line.location.as_ref().map(|location| format!(" --from {location}")).unwrap_or_default();
-        format!("{timeline}{from}")
+        let mut words: Vec<String> = what.iter().map(ToString::to_string).collect();
+        words.extend(match commit.as_ref().and_then(|commit| commit.xid) {
+            Some(xid) => ["--xid".to_owned(), xid.to_string()],
+            None => ["--lsn".to_owned(), before.position.to_string()],
+        });
+        words.push("--exclusive".to_owned());
+        words.extend(of_line(&self.wish.line));
+        shell::line(words)
     }
 
     fn open(&self) -> String {
-        format!("lifeboat open {} {}", self.wish.workload, self.before())
+        self.line(&["lifeboat", "open", self.wish.workload])
     }
 
     fn rescue(&self) -> String {
-        format!("lifeboat rescue {} --table TABLE {}", self.wish.workload, self.before())
+        let mut words = vec!["lifeboat", "rescue", self.wish.workload, "--table", "TABLE"];
+        if self.database != self.default_database {
+            words.extend(["--database", self.database]);
+        }
+        self.line(&words)
     }
 
     fn restore(&self) -> String {
-        format!("lifeboat restore {} --to DIR {}", self.wish.workload, self.before())
+        self.line(&["lifeboat", "restore", self.wish.workload, "--to", "DIR"])
     }
 
     fn document(&self) -> Value {

@@ -82,15 +82,16 @@ pub fn run(config: &Config, config_path: &Path, wish: Wish<'_>, output: &Output)
         for time in [wish.since, wish.until].into_iter().flatten() {
             line.check(Target::Time(time), &wish.line)?;
         }
-        let database =
-            wish.database.clone().unwrap_or_else(|| rooms::user_and_database(&config.workloads[wish.workload]).1);
+        let default_database = rooms::user_and_database(&config.workloads[wish.workload]).1;
+        let database = wish.database.as_deref().unwrap_or(&default_database);
         let parts = output.for_parts();
         line.notes.iter().for_each(|note| parts.warn(note));
         let seeker = Seeker {
             config,
             config_path,
             wish: &wish,
-            database: &database,
+            database,
+            default_database: &default_database,
             line: &line,
             output,
             parts: &parts,
@@ -112,6 +113,7 @@ struct Seeker<'a> {
     config_path: &'a Path,
     wish: &'a Wish<'a>,
     database: &'a str,
+    default_database: &'a str,
     line: &'a Line,
     output: &'a Output,
     /// For the single moments.
@@ -142,6 +144,7 @@ impl Seeker<'_> {
         let told = Told {
             wish: self.wish,
             database: self.database,
+            default_database: self.default_database,
             change: &found,
             probes: &self.probes,
             is_one_of_several: known.len() > 2,

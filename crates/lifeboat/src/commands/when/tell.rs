@@ -2,8 +2,8 @@
 
 use super::Asked;
 use crate::failure::Failure;
-use crate::output::Output;
 use crate::output::table::{Column, render, terminal_width};
+use crate::output::{Output, shell};
 use lifeboat_postgres::Lsn;
 use lifeboat_recovery::when::{Deed, Finding, Found, Looked, Search, TableName};
 use lifeboat_recovery::{Target, TimelineChoice, Wanted, plan, spoken};
@@ -12,15 +12,29 @@ use std::cmp::Reverse;
 
 /// So many are told, those with the most rows; `--json` has all.
 const ROWS_MAX: usize = 20;
+/// With so many, each has all lines that may be typed next.
+const WITH_ALL_LINES_MAX: usize = 5;
 
 /// What the answer is about.
 pub struct Told<'a> {
     pub asked: Asked,
     pub workload: &'a str,
+    /// The database that is meant when none is named.
+    pub default_database: &'a str,
     pub table: &'a TableName,
     pub found: &'a Found,
     pub looked: Looked,
     pub search: &'a Search,
+}
+
+/// The options that name a line of history and a location, as far as they were given.
+pub fn of_line(line: &Wanted) -> Vec<String> {
+    let timeline = match line.timeline {
+        TimelineChoice::Exactly(timeline) => Some(["--timeline".to_owned(), timeline.to_string()]),
+        _ => None,
+    };
+    let from = line.location.as_ref().map(|location| ["--from".to_owned(), location.clone()]);
+    timeline.into_iter().chain(from).flatten().collect()
 }
 
 /// What was done, to follow "transaction 700".
@@ -46,23 +60,47 @@ fn what(deed: &Deed) -> String {
 }
 
 impl Told<'_> {
-    /// The line that brings back the moment just before, or why there is none.
-    fn restore(&self, lsn: Lsn) -> Result<String, String> {
+    /// Why the moment can't be brought back, if it can't.
+    fn reaches(&self, lsn: Lsn) -> Result<(), String> {
         let wanted = Wanted { target: Target::Lsn(lsn), ..self.search.line.clone() };
-        plan(&self.found.known, &wanted).map_err(|refusal| refusal.reason.to_string())?;
-        let timeline = match wanted.timeline {
-            TimelineChoice::Exactly(timeline) => format!(" --timeline {timeline}"),
-            _ => String::new(),
-        };
-        let from = wanted.location.map(|location| format!(" --from {location}")).unwrap_or_default();
-        Ok(format!("lifeboat restore {} --to DIR --lsn {lsn} --exclusive{timeline}{from}", self.workload))
+        plan(&self.found.known, &wanted).map(drop).map_err(|refusal| refusal.reason.to_string())
+    }
+
+    /// What takes the table from a moment, without the moment.
+    fn rescue(&self) -> Vec<String> {
+        let mut words: Vec<String> = ["lifeboat", "rescue", self.workload, "--table"].map(str::to_owned).into();
+        words.push(self.table.to_string());
+        if self.table.database != self.default_database {
+            words.extend(["--database".to_owned(), self.table.database.clone()]);
+        }
+        words
+    }
+
+    /// A line that does this with the moment just before.
+    fn line(&self, what: &[&str], lsn: Lsn) -> String {
+        let mut words: Vec<String> = what.iter().map(ToString::to_string).collect();
+        words.extend(["--lsn".to_owned(), lsn.to_string(), "--exclusive".to_owned()]);
+        words.extend(of_line(&self.search.line));
+        shell::line(words)
+    }
+
+    /// The lines that restore, look at and take the table from the moment just before.
+    fn lines(&self, lsn: Lsn) -> [String; 3] {
+        let (workload, rescue) = (self.workload, self.rescue());
+        let rescue: Vec<&str> = rescue.iter().map(String::as_str).collect();
+        let [restore, open] = [&["lifeboat", "restore", workload, "--to", "DIR"][..], &["lifeboat", "open", workload]];
+        [restore, open, &rescue].map(|what| self.line(what, lsn))
     }
 
     fn document(&self, findings: &[&Finding]) -> Value {
         let one = |finding: &&Finding| {
             let mut document = json!(finding);
-            match self.restore(finding.restore_lsn) {
-                Ok(line) => document["restore"] = json!(line),
+            let [restore, open, rescue] = self.lines(finding.restore_lsn);
+            match self.reaches(finding.restore_lsn) {
+                Ok(()) => {
+                    (document["restore"], document["open"], document["rescue"]) =
+                        (json!(restore), json!(open), json!(rescue));
+                }
                 Err(reason) => document["unreachable"] = json!(reason),
             }
             document
@@ -123,14 +161,29 @@ pub fn tell(told: &Told<'_>, findings: &[&Finding], output: &Output) -> Result<(
         output
             .text(&format!("and {hidden} that deleted fewer: --json has them, --since and --until leave them out"))?;
     }
-    output.text("\nto bring back the moment just before")?;
-    for finding in shown {
-        let line = told.restore(finding.restore_lsn);
-        let line = line.unwrap_or_else(|reason| format!("can't be reached: {reason}"));
-        output.text(&format!("  {}: {line}", finding.xid))?;
+    if shown.len() > WITH_ALL_LINES_MAX {
+        output.text("\nto bring back the moment just before")?;
+        for finding in shown {
+            let [restore, ..] = told.lines(finding.restore_lsn);
+            let line =
+                told.reaches(finding.restore_lsn).map_or_else(|why| format!("can't be reached: {why}"), |()| restore);
+            output.text(&format!("  {}: {line}", finding.xid))?;
+        }
+        output.hint(&format!(
+            "with the same --lsn, `{}` shows that moment, and `{}` brings back only the table",
+            shell::line(["lifeboat", "open", told.workload]),
+            shell::line(told.rescue())
+        ));
+        return Ok(());
     }
-    output.hint(
-        "with the same --lsn, `lifeboat open` shows that moment, and `lifeboat rescue --table` brings back only the table",
-    );
+    output.text("\nto bring back the moment just before, to look at it, or to bring back only the table")?;
+    for finding in shown {
+        let behind = format!("\n{}", " ".repeat(finding.xid.to_string().len() + "  : ".len()));
+        let lines = match told.reaches(finding.restore_lsn) {
+            Ok(()) => told.lines(finding.restore_lsn).join(&behind),
+            Err(reason) => format!("can't be reached: {reason}"),
+        };
+        output.text(&format!("  {}: {lines}", finding.xid))?;
+    }
     Ok(())
 }

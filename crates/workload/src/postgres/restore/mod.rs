@@ -13,6 +13,8 @@ mod sink;
 mod stretch;
 mod write;
 
+pub use durable::FileSystems;
+
 use crate::postgres::BackupError;
 use crate::postgres::scan::with_path;
 use lifeboat_postgres::layout::{FileKind, Fork, Layout, Treatment};

@@ -159,6 +159,12 @@ fn ip(arguments: &[&str]) -> Result<String> {
 
 /// Whatever there is under this number.
 fn remove(number: u8) {
+    // With its namespace a line goes too, but some time later, and its name would still be taken.
+    let lines = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let lines = lines.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    for line in lines.filter(|name| name.starts_with(&format!("{}v", bridge(number)))) {
+        let _ = ip(&["link", "delete", &line]);
+    }
     let namespaces = fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let ours = namespaces.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let ours: Vec<String> = ours.filter(|name| name.starts_with(&prefix(number))).collect();

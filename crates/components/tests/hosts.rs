@@ -50,3 +50,10 @@ fn a_host_dies_alone_and_two_networks_share_nothing() {
     drop(other);
     assert!(!there.wait().expect("it ended with its network").success());
 }
+
+#[test]
+fn a_network_can_be_made_again_at_once() {
+    for _ in 0..20 {
+        drop(Network::new(&["a", "b", "c"]).expect("whatever the one before is taken away of"));
+    }
+}

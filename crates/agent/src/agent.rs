@@ -178,6 +178,7 @@ impl Agent {
             for action in actions {
                 self.carry_out(action);
             }
+            self.tell_lineage();
             if self.member.state() != before || tokio::time::Instant::now() >= show_at {
                 self.show();
                 show_at = tokio::time::Instant::now() + SHOW_EVERY;
@@ -252,8 +253,23 @@ impl Agent {
             self.arm(None);
         }
         if let Some(keeper) = &self.keeper {
-            keeper.orders.send_replace(Some(Order { number: order, wanted }));
+            keeper.orders.send_replace(Some(Order { number: order, wanted, lineage: None }));
         }
+        self.tell_lineage();
+    }
+
+    /// Of the one that is followed; it changes when that one is promoted again.
+    fn tell_lineage(&mut self) {
+        let Some(keeper) = &self.keeper else { return };
+        let lease = self.member.lease();
+        keeper.orders.send_if_modified(|order| {
+            let Some(order) = order else { return false };
+            let Wanted::Standby { follow: Some(follow) } = &order.wanted else { return false };
+            let lineage = lease.filter(|lease| lease.holder == *follow).and_then(|lease| lease.history.last());
+            let news = order.lineage != lineage;
+            order.lineage = lineage;
+            news
+        });
     }
 
     fn arm(&mut self, deadline: Option<Moment>) {

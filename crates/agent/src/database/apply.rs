@@ -119,7 +119,7 @@ async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String>
     keep_configuration(&settings.data_dir, &aside).map_err(said)?;
     let mut command = tokio::process::Command::new(program);
     command.arg("--target-pgdata").arg(&settings.data_dir);
-    command.arg("--source-server").arg(format!("{} dbname=postgres", managed::conninfo(settings, to)));
+    command.arg("--source-server").arg(format!("{} dbname=postgres", managed::conninfo(settings, to, None)));
     command.current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
     if let Some(account) = settings.run_as {
         command.uid(account.uid).gid(account.gid);
@@ -210,7 +210,7 @@ async fn remake(settings: &DatabaseSettings, from: &Address) -> Result<(), Strin
 async fn base_backup(settings: &DatabaseSettings, into: &Path, from: &Address) -> Result<(), String> {
     let program: PathBuf = settings.programs.program("pg_basebackup").map_err(|error| error.to_string())?;
     let mut command = tokio::process::Command::new(program);
-    command.arg("-D").arg(into).arg("-d").arg(managed::conninfo(settings, from));
+    command.arg("-D").arg(into).arg("-d").arg(managed::conninfo(settings, from, None));
     command.args(["-X", "stream", "-c", "fast"]).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
     if let Some(account) = settings.run_as {
         command.uid(account.uid).gid(account.gid);

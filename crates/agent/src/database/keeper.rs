@@ -31,6 +31,8 @@ const SLOTS_EVERY: Duration = Duration::from_secs(3);
 pub struct Order {
     pub number: u64,
     pub wanted: Wanted,
+    /// The lineage of the one that is to be followed, if it is the holder of the lease: known later, or another one, it is an order of its own.
+    pub lineage: Option<Lineage>,
 }
 
 /// The handle of the task.
@@ -125,7 +127,7 @@ impl Round {
             _ if self.refitting.is_some() => Step::Wait,
             None => Step::Done,
             Some(order) => {
-                let managed = self.managed_for(&order.wanted);
+                let managed = self.managed_for(order);
                 plan::next(&order.wanted, &managed, &seen, &self.memory)
             }
         };
@@ -157,14 +159,14 @@ impl Round {
     }
 
     /// What the agent's settings are to be for what is wanted.
-    fn managed_for(&self, wanted: &Wanted) -> Managed {
+    fn managed_for(&self, order: &Order) -> Managed {
         let quiet =
             if self.standing.quorum.is_asynchronous() { &self.settings.first_quorum } else { &self.standing.quorum };
-        match wanted {
-            Wanted::Primary { quorum, .. } => managed::managed(&self.settings, None, quorum),
+        match &order.wanted {
+            Wanted::Primary { quorum, lineage } => managed::managed(&self.settings, None, quorum, Some(*lineage)),
             // A standby has names already, so that what is promoted waits from its first commit on.
-            Wanted::Standby { follow } => managed::managed(&self.settings, follow.as_ref(), quiet),
-            Wanted::Stopped { .. } => managed::managed(&self.settings, None, quiet),
+            Wanted::Standby { follow } => managed::managed(&self.settings, follow.as_ref(), quiet, order.lineage),
+            Wanted::Stopped { .. } => managed::managed(&self.settings, None, quiet, None),
         }
     }
 
@@ -266,7 +268,7 @@ impl Round {
             self.memory.told_to_end = None;
         }
         let Some(order) = &self.order else { return };
-        let managed = self.managed_for(&order.wanted);
+        let managed = self.managed_for(order);
         let settled = seen.told.as_ref().is_some_and(|told| told.in_force == managed);
         if !settled {
             self.memory.settled_since = None;

@@ -3,7 +3,7 @@
 //! Everything else in that file is left as it is. Who changes one of ours with `ALTER SYSTEM` finds it changed back.
 
 use super::{Address, DatabaseSettings};
-use lifeboat_failover::{MemberName, Quorum};
+use lifeboat_failover::{Lineage, MemberName, Quorum};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
@@ -33,16 +33,22 @@ pub const NAMES: &[&str] = &[
 /// Names and values.
 pub type Managed = BTreeMap<String, String>;
 
-/// What is to be in force for a member that receives from `follow`, or from nobody, and whose commits wait for `quorum`.
-pub fn managed(settings: &DatabaseSettings, follow: Option<&MemberName>, quorum: &Quorum) -> Managed {
+/// What is to be in force for a member that receives from `follow`, or from nobody, and whose commits wait for `quorum`. `lineage`: of the one that
+/// is followed, or of the primary itself.
+pub fn managed(
+    settings: &DatabaseSettings,
+    follow: Option<&MemberName>,
+    quorum: &Quorum,
+    lineage: Option<Lineage>,
+) -> Managed {
     let upstream = follow.and_then(|name| settings.addresses.get(name));
     // Who is cut off gets nothing by way of the archive either.
     let restore_command = upstream.and(settings.restore_command.clone()).unwrap_or_default();
     let values = [
-        (PRIMARY_CONNINFO, upstream.map(|address| conninfo(settings, address)).unwrap_or_default()),
+        (PRIMARY_CONNINFO, upstream.map(|address| conninfo(settings, address, lineage)).unwrap_or_default()),
         (PRIMARY_SLOT_NAME, upstream.map(|_| slot_name(&settings.name)).unwrap_or_default()),
         (RESTORE_COMMAND, restore_command),
-        (SYNCHRONOUS_STANDBY_NAMES, standby_names(quorum)),
+        (SYNCHRONOUS_STANDBY_NAMES, standby_names(quorum, lineage)),
         // A standby says twice as often as anybody minds that it is there, and comes back at once when its primary does.
         ("wal_receiver_status_interval", "1s".to_owned()),
         ("wal_retrieve_retry_interval", "200ms".to_owned()),
@@ -68,10 +74,22 @@ pub fn same_upstream(one: &Managed, other: &Managed) -> bool {
     UPSTREAM.iter().all(|name| one.get(*name) == other.get(*name))
 }
 
+/// The name of a member to whom it receives from, as long as that one is on `lineage`. A primary counts only those of its own lineage: who
+/// found its way back to a former primary, and hasn't been asked whether it fits, confirms nothing there.
+pub fn name_on(member: &MemberName, lineage: Option<Lineage>) -> String {
+    format!("{member}:{}", lineage.unwrap_or_default().0)
+}
+
+/// The member, and the lineage that it believes in.
+pub fn from_name(name: &str) -> Option<(MemberName, Lineage)> {
+    let (member, lineage) = name.rsplit_once(':')?;
+    Some((member.into(), Lineage(lineage.parse().ok()?)))
+}
+
 /// How this member connects to another to receive its log.
-pub fn conninfo(settings: &DatabaseSettings, to: &Address) -> String {
+pub fn conninfo(settings: &DatabaseSettings, to: &Address, lineage: Option<Lineage>) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"));
-    let (host, name) = (quoted(&to.host), quoted(settings.name.as_str()));
+    let (host, name) = (quoted(&to.host), quoted(&name_on(&settings.name, lineage)));
     format!(
         "host={host} port={} application_name={name} connect_timeout=3 keepalives_idle=5 keepalives_interval=2 keepalives_count=3 {}",
         to.port, settings.replication
@@ -89,13 +107,13 @@ pub fn slot_name(member: &MemberName) -> String {
     format!("lifeboat_{}", member.as_str().chars().map(plain).take(50).collect::<String>())
 }
 
-/// `ANY 1 ("ohio", "oregon")`; nothing when nobody is waited for.
-pub fn standby_names(quorum: &Quorum) -> String {
+/// `ANY 1 ("ohio:3", "oregon:3")`; nothing when nobody is waited for.
+pub fn standby_names(quorum: &Quorum, lineage: Option<Lineage>) -> String {
     if quorum.is_asynchronous() {
         return String::new();
     }
     let names: Vec<_> =
-        quorum.voters.iter().map(|name| format!("\"{}\"", name.as_str().replace('"', "\"\""))).collect();
+        quorum.voters.iter().map(|name| format!("\"{}\"", name_on(name, lineage).replace('"', "\"\""))).collect();
     format!("ANY {} ({})", quorum.needed, names.join(", "))
 }
 
@@ -178,8 +196,11 @@ mod tests {
     #[test]
     fn names_that_sql_would_trip_over_are_quoted() {
         let quorum = Quorum { voters: ["a\"b".into(), "ohio".into()].into(), needed: 1 };
-        assert_eq!(standby_names(&quorum), r#"ANY 1 ("a""b", "ohio")"#);
-        assert_eq!(standby_names(&Quorum::asynchronous()), "");
+        let lineage = Some(Lineage(3));
+        assert_eq!(standby_names(&quorum, lineage), r#"ANY 1 ("a""b:3", "ohio:3")"#);
+        assert_eq!(standby_names(&Quorum::asynchronous(), lineage), "");
+        assert_eq!(from_name("a:b:3"), Some(("a:b".into(), Lineage(3))));
+        assert_eq!(from_name("lifeboat agent"), None);
         assert_eq!(slot_name(&"Ohio-2".into()), "lifeboat_ohio_2");
     }
 }

@@ -2,10 +2,10 @@
 
 use super::DatabaseSettings;
 use super::lineage;
-use super::managed::{Managed, NAMES};
+use super::managed::{self, Managed, NAMES};
 use super::seen::{Receiver, Told};
 use crate::clock;
-use lifeboat_failover::{Lineage, MemberName, Position};
+use lifeboat_failover::{Lineage, Position};
 use lifeboat_postgres::Lsn;
 use lifeboat_postgres::connection::Client;
 use lifeboat_postgres::wal_file::SegmentSize;
@@ -172,17 +172,21 @@ fn understand(settings: &DatabaseSettings, segment_size: SegmentSize, text: &str
             lineage::newest_with(&settings.data_dir, segment_size, offset_now, known)
         }
     };
+    // Who believes in another lineage isn't counted, by the server neither.
+    let follower = |sender: &AnswerSender| {
+        let (name, on) = managed::from_name(&sender.name)?;
+        (on == lineage && settings.addresses.contains_key(&name)).then_some(name)
+    };
     let members = |sender: &AnswerSender| {
         let heard = sender.age.is_none_or(|age| age <= HEARD_WITHIN_SECONDS);
-        let name = MemberName::from(sender.name.clone());
+        let name = follower(sender)?;
         let flushed = sender.flushed.as_deref().and_then(offset)?;
-        (heard && settings.addresses.contains_key(&name)).then_some((name, Position { lineage, offset: flushed }))
+        heard.then_some((name, Position { lineage, offset: flushed }))
     };
     let behind = |sender: &AnswerSender| {
         let replayed = sender.replayed.as_deref().and_then(offset)?;
         let lag = Duration::try_from_secs_f64(sender.replay_lag.unwrap_or(0.0).max(0.0)).unwrap_or_default();
-        let name = MemberName::from(sender.name.clone());
-        settings.addresses.contains_key(&name).then_some((name, (offset_now.saturating_sub(replayed), lag)))
+        Some((follower(sender)?, (offset_now.saturating_sub(replayed), lag)))
     };
     let in_force: Managed =
         answer.settings.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect();

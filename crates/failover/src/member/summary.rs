@@ -39,6 +39,11 @@ impl Member {
         }
     }
 
+    /// The lease as it was last read.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.register.lease()
+    }
+
     pub fn state(&self) -> StateKind {
         self.state.kind()
     }

@@ -22,7 +22,7 @@ mod slots;
 
 pub use keeper::{Keeper, Order, spawn};
 pub use kill::kill_servers;
-pub use managed::slot_name;
+pub use managed::{from_name, slot_name};
 pub use seen::{Receiver, Run, Seen, Told};
 
 use async_trait::async_trait;

@@ -23,6 +23,7 @@ struct Question {
     primary: Target,
     /// By their `application_name`.
     expected: Vec<String>,
+    is_cluster: bool,
     /// Of those who have one.
     regions: BTreeMap<String, String>,
 }
@@ -35,7 +36,15 @@ pub async fn run(global: &Global, name: Option<&str>, output: &Output) -> Result
         }
         connected => connected?,
     };
-    let facts = observe_within(&client, PATIENCE).await?;
+    let mut facts = observe_within(&client, PATIENCE).await?;
+    if question.is_cluster {
+        // There they say behind their name which timeline they believe in.
+        for sender in &mut facts.senders {
+            if let Some((member, _)) = lifeboat_agent::database::from_name(&sender.name) {
+                sender.name = member.to_string();
+            }
+        }
+    }
     let found = findings(&facts, &question.expected);
     let report = page::Report { question: &question, facts: &facts, findings: &found, loss: loss(&facts) };
     report.show(output)?;
@@ -67,6 +76,7 @@ async fn question(global: &Global, name: Option<&str>, output: &Output) -> Resul
         of: name,
         primary: Target::parse(connection, &rooms::secret(workload)?)?,
         expected: workload.standbys.clone(),
+        is_cluster: false,
         regions: BTreeMap::new(),
     })
 }
@@ -119,6 +129,7 @@ async fn of_cluster(global: &Global, name: &str) -> Result<Question, Failure> {
         of: name.to_owned(),
         primary,
         expected: others.map(|(name, _)| name.clone()).collect(),
+        is_cluster: true,
         regions: config.members.iter().filter_map(region).collect(),
     })
 }

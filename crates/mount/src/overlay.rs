@@ -188,7 +188,9 @@ pub fn is_made(root: &Path) -> bool {
 /// What [`create`] was told to keep. None where it was never done, or is finished. Only while nothing is mounted there.
 pub fn origin_of(root: &Path) -> io::Result<Option<Vec<u8>>> {
     let root = match Root::open(root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         root => root?,
     };
     let Some(private) = root.private()? else { return Ok(None) };

@@ -65,10 +65,6 @@ pub struct Told {
     pub behind: BTreeMap<MemberName, (u64, std::time::Duration)>,
     /// The managed settings as they are in force for new sessions.
     pub in_force: BTreeMap<String, String>,
-    /// How often the server has read its settings, as far as this tells: seconds since 1970, in microseconds.
-    pub settings_read_at_microseconds: i64,
-    /// When the server started, the same way.
-    pub started_at_microseconds: i64,
     /// The physical slots, and from where they keep the log.
     pub slots: BTreeMap<String, Option<u64>>,
     /// Slots, of any kind, whose log is gone.

@@ -33,8 +33,6 @@ const QUESTION: &str = "select json_build_object(
  'senders', (select coalesce(json_agg(json_build_object('name', application_name, 'flushed', flush_lsn::text,
      'replayed', replay_lsn::text, 'replay_lag', extract(epoch from replay_lag), 'age', extract(epoch from clock_timestamp() - reply_time))), '[]') from pg_stat_replication where state = 'streaming'),
  'settings', (select json_object_agg(name, current_setting(name, true)) from unnest($1::text[]) name),
- 'read_at', (extract(epoch from pg_conf_load_time()) * 1000000)::int8,
- 'started_at', (extract(epoch from pg_postmaster_start_time()) * 1000000)::int8,
  'slots', (select coalesce(json_object_agg(slot_name, restart_lsn::text), '{}') from pg_replication_slots where slot_type = 'physical'),
  'lost', (select coalesce(json_agg(slot_name), '[]') from pg_replication_slots where wal_status = 'lost')
 )::text";
@@ -51,8 +49,6 @@ struct Answer {
     receiver: Option<AnswerReceiver>,
     senders: Vec<AnswerSender>,
     settings: BTreeMap<String, Option<String>>,
-    read_at: i64,
-    started_at: i64,
     slots: BTreeMap<String, Option<String>>,
     lost: Vec<String>,
 }
@@ -201,8 +197,6 @@ fn understand(settings: &DatabaseSettings, segment_size: SegmentSize, text: &str
             confirmed: answer.senders.iter().filter_map(members).collect(),
             behind: answer.senders.iter().filter_map(behind).collect(),
             in_force,
-            settings_read_at_microseconds: answer.read_at,
-            started_at_microseconds: answer.started_at,
             lost_slots: answer.lost,
             slots: answer.slots.into_iter().map(|(name, at)| (name, at.as_deref().and_then(offset))).collect(),
         },

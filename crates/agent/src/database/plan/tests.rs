@@ -36,8 +36,6 @@ fn told(in_recovery: bool, in_force: &str, receiver: Option<bool>) -> Told {
         confirmed: std::collections::BTreeMap::new(),
         behind: std::collections::BTreeMap::new(),
         in_force: managed(in_force),
-        settings_read_at_microseconds: 0,
-        started_at_microseconds: 0,
         slots: std::collections::BTreeMap::new(),
         lost_slots: Vec::new(),
     }
@@ -163,8 +161,6 @@ fn standby_of(upstream: &str, receives: bool) -> Seen {
         confirmed: std::collections::BTreeMap::new(),
         behind: std::collections::BTreeMap::new(),
         in_force: from(upstream),
-        settings_read_at_microseconds: 0,
-        started_at_microseconds: 0,
         slots: std::collections::BTreeMap::new(),
         lost_slots: Default::default(),
     };

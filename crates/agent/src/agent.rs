@@ -311,7 +311,18 @@ impl Agent {
             self.journal_line(news.what, news.text, news.epoch);
         }
         if self.dead_man.as_mut().is_some_and(|dead_man| !dead_man.is_there()) {
-            tracing::warn!("the process that ends the database isn't there any more");
+            self.replace_dead_man();
+        }
+    }
+
+    /// The deadline stands in the file: the next one goes by it at once.
+    fn replace_dead_man(&mut self) {
+        match dead_man(&self.settings) {
+            Ok(next) => {
+                self.dead_man = next;
+                self.tell("dead man", "the process that ends the database was gone, and is started again".to_owned());
+            }
+            Err(error) => tracing::warn!(%error, "the process that ends the database is gone, and can't be started"),
         }
     }
 

@@ -253,22 +253,23 @@ impl Agent {
             self.arm(None);
         }
         if let Some(keeper) = &self.keeper {
-            keeper.orders.send_replace(Some(Order { number: order, wanted, lineage: None }));
+            keeper.orders.send_replace(Some(Order { number: order, wanted, lineage: None, left_alone: false }));
         }
         self.tell_lineage();
     }
 
-    /// Of the one that is followed; it changes when that one is promoted again.
+    /// Of the one that is followed; it changes when that one is promoted again. And whether somebody works here.
     fn tell_lineage(&mut self) {
         let Some(keeper) = &self.keeper else { return };
-        let lease = self.member.lease();
+        let (lease, left_alone) = (self.member.lease(), self.member.durable().maintained);
         keeper.orders.send_if_modified(|order| {
             let Some(order) = order else { return false };
-            let Wanted::Standby { follow: Some(follow) } = &order.wanted else { return false };
+            let changed = std::mem::replace(&mut order.left_alone, left_alone) != left_alone;
+            let Wanted::Standby { follow: Some(follow) } = &order.wanted else { return changed };
             let lineage = lease.filter(|lease| lease.holder == *follow).and_then(|lease| lease.history.last());
             let news = order.lineage != lineage;
             order.lineage = lineage;
-            news
+            news || changed
         });
     }
 

@@ -15,6 +15,7 @@ mod kill;
 mod lineage;
 mod managed;
 mod plan;
+mod remake;
 mod report;
 mod seen;
 mod session;

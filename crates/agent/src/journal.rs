@@ -100,6 +100,12 @@ fn words(note: &Note) -> (&'static str, Option<Epoch>, String) {
                 lifeboat_postgres::Lsn(position.offset)
             ),
         ),
+        Note::Maintenance { on: true } => (
+            "maintenance",
+            None,
+            "somebody works at this member: it takes over from nobody, and what stops stays stopped".into(),
+        ),
+        Note::Maintenance { on: false } => ("maintenance", None, "this member is at work again".into()),
         Note::QuorumChanged { quorum } => {
             let voters: Vec<_> = quorum.voters.iter().map(ToString::to_string).collect();
             ("quorum", None, format!("commits wait for {} of {}", quorum.needed, voters.join(", ")))

@@ -147,7 +147,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ohio");
         let open = |cluster: &str, id: u64| PromiseFile::open(&path, cluster, &"ohio".into(), Some(SystemId(id)));
-        let durable = Durable { promised: Epoch(7), promised_to: Some("virginia".into()), seen: Epoch(6) };
+        let durable =
+            Durable { promised: Epoch(7), promised_to: Some("virginia".into()), seen: Epoch(6), maintained: true };
         {
             let (file, before) = open("shop", 1).unwrap();
             assert_eq!(before, Durable::default());

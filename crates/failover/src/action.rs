@@ -65,6 +65,10 @@ pub enum Command {
     /// No more automatic takeovers.
     Pause,
     Resume,
+    /// This member is worked at, or no longer: until then it takes over from nobody, nobody waits for it, and what stops there stays stopped.
+    Maintenance {
+        on: bool,
+    },
 }
 
 /// Something is to be done. Everything is asynchronous; what has an answer comes back as an [`Event`].
@@ -144,6 +148,8 @@ pub enum Note {
     WouldLose { bytes: u64 },
     /// This database has writes that are not on the primary's lineage.
     Diverged { position: Position },
+    /// An operator works at this member, or has ended.
+    Maintenance { on: bool },
     /// Commits wait for another quorum now.
     QuorumChanged { quorum: Quorum },
     /// The promotion came out on another lineage than the one that was reserved.

@@ -86,6 +86,12 @@ pub struct Pulse {
     pub standby: bool,
     /// Whether it could become the primary, if it had to.
     pub eligible: bool,
+    /// Whether it could, if it were told to.
+    #[serde(default)]
+    pub able: bool,
+    /// An operator is at work on it: nothing is to wait for it.
+    #[serde(default)]
+    pub maintained: bool,
     pub position: Position,
     /// How long ago it had the last sign of the primary.
     pub primary_seen: Option<Duration>,

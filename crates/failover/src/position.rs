@@ -76,6 +76,12 @@ impl History {
         Self(forks)
     }
 
+    /// This path without its last lineage, as if that had never begun. A path of one lineage stays.
+    pub fn without_last(&self) -> Self {
+        let count = self.0.len().saturating_sub(1).max(1);
+        Self(self.0.iter().take(count).copied().collect())
+    }
+
     /// Whether a log that has got to `position` is a beginning of this path. If it isn't, it holds writes that are not on
     /// it, and can follow only after they were taken away.
     pub fn contains(&self, position: Position) -> bool {
@@ -106,5 +112,13 @@ mod tests {
             let position = Position { lineage: Lineage(lineage), offset };
             assert_eq!(path.contains(position), contained, "{position:?}");
         }
+    }
+
+    #[test]
+    fn without_its_last_lineage_the_one_before_goes_on() {
+        let path = History::default().forked(Lineage(1), 0).forked(Lineage(2), 100);
+        assert!(path.without_last().contains(Position { lineage: Lineage(1), offset: 101 }));
+        assert_eq!(path.without_last().without_last(), path.without_last());
+        assert_eq!(History::default().without_last(), History::default());
     }
 }

@@ -82,6 +82,11 @@ impl Register {
         self.in_flight.is_some()
     }
 
+    /// Whether a write is under way, or came to an end that nobody knows: what is there may be what we wrote.
+    pub fn is_uncertain(&self) -> bool {
+        self.doubtful || self.in_flight.as_ref().is_some_and(|asked| asked.is_swap)
+    }
+
     /// When the operation that is under way is given up.
     pub fn gives_up_at(&self, timeout: Duration) -> Option<Moment> {
         self.in_flight.as_ref().map(|asked| asked.sent_at + timeout)

@@ -28,6 +28,8 @@ pub struct MemberSettings {
     pub witness: bool,
     /// Who goes first among those who have got equally far. Nought: it never becomes the primary by itself.
     pub priority: u32,
+    /// It never becomes the primary, by an operator's order neither: it is where no primary may be.
+    pub barred: bool,
 }
 
 /// What a commit waits for.

@@ -47,10 +47,13 @@ impl World {
             return;
         }
         let hangs = node.database_paused_until > now;
+        let maintained = node.agent.as_ref().is_some_and(|agent| agent.durable().maintained);
         let Some(database) = &mut node.database else { return };
         let Some((_, wanted)) = database.wanted.clone().filter(|(wanted, _)| *wanted == order) else { return };
         let kills = matches!(wanted, Wanted::Stopped { how: StopHow::AtOnce });
-        if (hangs || database.run == Run::Busy) && !kills {
+        // What is stopped there stays stopped.
+        let left_alone = maintained && matches!(database.run, Run::Stopped { .. });
+        if (hangs || left_alone || database.run == Run::Busy) && !kills {
             return self.later(50_000, Happening::Apply { node: name.clone(), order });
         }
         let work = match wanted {
@@ -189,6 +192,11 @@ impl World {
     }
 
     fn begin_as_primary(&mut self, name: &MemberName, order: u64, quorum: Quorum, late: bool) {
+        self.dead_man(name);
+        if self.nodes.get(name).and_then(|node| node.database.as_ref()).is_none_or(|database| database.run != Run::Busy)
+        {
+            return;
+        }
         let keeps = self.keeps_everything();
         let Some(node) = self.nodes.get_mut(name) else { return };
         let term = node.term;

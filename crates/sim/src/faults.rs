@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Switchover,
     Failover,
     Pause,
+    /// Somebody works at it, and stops its database for a while.
+    Maintenance,
 }
 
 /// A fault with its time.
@@ -92,7 +94,7 @@ pub(crate) fn plan(scenario: Scenario, names: &[MemberName], random: &mut Random
 
 fn one(scenario: Scenario, names: &[MemberName], random: &mut Random) -> Fault {
     loop {
-        let fault = match random.between(0, 19) {
+        let fault = match random.between(0, 20) {
             0 => Fault::AgentDies,
             1 | 2 => Fault::DatabaseDies,
             3 | 4 => Fault::HostDies,
@@ -114,6 +116,7 @@ fn one(scenario: Scenario, names: &[MemberName], random: &mut Random) -> Fault {
             }
             15 => Fault::Pause,
             16 | 17 => Fault::AgentRestarts,
+            18 => Fault::Maintenance,
             _ => Fault::AgentDies,
         };
         // Where only clocks keep primaries apart, they are right within their bounds, and what ends a database runs.

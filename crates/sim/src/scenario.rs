@@ -53,10 +53,11 @@ pub(crate) fn settings(scenario: Scenario, random: &mut Random) -> Vec<Settings>
     for place in 0..databases {
         let priority =
             if place > 1 && random.chance(150) { 0 } else { u32::try_from(random.between(1, 4)).unwrap_or(1) };
-        members.insert(MemberName::from(format!("m{place}")), MemberSettings { witness: false, priority });
+        let barred = place > 1 && random.chance(60);
+        members.insert(MemberName::from(format!("m{place}")), MemberSettings { witness: false, priority, barred });
     }
     if witness {
-        members.insert(MemberName::from("witness"), MemberSettings { witness: true, priority: 0 });
+        members.insert(MemberName::from("witness"), MemberSettings { witness: true, priority: 0, barred: false });
     }
     let standbys = usize::try_from(databases).unwrap_or(2) - 1;
     let needed = 1 + random.index(standbys);

@@ -68,8 +68,18 @@ impl World {
             Fault::Switchover => self.command(&whom, Command::Switchover { to: None }),
             Fault::Failover => self.command(&whom, Command::Failover { force: false }),
             Fault::Pause => self.command(&whom, Command::Pause),
+            Fault::Maintenance => self.maintain(&whom),
         }
         self.later(until.saturating_sub(now), Happening::Heal(planned, whom));
+    }
+
+    /// Who leads is left alone: the command is refused there.
+    fn maintain(&mut self, whom: &MemberName) {
+        self.command(whom, Command::Maintenance { on: true });
+        let agent = self.nodes.get(whom).and_then(|node| node.agent.as_ref());
+        if agent.is_some_and(|agent| agent.durable().maintained) {
+            self.end_if_running(whom);
+        }
     }
 
     fn kill_agent(&mut self, whom: &MemberName) {
@@ -113,6 +123,7 @@ impl World {
             }
             Fault::StoreAwayForIt => self.store_blocked.retain(|name| name != whom),
             Fault::Pause => self.resume(),
+            Fault::Maintenance => self.end_maintenance(),
             _ => {}
         }
     }
@@ -131,5 +142,6 @@ impl World {
             self.start_agent(name);
         }
         self.resume();
+        self.end_maintenance();
     }
 }

@@ -41,6 +41,7 @@ pub(crate) enum Happening {
     Strike(Planned),
     Heal(Planned, MemberName),
     Bootstrap,
+    EndMaintenance,
     Resume,
 }
 
@@ -250,6 +251,7 @@ impl World {
             Happening::AgentStarts { node } => self.start_agent(&node),
             Happening::Strike(planned) => self.strike(planned),
             Happening::Heal(planned, whom) => self.heal(&planned, &whom),
+            Happening::EndMaintenance => self.end_maintenance(),
             Happening::Bootstrap => self.bootstrap(),
             Happening::Resume => self.resume(),
         }
@@ -294,6 +296,19 @@ impl World {
             let name = names[self.random.index(names.len())].clone();
             self.command(&name, Command::Resume);
             self.later(1_000_000, Happening::Resume);
+        }
+    }
+
+    /// Asks until nobody is in maintenance any more: an agent may be away, or busy.
+    pub fn end_maintenance(&mut self) {
+        let maintained = |node: &Node| node.agent.as_ref().map_or(&node.durable, Member::durable).maintained;
+        let names: Vec<MemberName> =
+            self.nodes.iter().filter(|(_, node)| maintained(node)).map(|(name, _)| name.clone()).collect();
+        for name in &names {
+            self.command(name, Command::Maintenance { on: false });
+        }
+        if !names.is_empty() {
+            self.later(500_000, Happening::EndMaintenance);
         }
     }
 
@@ -498,7 +513,8 @@ impl World {
         self.later(back, Happening::LeaseReturns { node, life, request, answer });
     }
 
-    fn dead_man(&mut self, name: &MemberName) {
+    /// Goes on until there is another deadline, or none: what is started after it is killed too.
+    pub fn dead_man(&mut self, name: &MemberName) {
         let now = self.now;
         let mutant = self.scenario.mutant;
         let Some(node) = self.nodes.get_mut(name) else { return };
@@ -506,7 +522,6 @@ impl World {
         if node.local(now) < deadline || matches!(mutant, Some(Mutant::NoDeadMan | Mutant::NeverStops)) {
             return;
         }
-        node.deadline = None;
         let kills = node.database.as_ref().is_some_and(|database| {
             database.run == Run::Primary || (database.run == Run::Busy && !database.is_standby)
         });

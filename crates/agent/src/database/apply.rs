@@ -3,6 +3,7 @@
 use super::archive_away::put_aside;
 use super::managed::{self, Managed};
 use super::plan::Ending;
+use super::remake::remake;
 use super::{Address, DatabaseSettings, kill, lineage};
 use lifeboat_failover::{Lineage, Position};
 use lifeboat_postgres::cluster::{Cluster, RunState, StartOptions, WaitFor, run_state};
@@ -10,7 +11,7 @@ use lifeboat_postgres::connection::{Client, Secret, Target};
 use rustix::process::Signal;
 use std::io;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// A checkpoint of a large, busy server takes minutes.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(600);
 /// Files that say how a server runs here, which a rewind would replace by the other's.
-const CONFIGURATION: &[&str] = &["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
+pub const CONFIGURATION: &[&str] = &["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf"];
 /// Says that something was begun with the data directory.
 const UNFINISHED: &str = "lifeboat.unfinished";
 
@@ -52,12 +53,17 @@ pub fn settle(settings: &DatabaseSettings, values: &Managed) -> io::Result<()> {
 }
 
 pub fn become_standby(settings: &DatabaseSettings) -> io::Result<()> {
-    let path = settings.data_dir.join("standby.signal");
+    signal_standby(&settings.data_dir, settings)
+}
+
+/// What starts in `data_dir` is a standby.
+pub fn signal_standby(data_dir: &Path, settings: &DatabaseSettings) -> io::Result<()> {
+    let path = data_dir.join("standby.signal");
     std::fs::File::create(&path)?.sync_all()?;
     if let Some(account) = settings.run_as {
         chown(&path, Some(account.uid), Some(account.gid))?;
     }
-    std::fs::File::open(&settings.data_dir)?.sync_all()
+    std::fs::File::open(data_dir)?.sync_all()
 }
 
 pub async fn start(settings: &DatabaseSettings) -> Result<(), String> {
@@ -82,6 +88,7 @@ pub async fn refit(
     to: Address,
     fork: Option<u64>,
     end: Option<Position>,
+    anew: bool,
 ) -> Result<String, String> {
     let said = |error: io::Error| error.to_string();
     let control = lifeboat_postgres::control::read(&settings.data_dir).map_err(|error| error.to_string())?;
@@ -92,7 +99,11 @@ pub async fn refit(
     let again = is_unfinished(&settings);
     std::fs::write(settings.data_dir.join(UNFINISHED), "being rewound\n").map_err(said)?;
     std::fs::File::open(&settings.data_dir).and_then(|directory| directory.sync_all()).map_err(said)?;
-    let rewound = if again { Err("an earlier rewind was broken off".to_owned()) } else { rewind(&settings, &to).await };
+    let rewound = match () {
+        () if anew => Err("an operator wants it".to_owned()),
+        () if again => Err("an earlier rewind was broken off".to_owned()),
+        () => rewind(&settings, &to).await,
+    };
     let how = match rewound {
         Ok(()) => "rewound",
         Err(why) => {
@@ -180,44 +191,4 @@ fn bring_back_configuration(settings: &DatabaseSettings, aside: &Path) -> io::Re
         }
     }
     Ok(())
-}
-
-/// A new data directory beside the old one, and then in its place; the old one stays, aside.
-async fn remake(settings: &DatabaseSettings, from: &Address) -> Result<(), String> {
-    let said = |error: io::Error| error.to_string();
-    let beside = |word: &str| {
-        let mut name = settings.data_dir.file_name().unwrap_or_default().to_os_string();
-        name.push(word);
-        settings.data_dir.with_file_name(name)
-    };
-    let (fresh, before) = (beside(".lifeboat-new"), beside(".lifeboat-before"));
-    if fresh.exists() {
-        std::fs::remove_dir_all(&fresh).map_err(said)?;
-    }
-    match &settings.remake {
-        Some(remake) => remake.remake(&fresh, from).await?,
-        None => base_backup(settings, &fresh, from).await?,
-    }
-    keep_configuration(&settings.data_dir, &settings.state_dir.join("configuration")).map_err(said)?;
-    if before.exists() {
-        std::fs::remove_dir_all(&before).map_err(said)?;
-    }
-    std::fs::rename(&settings.data_dir, &before).map_err(said)?;
-    std::fs::rename(&fresh, &settings.data_dir).map_err(said)?;
-    bring_back_configuration(settings, &settings.state_dir.join("configuration")).map_err(said)
-}
-
-async fn base_backup(settings: &DatabaseSettings, into: &Path, from: &Address) -> Result<(), String> {
-    let program: PathBuf = settings.programs.program("pg_basebackup").map_err(|error| error.to_string())?;
-    let mut command = tokio::process::Command::new(program);
-    command.arg("-D").arg(into).arg("-d").arg(managed::conninfo(settings, from, None));
-    command.args(["-X", "stream", "-c", "fast"]).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
-    if let Some(account) = settings.run_as {
-        command.uid(account.uid).gid(account.gid);
-    }
-    let output = command.output().await.map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("pg_basebackup: {}", String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default()))
 }

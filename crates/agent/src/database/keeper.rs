@@ -23,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 const LOOK_SOON: Duration = Duration::from_millis(10);
 /// Whether the server's first process is still there is looked at so often.
 const DEATH_EVERY: Duration = Duration::from_millis(20);
+/// After a rewind, or a copy, that failed, and at most, when it goes on failing.
+const REFIT_PAUSE: Duration = Duration::from_secs(2);
+const REFIT_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Slots are looked after so often.
 const SLOTS_EVERY: Duration = Duration::from_secs(3);
 
@@ -33,6 +36,8 @@ pub struct Order {
     pub wanted: Wanted,
     /// The lineage of the one that is to be followed, if it is the holder of the lease: known later, or another one, it is an order of its own.
     pub lineage: Option<Lineage>,
+    /// Somebody works at this machine: what is stopped stays stopped.
+    pub left_alone: bool,
 }
 
 /// The handle of the task.
@@ -40,6 +45,8 @@ pub struct Order {
 pub struct Keeper {
     pub orders: watch::Sender<Option<Order>>,
     pub positions: watch::Sender<BTreeMap<MemberName, u64>>,
+    /// Counts how often an operator has wanted the data made anew.
+    pub anew: watch::Sender<u64>,
     /// What was last seen.
     pub view: watch::Receiver<Option<Seen>>,
     pub task: JoinHandle<()>,
@@ -49,17 +56,22 @@ pub struct Keeper {
 pub fn spawn(settings: DatabaseSettings) -> (Keeper, mpsc::UnboundedReceiver<Report>, mpsc::UnboundedReceiver<String>) {
     let (orders, order) = watch::channel(None);
     let (positions, position) = watch::channel(BTreeMap::new());
+    let (anew, wanted_anew) = watch::channel(0);
     let (report_to, reports) = mpsc::unbounded_channel();
     let (tell, told) = mpsc::unbounded_channel();
     let (show, view) = watch::channel(None);
-    let round = Round::new(settings, order, position, report_to, tell);
-    (Keeper { orders, positions, view, task: tokio::spawn(round.go_on(show)) }, reports, told)
+    let round = Round::new(settings, (order, position, wanted_anew), report_to, tell);
+    (Keeper { orders, positions, anew, view, task: tokio::spawn(round.go_on(show)) }, reports, told)
 }
+
+/// Orders, how far the others are, and how often the data was wanted anew.
+type Heard = (watch::Receiver<Option<Order>>, watch::Receiver<BTreeMap<MemberName, u64>>, watch::Receiver<u64>);
 
 struct Round {
     settings: DatabaseSettings,
     orders: watch::Receiver<Option<Order>>,
     positions: watch::Receiver<BTreeMap<MemberName, u64>>,
+    anew: watch::Receiver<u64>,
     reports: mpsc::UnboundedSender<Report>,
     tell: mpsc::UnboundedSender<String>,
     session: Session,
@@ -68,6 +80,8 @@ struct Round {
     standing: Standing,
     answered_at: Moment,
     refitting: Option<JoinHandle<Result<String, String>>>,
+    /// How long after a refit that failed the next one waits.
+    refit_pause: Duration,
     /// The beginning of a record that the log certainly has, and of one that it will have.
     boundary: (Lsn, Lsn),
     stopped: Option<(ControlFile, Stopped)>,
@@ -80,8 +94,7 @@ struct Round {
 impl Round {
     fn new(
         settings: DatabaseSettings,
-        orders: watch::Receiver<Option<Order>>,
-        positions: watch::Receiver<BTreeMap<MemberName, u64>>,
+        (orders, positions, anew): Heard,
         reports: mpsc::UnboundedSender<Report>,
         tell: mpsc::UnboundedSender<String>,
     ) -> Self {
@@ -90,6 +103,7 @@ impl Round {
             settings,
             orders,
             positions,
+            anew,
             reports,
             tell,
             session: Session::default(),
@@ -98,6 +112,7 @@ impl Round {
             standing,
             answered_at: clock::now(),
             refitting: None,
+            refit_pause: REFIT_PAUSE,
             boundary: (Lsn(0), Lsn(0)),
             stopped: None,
             history: None,
@@ -147,6 +162,11 @@ impl Round {
 
     fn take_order(&mut self) {
         let new = self.orders.borrow_and_update().clone();
+        self.memory.left_alone = new.as_ref().is_some_and(|order| order.left_alone);
+        if self.anew.has_changed().unwrap_or(false) {
+            self.anew.mark_unchanged();
+            (self.memory.anew, self.memory.refit_not_before) = (true, Moment::default());
+        }
         if new == self.order {
             return;
         }
@@ -154,7 +174,18 @@ impl Round {
         let is_primary = matches!(&new, Some(Order { wanted: Wanted::Primary { .. }, .. }));
         let begun = self.memory.begun && was_primary && is_primary;
         let promoted_at = self.memory.promoted_at.filter(|_| was_primary && is_primary);
-        self.memory = Memory { ordered_at: clock::now(), begun, promoted_at, ..Memory::default() };
+        let Memory { left_alone, anew, refit_not_before, .. } = self.memory;
+        // Who is to be the primary now isn't made anew for what was asked when it wasn't.
+        let anew = anew && !is_primary;
+        self.memory = Memory {
+            ordered_at: clock::now(),
+            begun,
+            promoted_at,
+            left_alone,
+            anew,
+            refit_not_before,
+            ..Memory::default()
+        };
         self.order = new;
     }
 
@@ -369,8 +400,12 @@ impl Round {
         let settings = self.settings.clone();
         let end =
             seen.stopped.map(|stopped| lifeboat_failover::Position { lineage: stopped.lineage, offset: stopped.end });
-        self.say(format!("what is here and not on {to} is put aside, and taken away"));
-        self.refitting = Some(tokio::spawn(apply::refit(settings, address, fork, end)));
+        let anew = self.memory.anew;
+        self.say(match anew {
+            true => format!("the data is made anew from {to}, as it was asked for"),
+            false => format!("what is here and not on {to} is put aside, and taken away"),
+        });
+        self.refitting = Some(tokio::spawn(apply::refit(settings, address, fork, end, anew)));
     }
 
     async fn end_refitting(&mut self) {
@@ -380,8 +415,16 @@ impl Round {
         let Some(task) = self.refitting.take() else { return };
         (self.memory.fit, self.stopped, self.history) = (None, None, None);
         match task.await {
-            Ok(Ok(how)) => self.say(how),
-            Ok(Err(why)) => self.say(format!("can't follow: {why}")),
+            Ok(Ok(how)) => {
+                (self.memory.anew, self.refit_pause) = (false, REFIT_PAUSE);
+                self.say(how);
+            }
+            Ok(Err(why)) => {
+                // Each attempt costs the primary a copy: a reason that stays isn't asked about all the time.
+                self.memory.refit_not_before = clock::now() + self.refit_pause;
+                self.say(format!("can't follow: {why}; the next attempt is in {} s", self.refit_pause.as_secs()));
+                self.refit_pause = (self.refit_pause * 2).min(REFIT_PAUSE_MAX);
+            }
             Err(_) => self.say("rewinding was broken off".to_owned()),
         }
     }

@@ -69,6 +69,12 @@ pub struct Memory {
     pub compared_at: Option<Moment>,
     /// Since when settings have been as they are wanted.
     pub settled_since: Option<Moment>,
+    /// Somebody works at this machine: nothing is started, rewound or made anew.
+    pub left_alone: bool,
+    /// An operator wants the data made anew, whatever it is.
+    pub anew: bool,
+    /// After a refit that failed, the next isn't begun before.
+    pub refit_not_before: Moment,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,8 +127,10 @@ fn standby(follow: Option<&MemberName>, managed: &Managed, seen: &Seen, memory: 
     if seen.unfinished && follow.is_none() {
         return Step::Wait;
     }
-    if let Some(to) = follow.filter(|name| seen.unfinished || misfit(name)) {
+    if let Some(to) = follow.filter(|name| seen.unfinished || memory.anew || misfit(name)) {
         return match seen.run {
+            Run::Stopped if memory.left_alone => Step::Done,
+            Run::Stopped if seen.at < memory.refit_not_before => Step::Wait,
             Run::Stopped => Step::Refit { to: to.clone() },
             // In good order, so that it can be rewound; at once when it doesn't end.
             _ => {
@@ -158,6 +166,7 @@ fn standby(follow: Option<&MemberName>, managed: &Managed, seen: &Seen, memory: 
 
 fn start(seen: &Seen, memory: &Memory) -> Step {
     match memory.started_at {
+        _ if memory.left_alone => Step::Done,
         Some(at) if seen.at - at < START_EVERY => Step::Wait,
         _ => Step::Start,
     }

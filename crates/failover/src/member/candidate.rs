@@ -81,6 +81,16 @@ impl Candidate {
     fn promised(&self) -> BTreeSet<MemberName> {
         self.grants.keys().cloned().collect()
     }
+
+    /// The path that acknowledged writes may be on. What is acknowledged on a lineage is with one of those who promise; where none of so
+    /// many has ever been on the lease's last one, nothing on it was, and it may never have begun.
+    fn path(&self, lease: &Lease) -> History {
+        let proves = self.force || lease.quorums.blocked_by(&self.promised()) && !lease.quorums.any_asynchronous();
+        let last = lease.history.last();
+        let begun =
+            self.grants.values().any(|grant| grant.history.forks().iter().any(|fork| Some(fork.lineage) == last));
+        if proves && !begun { lease.history.without_last() } else { lease.history.clone() }
+    }
 }
 
 impl Member {
@@ -164,7 +174,7 @@ impl Member {
             }
             Phase::Taking => {
                 // The lease that it was about to replace may be another by now, with a primary that wrote since.
-                if !self.has_everything() {
+                if !self.has_everything() && !self.register.is_uncertain() {
                     // It may still follow whoever it caught up from.
                     self.want(Wanted::Standby { follow: None });
                     let order = self.order;
@@ -216,10 +226,11 @@ impl Member {
         if !enough || !vacant {
             return;
         }
+        let path = candidate.path(&lease);
         let furthest = candidate
             .grants
             .iter()
-            .filter(|(_, grant)| lease.history.contains(grant.position))
+            .filter(|(_, grant)| path.contains(grant.position))
             .max_by_key(|(_, grant)| grant.position.offset)
             .map(|(name, grant)| (name.clone(), grant.clone()));
         let Some((from, grant)) = furthest else { return };
@@ -235,9 +246,9 @@ impl Member {
     /// Whether nobody who promised has more of the lease's lineage than we, and we have nothing else.
     fn has_everything(&self) -> bool {
         let (State::Candidate(candidate), Some(lease)) = (&self.state, self.register.lease()) else { return false };
-        let own = self.database.position;
-        let more = |grant: &Grant| lease.history.contains(grant.position) && grant.position.offset > own.offset;
-        lease.history.contains(own) && !candidate.grants.values().any(more)
+        let (own, path) = (self.database.position, candidate.path(lease));
+        let more = |grant: &Grant| path.contains(grant.position) && grant.position.offset > own.offset;
+        path.contains(own) && !candidate.grants.values().any(more)
     }
 
     /// What a candidate that has everything writes into the register.

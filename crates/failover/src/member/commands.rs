@@ -1,7 +1,7 @@
 //! What operators ask for, and what they are told.
 
 use super::{Member, State};
-use crate::action::{Action, Command};
+use crate::action::{Action, Command, Note};
 use crate::clock::Moment;
 use crate::lease::{Lease, MemberName};
 
@@ -52,10 +52,40 @@ impl Member {
                 Ok(())
             }
             Command::Failover { force } => self.order_failover(*force),
+            Command::Maintenance { on } => self.begin_maintenance(*on),
+        }
+    }
+
+    fn begin_maintenance(&mut self, on: bool) -> Result<(), String> {
+        let name = &self.settings.name;
+        if self.settings.own().witness {
+            return Err(format!("{name} is a witness: it has no server, and can be stopped as it is"));
+        }
+        let leads = !matches!(self.state, State::Starting | State::Standby(_) | State::Promised(_));
+        if on && leads {
+            return Err(format!("{name} is the primary, or about to be: hand over to another first"));
+        }
+        if self.durable.maintained != on {
+            self.remember(|durable| durable.maintained = on);
+            self.note(Note::Maintenance { on });
+        }
+        Ok(())
+    }
+
+    /// Why this member can't become the primary even if it is told to.
+    fn obstacle(&self) -> Result<(), String> {
+        let name = &self.settings.name;
+        match () {
+            () if self.settings.own().barred => {
+                Err(format!("{name} is in a region where the configuration allows no primary"))
+            }
+            () if self.durable.maintained => Err(format!("{name} is in maintenance: end that first")),
+            () => Ok(()),
         }
     }
 
     fn may_bootstrap(&self) -> Result<(), String> {
+        self.obstacle()?;
         if let Some(lease) = self.register.lease() {
             return Err(format!("the cluster exists already: {} holds epoch {}", lease.holder, lease.epoch));
         }
@@ -95,16 +125,19 @@ impl Member {
             let names: Vec<_> = self.settings.others().map(MemberName::as_str).collect();
             return Err(format!("there is no member {to}: the others are {}", names.join(", ")));
         }
-        let ready = self.peers.fresh(now, self.settings.timing.silence_limit);
-        let ready = ready.into_iter().any(|(name, peer)| name == to && peer.pulse.standby && peer.pulse.eligible);
-        if ready {
-            Ok(to.clone())
-        } else {
-            Err(format!("{to} is not ready to take over: it doesn't answer, or isn't a standby that follows"))
+        if self.settings.members[to].barred {
+            return Err(format!("{to} is in a region where the configuration allows no primary"));
+        }
+        let mut fresh = self.peers.fresh(now, self.settings.timing.silence_limit);
+        match fresh.find(|(name, _)| *name == to).map(|(_, peer)| &peer.pulse) {
+            Some(pulse) if pulse.maintained => Err(format!("{to} is in maintenance: end that first")),
+            Some(pulse) if pulse.standby && pulse.able => Ok(to.clone()),
+            _ => Err(format!("{to} is not ready to take over: it doesn't answer, or isn't a standby that follows")),
         }
     }
 
     fn order_failover(&mut self, force: bool) -> Result<(), String> {
+        self.obstacle()?;
         let (name, not_primary) = (self.settings.name.clone(), self.not_the_primary());
         let loss = self.loss();
         let safe = self.loss_is_allowed();
@@ -124,6 +157,14 @@ impl Member {
         }
         standby.ordered = Some(force);
         Ok(())
+    }
+
+    fn maintenance_words(&self, on: bool) -> String {
+        let name = &self.settings.name;
+        match on {
+            true => format!("{name} is in maintenance: nobody waits for it, and what stops there stays stopped"),
+            false => format!("{name} is at work again"),
+        }
     }
 
     pub(super) fn wants_bootstrap(&self) -> bool {
@@ -178,6 +219,7 @@ impl Member {
                 .then(|| format!("{} has taken over", holder.map(|name| name.to_string()).unwrap_or_default())),
             Command::Pause => lease.is_some_and(|lease| lease.paused).then(|| "paused".into()),
             Command::Resume => lease.is_some_and(|lease| !lease.paused).then(|| "resumed".into()),
+            Command::Maintenance { on } => self.has_remembered().then(|| self.maintenance_words(*on)),
         };
         let back = matches!(asked.command, Command::Switchover { .. }) && is_primary;
         match done {

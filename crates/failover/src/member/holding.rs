@@ -201,7 +201,8 @@ impl Member {
     /// database has all that it had then.
     pub(super) fn retaking(&self) -> Retaking {
         let Some(lease) = self.register.lease() else { return Retaking::No };
-        if lease.holder != self.settings.name || self.hold.is_some() || self.settings.own().witness {
+        let maintained = self.durable.maintained;
+        if lease.holder != self.settings.name || self.hold.is_some() || self.settings.own().witness || maintained {
             return Retaking::No;
         }
         let database = &self.database;

@@ -16,6 +16,9 @@ pub struct Durable {
     pub promised_to: Option<MemberName>,
     /// The highest epoch of a lease that was seen: a store that shows a lower one has forgotten.
     pub seen: Epoch,
+    /// An operator works at this member.
+    #[serde(default)]
+    pub maintained: bool,
 }
 
 impl Member {

@@ -70,6 +70,11 @@ impl Peers {
         self.known.iter().filter(move |(_, peer)| now - peer.heard_at <= span)
     }
 
+    /// Who says that somebody works at it.
+    pub fn maintained(&self, now: Moment, span: Duration) -> BTreeSet<MemberName> {
+        self.fresh(now, span).filter(|(_, peer)| peer.pulse.maintained).map(|(name, _)| name.clone()).collect()
+    }
+
     pub fn primary_seen_at(&self) -> Moment {
         self.primary_seen_at
     }
@@ -137,6 +142,8 @@ impl Member {
             },
             standby: self.database.is_standby() && database,
             eligible: self.is_eligible(now),
+            able: self.is_able(now),
+            maintained: self.durable.maintained,
             position: self.own_position(),
             primary_seen: self.primary_seen_ago(now),
             hears_you: false,

@@ -140,6 +140,9 @@ impl Member {
             present.extend(newest.voters.iter().cloned());
         }
         present.extend(confirmed.iter().filter(|(_, position)| near(position)).map(|(name, _)| name.clone()));
+        // Who is worked at may stop at any time: commits don't wait to find out, where others are enough.
+        let maintained = self.peers.maintained(now, timing.silence_limit);
+        present.retain(|name| !maintained.contains(name));
         self.settings.quorum_of(&self.settings.name, &present)
     }
 }

@@ -92,9 +92,7 @@ impl Member {
     /// Whether the primary is gone, and how that shows.
     fn primary_gone(&self, now: Moment) -> Option<Urgency> {
         let lease = self.register.lease()?;
-        let handed_to_us =
-            matches!(&lease.state, LeaseState::Released { to } if to.as_ref() == Some(&self.settings.name));
-        if (lease.paused && !handed_to_us) || lease.holder == self.settings.name {
+        if (lease.paused && !self.is_handed_over()) || lease.holder == self.settings.name {
             return None;
         }
         if let LeaseState::Released { to } = &lease.state {
@@ -112,11 +110,39 @@ impl Member {
         (unseen && !lease.quorums.any_asynchronous()).then_some(Urgency::Vanished)
     }
 
-    /// Whether this may become the primary by itself.
+    /// Whether this may become the primary by itself, or because the last one handed over to it.
     pub(super) fn is_eligible(&self, now: Moment) -> bool {
+        (self.settings.own().priority > 0 || self.is_handed_over()) && self.is_able(now)
+    }
+
+    /// Whether this may become the primary if it is told to.
+    pub(super) fn is_able(&self, now: Moment) -> bool {
         let own = self.settings.own();
-        let on_the_path = self.register.lease().is_some_and(|lease| lease.history.contains(self.database.position));
-        !own.witness && own.priority > 0 && self.database.is_standby() && self.database_answers(now) && on_the_path
+        let may = !own.witness && !own.barred && !self.durable.maintained;
+        may && self.database.is_standby() && self.database_answers(now) && self.is_on_the_path(now)
+    }
+
+    /// Whether our log is a beginning of the lease's. A lease may name a lineage that never began: written late, when its writer had gone on
+    /// already. Then everybody may be beside its path; when nobody took over for long, and nobody is seen on that lineage, whoever is on the
+    /// path to it asks for promises, which tell for sure.
+    fn is_on_the_path(&self, now: Moment) -> bool {
+        let Some(lease) = self.register.lease() else { return false };
+        let own = self.database.position;
+        if lease.history.contains(own) {
+            return true;
+        }
+        let timing = &self.settings.timing;
+        let long = self.register.unchanged(now) >= timing.patience(lease.lifetime) + timing.handover_timeout * 2;
+        let begun = self
+            .peers
+            .fresh(now, timing.silence_limit)
+            .any(|(_, peer)| Some(peer.pulse.position.lineage) >= lease.history.last());
+        long && !begun && !lease.quorums.any_asynchronous() && lease.history.without_last().contains(own)
+    }
+
+    fn is_handed_over(&self) -> bool {
+        let state = self.register.lease().map(|lease| &lease.state);
+        matches!(state, Some(LeaseState::Released { to }) if to.as_ref() == Some(&self.settings.name))
     }
 
     /// Those who have got further, or are preferred, go first: each gives the better ones a little time.

@@ -3,7 +3,7 @@
 use crate::api::{self, Incoming, Shown, Status};
 use crate::clock;
 use crate::concerns::Concerns;
-use crate::database::{Keeper, Order, Seen, spawn};
+use crate::database::{Keeper, Order, Seen, Wish, spawn};
 use crate::dead_man::DeadMan;
 use crate::journal::{Entry, Journal};
 use crate::lease::{LeaseStore, StoreError, Swapped, decode, encode};
@@ -158,7 +158,10 @@ impl Agent {
                     self.tell("database", text);
                     continue;
                 }
-                Some(incoming) = self.incoming.recv() => self.take(incoming),
+                Some(incoming) = self.incoming.recv() => match self.take(incoming) {
+                    Some(event) => event,
+                    None => continue,
+                },
                 Some(written) = self.remembered.recv() => match written {
                     Ok(number) => Event::Remembered { number },
                     Err(error) => return Err(AgentError::NotDurable(error)),
@@ -191,8 +194,14 @@ impl Agent {
         Event::Database(report)
     }
 
-    fn take(&mut self, incoming: Incoming) -> Event {
+    /// `None`: it isn't the member's to decide.
+    fn take(&mut self, incoming: Incoming) -> Option<Event> {
         match incoming {
+            Incoming::Rejoin { anew, answer } => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.rejoin(anew));
+                None
+            }
             Incoming::Message { from, message } => {
                 if let (Message::Pulse(pulse), Some(keeper)) = (&message, &self.keeper)
                     && pulse.standby
@@ -200,14 +209,33 @@ impl Agent {
                     let offset = pulse.position.offset;
                     keeper.positions.send_if_modified(|known| known.insert(from.clone(), offset) != Some(offset));
                 }
-                Event::Message { from, message }
+                Some(Event::Message { from, message })
             }
             Incoming::Command { command, answer } => {
                 self.commands += 1;
                 self.answers.insert(self.commands, answer);
-                Event::Command { number: self.commands, command }
+                Some(Event::Command { number: self.commands, command })
             }
         }
+    }
+
+    /// A member that doesn't follow is made to, as far as that can be done.
+    fn rejoin(&mut self, anew: bool) -> Result<String, String> {
+        let name = &self.settings.failover.name;
+        let Some(keeper) = &self.keeper else { return Err(format!("{name} is a witness: it has no server")) };
+        if self.member.durable().maintained {
+            return Err(format!("{name} is in maintenance: end that first"));
+        }
+        if !matches!(self.member.state(), StateKind::Standby | StateKind::Promised) {
+            return Err(format!("{name} is {} now: only a standby rejoins", self.member.state()));
+        }
+        let holder = self.member.lease().map(|lease| lease.holder.clone()).filter(|holder| holder != name);
+        let Some(holder) = holder else { return Err("there is no primary that it could follow".into()) };
+        keeper.wishes.send_replace(Wish { anew });
+        Ok(match anew {
+            true => format!("{name} is made anew from {holder}"),
+            false => format!("{name} tries again to follow {holder}"),
+        })
     }
 
     fn carry_out(&mut self, action: Action) {

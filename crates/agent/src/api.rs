@@ -72,17 +72,32 @@ pub enum Asked {
     },
     Pause,
     Resume,
+    Maintenance {
+        on: bool,
+    },
+    /// What keeps it from following is tried again at once; `anew`: its data is made anew, whatever it is.
+    Rejoin {
+        #[serde(default)]
+        anew: bool,
+    },
 }
 
-impl From<Asked> for Command {
-    fn from(asked: Asked) -> Self {
-        match asked {
-            Asked::Bootstrap => Self::Bootstrap,
-            Asked::Switchover { to } => Self::Switchover { to },
-            Asked::Failover { force } => Self::Failover { force },
-            Asked::Pause => Self::Pause,
-            Asked::Resume => Self::Resume,
-        }
+/// To whoever asked: what was done, or why it wasn't.
+pub type Answer = oneshot::Sender<Result<String, String>>;
+
+impl Asked {
+    /// For the agent: most is the member's to decide.
+    fn with(self, answer: Answer) -> Incoming {
+        let command = match self {
+            Self::Rejoin { anew } => return Incoming::Rejoin { anew, answer },
+            Self::Bootstrap => Command::Bootstrap,
+            Self::Switchover { to } => Command::Switchover { to },
+            Self::Failover { force } => Command::Failover { force },
+            Self::Pause => Command::Pause,
+            Self::Resume => Command::Resume,
+            Self::Maintenance { on } => Command::Maintenance { on },
+        };
+        Incoming::Command { command, answer }
     }
 }
 
@@ -97,7 +112,8 @@ pub struct Answered {
 #[derive(Debug)]
 pub enum Incoming {
     Message { from: MemberName, message: Message },
-    Command { command: Command, answer: oneshot::Sender<Result<String, String>> },
+    Command { command: Command, answer: Answer },
+    Rejoin { anew: bool, answer: Answer },
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ fn present(status: &Status) -> BTreeMap<Key, String> {
     if status.state != "primary" {
         return found;
     }
-    for member in status.members.iter().filter(|member| !member.witness) {
+    // Who is worked at is away on purpose.
+    for member in status.members.iter().filter(|member| !member.witness && !member.in_maintenance) {
         let name = &member.name;
         match member.lag_bytes {
             None => {
@@ -95,6 +96,7 @@ mod tests {
             heard_milliseconds_ago: None,
             confirmed: lag.map(|_| 0),
             lag_bytes: lag,
+            in_maintenance: false,
         };
         Status {
             cluster: "shop".into(),
@@ -115,7 +117,19 @@ mod tests {
             at_risk_bytes: None,
             kept_bytes: None,
             lost_slots: Vec::new(),
+            in_maintenance: false,
+            told: None,
+            made_anew: 0,
         }
+    }
+
+    #[test]
+    fn who_is_worked_at_is_away_on_purpose() {
+        let mut away = status(None);
+        away.members[0].in_maintenance = true;
+        let mut concerns = Concerns::default();
+        assert_eq!(concerns.look(Duration::from_secs(0), &away), []);
+        assert_eq!(concerns.look(Duration::from_secs(60), &away), []);
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod seen;
 mod session;
 mod slots;
 
-pub use keeper::{Keeper, Order, spawn};
+pub use keeper::{Keeper, Order, Wish, spawn};
 pub use kill::kill_servers;
 pub use managed::{from_name, slot_name};
 pub use seen::{Receiver, Run, Seen, Told};

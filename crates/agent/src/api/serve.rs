@@ -237,7 +237,7 @@ async fn command(request: Request<Body>, shown: &Shown) -> Reply {
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("not a command: {error}\n")),
     };
     let (answer, answered) = oneshot::channel();
-    if shown.incoming.send(Incoming::Command { command: asked.into(), answer }).is_err() {
+    if shown.incoming.send(asked.with(answer)).is_err() {
         return text(StatusCode::SERVICE_UNAVAILABLE, "ending\n");
     }
     match tokio::time::timeout(COMMAND_PATIENCE, answered).await {

@@ -37,6 +37,15 @@ pub struct Status {
     /// Slots whose log is gone: who used them can't go on.
     #[serde(default)]
     pub lost_slots: Vec<String>,
+    /// Somebody works at it: it takes over from nobody, and what stops there stays stopped.
+    #[serde(default)]
+    pub in_maintenance: bool,
+    /// What was last told of its server: what was put aside, why it can't follow.
+    #[serde(default)]
+    pub told: Option<String>,
+    /// How often the data was made anew since its agent began.
+    #[serde(default)]
+    pub made_anew: u64,
 }
 
 /// Another member, seen from here.
@@ -49,6 +58,8 @@ pub struct MemberView {
     /// It receives from us now; how far it has it durably.
     pub confirmed: Option<u64>,
     pub lag_bytes: Option<u64>,
+    #[serde(default)]
+    pub in_maintenance: bool,
 }
 
 /// The lease, as it was last read.
@@ -85,6 +96,7 @@ pub fn view(settings: &AgentSettings, summary: &Summary, seen: Option<&Seen>) ->
                 .find(|(who, _)| who == name)
                 .map(|(_, ago)| milliseconds(*ago)),
             confirmed,
+            in_maintenance: summary.maintained.contains(name),
             lag_bytes: confirmed.zip(position).map(|(confirmed, position)| position.saturating_sub(confirmed)),
         }
     });
@@ -122,6 +134,9 @@ pub fn view(settings: &AgentSettings, summary: &Summary, seen: Option<&Seen>) ->
         },
         kept_bytes: kept,
         lost_slots: told.map(|told| told.lost_slots.clone()).unwrap_or_default(),
+        in_maintenance: summary.maintained.contains(&settings.failover.name),
+        told: seen.and_then(|seen| seen.last_told.clone()),
+        made_anew: seen.map_or(0, |seen| seen.made_anew),
     }
 }
 

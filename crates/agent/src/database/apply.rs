@@ -82,6 +82,15 @@ pub fn is_unfinished(settings: &DatabaseSettings) -> bool {
     settings.data_dir.join(UNFINISHED).exists()
 }
 
+/// How what didn't fit was taken away.
+#[derive(Debug)]
+pub struct Refitted {
+    /// The whole data is.
+    pub is_new: bool,
+    /// For the journal.
+    pub text: String,
+}
+
 /// Takes away what isn't on the other's lineage: puts it aside, rewinds, and where that can't be done, makes the directory anew. Blocks nobody.
 pub async fn refit(
     settings: DatabaseSettings,
@@ -89,7 +98,7 @@ pub async fn refit(
     fork: Option<u64>,
     end: Option<Position>,
     anew: bool,
-) -> Result<String, String> {
+) -> Result<Refitted, String> {
     let said = |error: io::Error| error.to_string();
     let control = lifeboat_postgres::control::read(&settings.data_dir).map_err(|error| error.to_string())?;
     let mut kept = None;
@@ -119,7 +128,7 @@ pub async fn refit(
     }
     std::fs::File::open(&settings.data_dir).and_then(|directory| directory.sync_all()).map_err(said)?;
     let aside = kept.map(|path| format!("; what only it had is in {}", path.display())).unwrap_or_default();
-    Ok(format!("{how}{aside}"))
+    Ok(Refitted { is_new: how == "made anew", text: format!("{how}{aside}") })
 }
 
 async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! The round: look, decide, do; and tell the member what was seen.
 
+use super::apply::Refitted;
 use super::fit::{self, FitError};
 use super::managed::{self, Managed};
 use super::plan::{self, Ending, Fit, Memory, Step};
@@ -40,13 +41,19 @@ pub struct Order {
     pub left_alone: bool,
 }
 
+/// An operator wants it to follow: what failed is tried again at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The data is to be made anew, whatever it is.
+    pub anew: bool,
+}
+
 /// The handle of the task.
 #[derive(Debug)]
 pub struct Keeper {
     pub orders: watch::Sender<Option<Order>>,
     pub positions: watch::Sender<BTreeMap<MemberName, u64>>,
-    /// Counts how often an operator has wanted the data made anew.
-    pub anew: watch::Sender<u64>,
+    pub wishes: watch::Sender<Wish>,
     /// What was last seen.
     pub view: watch::Receiver<Option<Seen>>,
     pub task: JoinHandle<()>,
@@ -56,22 +63,22 @@ pub struct Keeper {
 pub fn spawn(settings: DatabaseSettings) -> (Keeper, mpsc::UnboundedReceiver<Report>, mpsc::UnboundedReceiver<String>) {
     let (orders, order) = watch::channel(None);
     let (positions, position) = watch::channel(BTreeMap::new());
-    let (anew, wanted_anew) = watch::channel(0);
+    let (wishes, wish) = watch::channel(Wish::default());
     let (report_to, reports) = mpsc::unbounded_channel();
     let (tell, told) = mpsc::unbounded_channel();
     let (show, view) = watch::channel(None);
-    let round = Round::new(settings, (order, position, wanted_anew), report_to, tell);
-    (Keeper { orders, positions, anew, view, task: tokio::spawn(round.go_on(show)) }, reports, told)
+    let round = Round::new(settings, (order, position, wish), report_to, tell);
+    (Keeper { orders, positions, wishes, view, task: tokio::spawn(round.go_on(show)) }, reports, told)
 }
 
-/// Orders, how far the others are, and how often the data was wanted anew.
-type Heard = (watch::Receiver<Option<Order>>, watch::Receiver<BTreeMap<MemberName, u64>>, watch::Receiver<u64>);
+/// Orders, how far the others are, and what an operator wishes.
+type Heard = (watch::Receiver<Option<Order>>, watch::Receiver<BTreeMap<MemberName, u64>>, watch::Receiver<Wish>);
 
 struct Round {
     settings: DatabaseSettings,
     orders: watch::Receiver<Option<Order>>,
     positions: watch::Receiver<BTreeMap<MemberName, u64>>,
-    anew: watch::Receiver<u64>,
+    wishes: watch::Receiver<Wish>,
     reports: mpsc::UnboundedSender<Report>,
     tell: mpsc::UnboundedSender<String>,
     session: Session,
@@ -79,7 +86,8 @@ struct Round {
     memory: Memory,
     standing: Standing,
     answered_at: Moment,
-    refitting: Option<JoinHandle<Result<String, String>>>,
+    refitting: Option<JoinHandle<Result<Refitted, String>>>,
+    made_anew: u64,
     /// How long after a refit that failed the next one waits.
     refit_pause: Duration,
     /// The beginning of a record that the log certainly has, and of one that it will have.
@@ -94,7 +102,7 @@ struct Round {
 impl Round {
     fn new(
         settings: DatabaseSettings,
-        (orders, positions, anew): Heard,
+        (orders, positions, wishes): Heard,
         reports: mpsc::UnboundedSender<Report>,
         tell: mpsc::UnboundedSender<String>,
     ) -> Self {
@@ -103,7 +111,7 @@ impl Round {
             settings,
             orders,
             positions,
-            anew,
+            wishes,
             reports,
             tell,
             session: Session::default(),
@@ -113,6 +121,7 @@ impl Round {
             answered_at: clock::now(),
             refitting: None,
             refit_pause: REFIT_PAUSE,
+            made_anew: 0,
             boundary: (Lsn(0), Lsn(0)),
             stopped: None,
             history: None,
@@ -163,9 +172,10 @@ impl Round {
     fn take_order(&mut self) {
         let new = self.orders.borrow_and_update().clone();
         self.memory.left_alone = new.as_ref().is_some_and(|order| order.left_alone);
-        if self.anew.has_changed().unwrap_or(false) {
-            self.anew.mark_unchanged();
-            (self.memory.anew, self.memory.refit_not_before) = (true, Moment::default());
+        if self.wishes.has_changed().unwrap_or(false) {
+            self.memory.anew |= self.wishes.borrow_and_update().anew;
+            self.memory.refit_not_before = Moment::default();
+            (self.refit_pause, self.last_told) = (REFIT_PAUSE, String::new());
         }
         if new == self.order {
             return;
@@ -236,6 +246,8 @@ impl Round {
             history: self.history_of(lineage),
             unfinished: apply::is_unfinished(&self.settings),
             in_file: managed::read(&self.settings.data_dir).unwrap_or_default(),
+            last_told: Some(self.last_told.clone()).filter(|text| !text.is_empty()),
+            made_anew: self.made_anew,
         }
     }
 
@@ -416,7 +428,9 @@ impl Round {
         (self.memory.fit, self.stopped, self.history) = (None, None, None);
         match task.await {
             Ok(Ok(how)) => {
+                self.made_anew += u64::from(how.is_new);
                 (self.memory.anew, self.refit_pause) = (false, REFIT_PAUSE);
+                let how = how.text;
                 self.say(how);
             }
             Ok(Err(why)) => {

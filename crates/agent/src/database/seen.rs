@@ -36,6 +36,10 @@ pub struct Seen {
     pub unfinished: bool,
     /// The managed settings in the file.
     pub in_file: BTreeMap<String, String>,
+    /// What was last said of it for the journal.
+    pub last_told: Option<String>,
+    /// How often the data was made anew.
+    pub made_anew: u64,
 }
 
 /// The log of a stopped server.

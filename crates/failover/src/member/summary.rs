@@ -5,6 +5,7 @@ use crate::clock::Moment;
 use crate::lease::{Lease, MemberName};
 use crate::position::{Epoch, Position};
 use crate::transitions::StateKind;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// For a status: what this member does, and what it knows.
@@ -20,11 +21,16 @@ pub struct Summary {
     pub holds_for: Option<Duration>,
     /// The others, and how long ago each was heard.
     pub heard: Vec<(MemberName, Duration)>,
+    /// Members that somebody works at, this one too.
+    pub maintained: BTreeSet<MemberName>,
 }
 
 impl Member {
     pub fn summary(&self, now: Moment) -> Summary {
+        let mut maintained = self.peers.maintained(now, Duration::MAX);
+        maintained.extend(self.durable.maintained.then(|| self.settings.name.clone()));
         Summary {
+            maintained,
             name: self.settings.name.clone(),
             state: self.state.kind(),
             position: self.database.position,

@@ -23,6 +23,8 @@ fn seen(run: Run, standby_signal: bool, in_file: &str) -> Seen {
         history: History::default().forked(Lineage(1), 0),
         unfinished: false,
         in_file: managed(in_file),
+        last_told: None,
+        made_anew: 0,
     }
 }
 
@@ -175,6 +177,8 @@ fn standby_of(upstream: &str, receives: bool) -> Seen {
         history: History::default(),
         unfinished: false,
         in_file: from(upstream),
+        last_told: None,
+        made_anew: 0,
     }
 }
 
@@ -205,4 +209,40 @@ fn a_new_upstream_is_named_only_when_it_has_said_that_we_fit() {
     let fits = Seen { in_file: from("ohio"), ..stopped };
     assert_eq!(next(&fits, Some(None)), Step::BecomeStandby);
     assert_eq!(next(&standby_of("ohio", true), None), Step::Done, "who receives already isn't cut off");
+}
+
+#[test]
+fn what_somebody_works_at_is_neither_started_nor_made_anew_and_still_stopped() {
+    let memory = Memory { left_alone: true, ..settled() };
+    let stopped = seen(Run::Stopped, true, "ohio");
+    assert_eq!(next(&follow("ohio"), &managed("ohio"), &stopped, &settled()), Step::Start);
+    assert_eq!(next(&follow("ohio"), &managed("ohio"), &stopped, &memory), Step::Done);
+    let unfinished = Seen { unfinished: true, ..stopped };
+    assert_eq!(next(&follow("ohio"), &managed("ohio"), &unfinished, &memory), Step::Done);
+    let primary = seen(Run::Starting, false, "ohio");
+    assert_eq!(next(&follow("ohio"), &managed("ohio"), &primary, &memory), Step::Stop(Ending::AtOnce));
+    let receiving = running(true, "ohio", Some(true));
+    let cut = next(&Wanted::Standby { follow: None }, &managed(""), &receiving, &memory);
+    assert!(matches!(cut, Step::Settle(_)), "a promise is kept there too");
+}
+
+#[test]
+fn what_is_to_be_made_anew_is_stopped_first_in_good_order() {
+    let memory = Memory { anew: true, ..settled() };
+    let step = |seen: &Seen| next(&follow("ohio"), &managed("ohio"), seen, &memory);
+    assert_eq!(step(&running(true, "ohio", Some(true))), Step::Stop(Ending::Orderly));
+    assert_eq!(step(&seen(Run::Stopped, true, "ohio")), Step::Refit { to: "ohio".into() });
+    let nobody = next(&Wanted::Standby { follow: None }, &managed(""), &running(true, "", None), &memory);
+    assert_eq!(nobody, Step::Done, "there is nobody to make it from");
+}
+
+#[test]
+fn what_failed_is_not_tried_again_at_once() {
+    let unfinished = Seen { unfinished: true, ..seen(Run::Stopped, true, "ohio") };
+    let step = |not_before| {
+        let memory = Memory { refit_not_before: not_before, ..settled() };
+        next(&follow("ohio"), &managed("ohio"), &unfinished, &memory)
+    };
+    assert_eq!(step(NOW + Duration::from_secs(1)), Step::Wait);
+    assert_eq!(step(NOW), Step::Refit { to: "ohio".into() });
 }

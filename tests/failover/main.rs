@@ -14,6 +14,7 @@ mod faults;
 mod figures;
 mod history;
 mod member;
+mod operations;
 #[path = "../e2e/program.rs"]
 mod program;
 #[allow(dead_code)] // The same choices as in the torture, which makes more kinds of them.

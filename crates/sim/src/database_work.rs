@@ -199,6 +199,7 @@ impl World {
         }
         let keeps = self.keeps_everything();
         let Some(node) = self.nodes.get_mut(name) else { return };
+        assert!(!node.settings.own().barred, "{name} may never be the primary");
         let term = node.term;
         let Some(database) = &mut node.database else { return };
         database.run = Run::Primary;

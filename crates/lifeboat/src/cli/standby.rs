@@ -61,6 +61,9 @@ pub struct StandbyCreateArguments {
     /// Show what would be done, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Of a member, beside its data_dir: its agent exchanges them
+    #[arg(long, hide = true, conflicts_with_all = ["to", "primary", "start"])]
+    pub beside: Option<PathBuf>,
 }
 
 /// Where a standby's files come from.

@@ -1,5 +1,6 @@
 //! `lifeboat agent`: one member of a cluster, until it is told to end.
 
+mod remake;
 mod routes;
 
 use super::alarms::Alarms;
@@ -43,7 +44,7 @@ const ALARMS: &[(&str, &str)] = &[
 
 pub fn run(global: &Global, named: Option<&str>, output: &Output) -> Result<(), Failure> {
     let chosen = cluster::choose(global, named)?;
-    let (store, settings) = (open_store(&chosen)?, settings(&chosen)?);
+    let (store, settings) = (open_store(&chosen)?, settings(global, &chosen)?);
     let outward = routes::outward(&chosen)?;
     let name = settings.failover.name.clone();
     let config = &chosen.cluster;
@@ -92,7 +93,7 @@ fn show(output: &Output, alarms: &Alarms<'_>, entry: &Entry) -> Result<(), Failu
     Ok(())
 }
 
-fn settings(chosen: &Chosen) -> Result<AgentSettings, Failure> {
+fn settings(global: &Global, chosen: &Chosen) -> Result<AgentSettings, Failure> {
     let config = &chosen.cluster;
     let wrong = |message: String| Failure::new(FailureKind::Usage, message);
     let own = config.member.clone().ok_or_else(|| {
@@ -115,9 +116,12 @@ fn settings(chosen: &Chosen) -> Result<AgentSettings, Failure> {
         Failure::from_error(FailureKind::NotFound, &error)
             .with_hint("a standby's data is made with `lifeboat standby create`")
     };
-    let system_id = database.as_ref().map(|database| system_id(&database.data_dir)).transpose().map_err(unreadable)?;
     let program = std::env::current_exe();
     let program = program.map_err(|error| Failure::from_error(FailureKind::Internal, &error))?;
+    let remake =
+        remake::ByCreate { program: program.clone(), config: global.config.clone(), cluster: chosen.name.clone() };
+    let database = database.map(|database| DatabaseSettings { remake: Some(Arc::new(remake)), ..database });
+    let system_id = database.as_ref().map(|database| system_id(&database.data_dir)).transpose().map_err(unreadable)?;
     Ok(AgentSettings {
         places: cluster::places(config),
         failover,
@@ -135,6 +139,7 @@ fn failover_settings(cluster: &str, own: &str, config: &ClusterConfig) -> Settin
     let member = |member: &crate::config::MemberConfig| MemberSettings {
         witness: member.database.is_none(),
         priority: member.priority,
+        barred: member.region.as_ref().is_some_and(|region| config.never_primary_in.contains(region)),
     };
     Settings {
         cluster: cluster.to_owned(),

@@ -1,5 +1,6 @@
 //! `lifeboat cluster`: seeing a cluster, and moving its primary, by asking its agents.
 
+mod protect;
 mod status;
 
 use crate::cli::{ClusterCommand, Global};
@@ -107,6 +108,18 @@ pub fn run(global: &Global, command: &ClusterCommand, output: &Output) -> Result
                 let answers = asking.everybody().await;
                 output.tell(&status::loss(to, &answers));
                 asking.tell(to, Asked::Failover { force: *force }, output).await
+            }
+            ClusterCommand::Failback { to, patience, .. } => {
+                protect::failback(&asking, to.as_deref(), patience.wait, output).await
+            }
+            ClusterCommand::Reprotect { anew, patience, .. } => {
+                protect::reprotect(&asking, *anew, patience.wait, output).await
+            }
+            ClusterCommand::Rejoin { member, anew, patience, .. } => {
+                protect::rejoin(&asking, member, *anew, patience.wait, output).await
+            }
+            ClusterCommand::Maintenance { member, end, .. } => {
+                asking.tell(member, Asked::Maintenance { on: !end }, output).await
             }
             ClusterCommand::Pause(_) => asking.tell_anybody(Asked::Pause, output).await,
             ClusterCommand::Resume(_) => asking.tell_anybody(Asked::Resume, output).await,

@@ -86,6 +86,8 @@ pub struct ClusterConfig {
     pub lease: LeaseConfig,
     pub mode: ModeConfig,
     pub loss_max_bytes: Option<u64>,
+    /// Regions whose members never become the primary, by an operator's order neither.
+    pub never_primary_in: Vec<String>,
     /// For members in different regions.
     pub is_wide: bool,
     pub listen: Option<SocketAddr>,
@@ -155,6 +157,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
     let mode = read_mode(&mut section, findings);
     let loss_max =
         section.read(findings, "loss_max", "a size such as \"16MiB\"", |value| values::parse_size(value.as_str()?));
+    let never_primary_in = read_barred(&mut section, findings, &members);
     let is_wide = section.read(findings, "timing", "\"local\" or \"regions\"", |value| match value.as_str()? {
         "local" => Some(false),
         "regions" => Some(true),
@@ -188,6 +191,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
         lease: lease?,
         mode,
         loss_max_bytes: loss_max,
+        never_primary_in,
         is_wide: is_wide.unwrap_or(false),
         listen,
         token: token?,
@@ -229,6 +233,33 @@ fn read_members(section: &mut Section, findings: &mut Findings) -> BTreeMap<Stri
         findings.problem(&section.span(), message);
     }
     members
+}
+
+/// A region that no member has is a mistake: the rule would hold for nobody. So is one that holds for everybody.
+fn read_barred(
+    section: &mut Section,
+    findings: &mut Findings,
+    members: &BTreeMap<String, MemberConfig>,
+) -> Vec<String> {
+    const KEY: &str = "never_primary_in";
+    let barred = section.read(findings, KEY, "a list of regions such as [\"eu-central-1\"]", texts_of);
+    let barred: Vec<String> = barred.unwrap_or_default();
+    let regions: std::collections::BTreeSet<&str> =
+        members.values().filter_map(|member| member.region.as_deref()).collect();
+    if let Some(unknown) = barred.iter().find(|region| !regions.contains(region.as_str())) {
+        let known: Vec<&str> = regions.iter().copied().collect();
+        let known = if known.is_empty() { "none has one".to_owned() } else { known.join(", ") };
+        let message = format!("`{KEY}` in {} names {unknown:?}; the members' regions are: {known}", section.name());
+        findings.problem(&section.span_of(KEY), message);
+    }
+    let open = |member: &MemberConfig| {
+        member.database.is_some() && !member.region.as_ref().is_some_and(|region| barred.contains(region))
+    };
+    if !barred.is_empty() && !members.is_empty() && !members.values().any(open) {
+        let message = format!("`{KEY}` in {} leaves no member that could be the primary", section.name());
+        findings.problem(&section.span_of(KEY), message);
+    }
+    barred
 }
 
 fn member_sections(section: &Section) -> String {

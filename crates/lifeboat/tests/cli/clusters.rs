@@ -49,6 +49,12 @@ const CASES: &[(&str, &str, &str)] = &[
     ("unknown key of a member", "region = ", "reigon = "),
     ("half of tls", "\"synchronous\"", "\"synchronous\"\ntls = { certificate = \"/c\" }"),
     ("proxy that listens nowhere", "\"synchronous\"", "\"synchronous\"\nproxy = { hold = \"5s\" }"),
+    ("bars a region that nobody has", "\"synchronous\"", "\"synchronous\"\nnever_primary_in = [\"texas\"]"),
+    (
+        "bars everybody",
+        "\"synchronous\"\n\n[cluster.shop.member.virginia]",
+        "\"synchronous\"\nnever_primary_in = [\"ohio\"]\n\n[cluster.shop.member.virginia]\nregion = \"ohio\"",
+    ),
     ("only witnesses", "database = ", "# "),
 ];
 

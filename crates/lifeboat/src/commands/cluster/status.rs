@@ -41,7 +41,7 @@ fn newest(answers: &Answers) -> Option<&LeaseView> {
 }
 
 /// The one that is the primary of the newest epoch.
-fn primary(answers: &Answers) -> Option<&Status> {
+pub fn primary(answers: &Answers) -> Option<&Status> {
     let epoch = newest(answers)?.epoch;
     answers
         .values()
@@ -113,7 +113,7 @@ fn row(status: &Status, leader: Option<&Status>) -> Vec<String> {
     };
     vec![
         status.member.to_string(),
-        status.state.clone(),
+        if status.in_maintenance { format!("{}, in maintenance", status.state) } else { status.state.clone() },
         status.region.clone().unwrap_or_default(),
         status.database.clone(),
         status.timeline.filter(|_| position.is_some()).map(|timeline| timeline.to_string()).unwrap_or_default(),
@@ -134,7 +134,7 @@ fn verdict(chosen: &Chosen, answers: &Answers) -> Option<String> {
     let Some(leader) = primary(answers) else { return Some(format!("cluster {} has no primary", chosen.name)) };
     answers.values().flatten().find_map(|status| {
         let follows = status.receives_from.as_ref() == Some(&leader.member);
-        let stray = status.state == "standby" && !follows;
+        let stray = status.state == "standby" && !follows && !status.in_maintenance;
         stray.then(|| format!("{} doesn't receive from {}", status.member, leader.member))
     })
 }

@@ -121,6 +121,7 @@ async fn of_member(global: &Global, arguments: &StandbyCreateArguments, output: 
     let to = config.data_dir.clone().filter(|_| config.members[&own].database.is_some()).ok_or_else(|| {
         wrong(format!("member {own} of cluster {cluster} has no database"), "give it `database` and `data_dir`")
     })?;
+    let to = arguments.beside.clone().unwrap_or(to);
     let holder = asking.holder().await?;
     if holder == own {
         return Err(wrong(format!("{own} is the primary of cluster {cluster} itself"), "lifeboat cluster status"));

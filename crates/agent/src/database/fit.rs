@@ -8,8 +8,9 @@ use lifeboat_postgres::replication::ReplicationClient;
 use lifeboat_postgres::{Lsn, SystemId, TimelineId};
 use std::time::Duration;
 
-/// Two short questions.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Two short questions. A connection that got lost on its way isn't heard of again: asking anew after a moment is faster than waiting, and who is
+/// far away gets more time with each attempt.
+pub const PATIENCE: (Duration, Duration) = (Duration::from_millis(750), Duration::from_secs(3));
 
 /// Why it can't be said.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +25,14 @@ pub enum FitError {
 }
 
 /// Where the log of `other` left ours, which ends at `end`; `None`: ours is a beginning of it, and can go on with what it sends.
-pub async fn fork(settings: &DatabaseSettings, other: &Address, end: Position) -> Result<Option<u64>, FitError> {
-    let asked = tokio::time::timeout(PATIENCE, ask(settings, other, end)).await;
-    asked.unwrap_or_else(|_| Err(FitError::Unreachable(format!("nothing within {} s", PATIENCE.as_secs()))))
+pub async fn fork(
+    settings: &DatabaseSettings,
+    other: &Address,
+    end: Position,
+    patience: Duration,
+) -> Result<Option<u64>, FitError> {
+    let asked = tokio::time::timeout(patience, ask(settings, other, end)).await;
+    asked.unwrap_or_else(|_| Err(FitError::Unreachable(format!("nothing within {} ms", patience.as_millis()))))
 }
 
 async fn ask(settings: &DatabaseSettings, other: &Address, end: Position) -> Result<Option<u64>, FitError> {

@@ -88,6 +88,8 @@ struct Round {
     answered_at: Moment,
     refitting: Option<JoinHandle<Result<Refitted, String>>>,
     made_anew: u64,
+    /// How long the one that is to be followed has for its answer.
+    ask_patience: Duration,
     /// How long after a refit that failed the next one waits.
     refit_pause: Duration,
     /// The beginning of a record that the log certainly has, and of one that it will have.
@@ -122,6 +124,7 @@ impl Round {
             refitting: None,
             refit_pause: REFIT_PAUSE,
             made_anew: 0,
+            ask_patience: fit::PATIENCE.0,
             boundary: (Lsn(0), Lsn(0)),
             stopped: None,
             history: None,
@@ -393,7 +396,10 @@ impl Round {
     async fn compare(&mut self, with: MemberName, seen: &Seen) -> Result<(), String> {
         self.memory.compared_at = Some(seen.at);
         let (Some(end), Some(address)) = (seen.end(), self.settings.addresses.get(&with)) else { return Ok(()) };
-        match fit::fork(&self.settings, address, end).await {
+        let patience = self.ask_patience;
+        let asked = fit::fork(&self.settings, address, end, patience).await;
+        self.ask_patience = if asked.is_ok() { fit::PATIENCE.0 } else { (patience * 2).min(fit::PATIENCE.1) };
+        match asked {
             Ok(fork) => {
                 self.memory.fit = Some(Fit { with, fork });
                 Ok(())

@@ -3,7 +3,7 @@
 One store serves all tools. pgBackRest speaks only TLS with stores: for it the proxy ends TLS itself, without holding back the
 handshake, which favours it. Bytes are delayed, not slowed: what is sent at once arrives at once, later.
 
-    python3 -m lab.far LISTEN TO MILLISECONDS [CERTIFICATE KEY]      the proxy alone
+    python3 -m lab.far ADDRESS:PORT TO MILLISECONDS [CERTIFICATE KEY]      the proxy alone
 """
 
 import asyncio
@@ -22,10 +22,11 @@ PROGRAM = "/var/tmp/lifeboat-components/moto/bin/moto_server"
 
 
 class FarStore:
-    """The server and two doors to it: plain for Lifeboat, TLS for pgBackRest. A context: everything ends with it."""
+    """The server and two doors to it: plain for Lifeboat, TLS for pgBackRest. A context: everything ends with it. The doors are at
+    `address`."""
 
-    def __init__(self, directory, milliseconds):
-        self.directory, self.milliseconds, self.processes = Path(directory), milliseconds, []
+    def __init__(self, directory, milliseconds, address="127.0.0.1"):
+        self.directory, self.milliseconds, self.address, self.processes = Path(directory), milliseconds, address, []
         self.port, self.plain, self.tls = _free_port(), _free_port(), _free_port()
 
     def __enter__(self):
@@ -37,7 +38,7 @@ class FarStore:
                  "-out", certificate, "-keyout", key], check=True, capture_output=True,
             )
             for door, more in [(self.plain, []), (self.tls, [certificate, key])]:
-                self._begin([sys.executable, "-m", "lab.far", door, self.port, self.milliseconds, *more], door)
+                self._begin([sys.executable, "-m", "lab.far", f"{self.address}:{door}", self.port, self.milliseconds, *more], door, self.address)
             self.empty()
         except BaseException:
             self.__exit__()
@@ -59,7 +60,7 @@ class FarStore:
         request.add_header("Authorization", f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request")
         urllib.request.urlopen(request, timeout=30).read()
 
-    def _begin(self, command, port):
+    def _begin(self, command, port, address="127.0.0.1"):
         log = open(self.directory / "store.log", "ab")
         here = Path(__file__).resolve().parent.parent
         process = subprocess.Popen([str(word) for word in command], cwd=here, stdout=log, stderr=log)
@@ -67,7 +68,7 @@ class FarStore:
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                if probe.connect_ex((address, port)) == 0:
                     return
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command} doesn't listen: see {log.name}")
@@ -76,14 +77,14 @@ class FarStore:
     def for_lifeboat(self):
         """The text of a location's section."""
         return (
-            f'url = "s3://{BUCKET}/lifeboat"\nendpoint = "http://127.0.0.1:{self.plain}"\nregion = "us-east-1"\n'
+            f'url = "s3://{BUCKET}/lifeboat"\nendpoint = "http://{self.address}:{self.plain}"\nregion = "us-east-1"\n'
             f'access_key_id = {{ command = ["echo", "{KEY_ID}"] }}\nsecret_access_key = {{ command = ["echo", "{SECRET}"] }}'
         )
 
     def for_pgbackrest(self):
         """The text of a repository's options."""
         return (
-            f"repo1-type=s3\nrepo1-path=/pgbackrest\nrepo1-s3-bucket={BUCKET}\nrepo1-s3-endpoint=127.0.0.1:{self.tls}\n"
+            f"repo1-type=s3\nrepo1-path=/pgbackrest\nrepo1-s3-bucket={BUCKET}\nrepo1-s3-endpoint={self.address}:{self.tls}\n"
             f"repo1-s3-uri-style=path\nrepo1-s3-region=us-east-1\nrepo1-s3-key={KEY_ID}\nrepo1-s3-key-secret={SECRET}\n"
             "repo1-storage-verify-tls=n"
         )
@@ -139,7 +140,8 @@ async def _serve(listen, to, milliseconds, certificate=None, key=None):
         for side in (writer, far_writer):
             side.close()
 
-    server = await asyncio.start_server(door, "127.0.0.1", int(listen), ssl=context, limit=1 << 20)
+    address, port = listen.rsplit(":", 1)
+    server = await asyncio.start_server(door, address, int(port), ssl=context, limit=1 << 20)
     async with server:
         await server.serve_forever()
 

@@ -32,7 +32,7 @@ class AutoFailover:
         """As the servers' user, with a home of its own."""
         own = self.directory / name
         environment = {
-            "HOME": str(own), "PG_REGRESS_SOCK_DIR": str(own), "PATH": f"{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(own), "PATH": f"{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin",
             "XDG_RUNTIME_DIR": str(own), "XDG_CONFIG_HOME": str(own / "config"), "XDG_DATA_HOME": str(own / "share"),
         }
         return ["env", *(f"{key}={value}" for key, value in environment.items()), "pg_autoctl", *words]

@@ -208,6 +208,8 @@ def tools(network, directory, options):
     def with_far():
         if not far:
             far.append(FarStore(fresh(directory / "store"), options.milliseconds, network.address).__enter__())
+            for name in NAMES:
+                far[0].reach_from(network[name])
         return far[0]
 
     def lifeboat(lease, locations=""):

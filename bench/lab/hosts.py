@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from lab.far import DOOR
 from lab.shop import as_postgres
 
 NETWORKS_MAX = 32
@@ -68,9 +69,12 @@ class Host:
                 pass
         return len(numbers)
 
-    def kill(self):
-        """Everything at once, without a last word. Returns the moment before the first."""
-        numbers = list(self.processes())
+    def kill(self, meant=lambda line: f" {DOOR} " not in line):
+        """Everything at once, without a last word; its line stays. Returns the moment before the first."""
+        def found():
+            return [number for number, line in self.processes().items() if meant(line)]
+
+        numbers = found()
         begun = time.monotonic()
         while numbers:
             for number in numbers:
@@ -81,7 +85,7 @@ class Host:
             if time.monotonic() - begun > END_SECONDS_MAX:
                 raise RuntimeError(f"host {self.name} doesn't end: {self.processes()}")
             time.sleep(0.002)
-            numbers = list(self.processes())
+            numbers = found()
         return begun
 
     def cut(self):
@@ -154,7 +158,7 @@ class Network:
             subprocess.run(["ip", "link", "delete", path.name], capture_output=True, check=False)
         namespaces = Path("/run/netns").glob(f"{self.prefix}*") if Path("/run/netns").is_dir() else []
         for path in list(namespaces):
-            Host(path.name, path.name, "", "").kill()
+            Host(path.name, path.name, "", "").kill(lambda line: True)
             subprocess.run(["ip", "netns", "delete", path.name], capture_output=True, check=False)
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
 

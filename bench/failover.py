@@ -144,7 +144,8 @@ class Race:
         self.tool.begin()
         self._table()
         print(f"{self.name}: made in {time.monotonic() - begun:.0f} s", flush=True)
-        for number in range(1, self.options.rounds + 1):
+        rounds = self.options.rounds if self.name.startswith("Lifeboat") else self.options.peer_rounds or self.options.rounds
+        for number in range(1, rounds + 1):
             for kind in self.options.faults.split(","):
                 self._round(kind, number)
             self.results.keep()
@@ -283,9 +284,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     report.options(parser, "failover", rounds=5)
     parser.add_argument("--only", default="", help="those whose name begins so")
+    parser.add_argument("--peer-rounds", type=int, default=0, help="of each peer; nought: as many")
     parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--milliseconds", type=float, default=30, help="how far the bucket is, there and back")
-    parser.add_argument("--nice", type=int, default=0, help="how much everything here gives way to others")
     parser.add_argument("--beside", default="nothing else", help="what else ran on this machine meanwhile, for the results")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -303,7 +304,9 @@ def main():
         try:
             for name, make in made.items():
                 if name.lower().startswith(options.only.lower()):
+                    begun = time.monotonic()
                     race(name, make, options, results, directory)
+                    print(f"{name}: {time.monotonic() - begun:.0f} s in all", flush=True)
         finally:
             for store in far:
                 store.__exit__()
@@ -312,6 +315,8 @@ def main():
     results.end()
     if results.runs:
         print(table(results.runs))
+        with open(results.stem.with_suffix(".md"), "a") as file:
+            file.write(f"\n{table(results.runs)}\n")
         seconds = {kind: {name: [run["seconds"] for run in found] for name, found in names.items()} for kind, names in better(results.runs).items()}
         results.stem.with_suffix(".svg").write_text(picture.bars(seconds))
 

@@ -236,7 +236,7 @@ def race(name, make, options, results, directory):
     except Exception:
         wrong = traceback.format_exc()
         print(wrong, flush=True)
-        results.facts.setdefault("broken_off", {})[name] = wrong[-2000:]
+        results.facts.setdefault("broken_off", {})[name] = wrong.strip().splitlines()[-1]
         keep_logs(directory / "members", directory / "broken" / re.sub(r"\W+", "-", name))
     finally:
         if tool:

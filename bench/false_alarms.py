@@ -162,7 +162,7 @@ def told(trio, before, begun, load, looks, counts, longest, results):
     taken = [entry for entry in entries if entry["what"] == "lease taken"]
     loads = [look["load"] for look in looks.seen]
     rates = [counts.get(second, 0) for second in range(int(begun) + 1, int(load.until) - 1)]
-    results.facts |= {"journal": entries, "alarms": alarms, "errors": load.errors, "looks": looks.seen, "lease": {"before": before, "after": after}}
+    results.more = {"journal": entries, "alarms": alarms, "errors": load.errors, "looks": looks.seen, "lease": {"before": before, "after": after}}
     results.limit("the whole time, under load", {
         "failovers": len(taken),
         "epochs_more": after["epoch"] - before["epoch"],

@@ -3,7 +3,7 @@
 One store serves all tools. pgBackRest speaks only TLS with stores: for it the proxy ends TLS itself, without holding back the
 handshake, which favours it. Bytes are delayed, not slowed: what is sent at once arrives at once, later.
 
-    python3 -m lab.far LISTEN TO MILLISECONDS [CERTIFICATE KEY]      the proxy alone
+    python3 -m lab.far PORT ADDRESS:PORT MILLISECONDS [CERTIFICATE KEY]      the proxy alone
 """
 
 import asyncio
@@ -15,6 +15,9 @@ import time
 import urllib.request
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent.parent
+# The module that a door is: what a host's line is made of isn't ended with the host.
+DOOR = "lab.far"
 BUCKET = "race"
 KEY_ID, SECRET = "race-key", "race-secret"
 START_SECONDS_MAX = 120
@@ -22,22 +25,23 @@ PROGRAM = "/var/tmp/lifeboat-components/moto/bin/moto_server"
 
 
 class FarStore:
-    """The server and two doors to it: plain for Lifeboat, TLS for pgBackRest. A context: everything ends with it."""
+    """The server and two doors to it: plain for Lifeboat, TLS for pgBackRest; and one in each host that is far away.
+    A context: everything ends with it. The server is at `address`, the doors at the address that every host calls its own."""
 
-    def __init__(self, directory, milliseconds):
-        self.directory, self.milliseconds, self.processes = Path(directory), milliseconds, []
+    def __init__(self, directory, milliseconds, address="127.0.0.1"):
+        self.directory, self.milliseconds, self.address, self.processes = Path(directory), milliseconds, address, []
         self.port, self.plain, self.tls = _free_port(), _free_port(), _free_port()
 
     def __enter__(self):
         try:
-            self._begin([PROGRAM, "-H", "127.0.0.1", "-p", str(self.port)], self.port)
+            self._begin([PROGRAM, "-H", self.address, "-p", str(self.port)], self.port, self.address)
             certificate, key = self.directory / "store.crt", self.directory / "store.key"
             subprocess.run(
                 ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
                  "-out", certificate, "-keyout", key], check=True, capture_output=True,
             )
             for door, more in [(self.plain, []), (self.tls, [certificate, key])]:
-                self._begin([sys.executable, "-m", "lab.far", door, self.port, self.milliseconds, *more], door)
+                self._begin(self._door(door, *more), door)
             self.empty()
         except BaseException:
             self.__exit__()
@@ -49,25 +53,33 @@ class FarStore:
             process.kill()
             process.wait()
 
+    def _door(self, port, *more):
+        return [sys.executable, "-m", DOOR, port, f"{self.address}:{self.port}", self.milliseconds, *more]
+
+    def reach_from(self, host):
+        """The same plain door, in a host of its own."""
+        command = host.command(*self._door(self.plain))
+        log = open(self.directory / "store.log", "ab")
+        self.processes.append(subprocess.Popen(command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+
     def empty(self):
         """A bucket without anything in it."""
         self._ask("POST", "/moto-api/reset")
         self._ask("PUT", f"/{BUCKET}")
 
     def _ask(self, method, path):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        request = urllib.request.Request(f"http://{self.address}:{self.port}{path}", method=method)
         request.add_header("Authorization", f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request")
         urllib.request.urlopen(request, timeout=30).read()
 
-    def _begin(self, command, port):
+    def _begin(self, command, port, address="127.0.0.1"):
         log = open(self.directory / "store.log", "ab")
-        here = Path(__file__).resolve().parent.parent
-        process = subprocess.Popen([str(word) for word in command], cwd=here, stdout=log, stderr=log)
+        process = subprocess.Popen([str(word) for word in command], cwd=HERE, stdout=log, stderr=log)
         self.processes.append(process)
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                if probe.connect_ex((address, port)) == 0:
                     return
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command} doesn't listen: see {log.name}")
@@ -132,9 +144,10 @@ async def _serve(listen, to, milliseconds, certificate=None, key=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
     one_way = float(milliseconds) / 2000
+    address, port = to.rsplit(":", 1)
 
     async def door(reader, writer):
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(to), limit=1 << 20)
+        far_reader, far_writer = await asyncio.open_connection(address, int(port), limit=1 << 20)
         await asyncio.gather(_carry(reader, far_writer, one_way), _carry(far_reader, writer, one_way))
         for side in (writer, far_writer):
             side.close()

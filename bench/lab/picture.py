@@ -85,5 +85,43 @@ def picture(document):
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
+# Of `bars`: what stands left of the lines, and what a line is high.
+NAMES_WIDTH, LINE_HEIGHT = 230, 26
+PEER, OURS = "#b33f40", "#0b6e4f"
+
+
+def bars(faults):
+    """For each fault a panel, for each tool a line in it from its least to its most, and a mark at its median; `faults` has the seconds of
+    each tool of each fault. The axis is logarithmic."""
+    every = [second for tools in faults.values() for seconds in tools.values() for second in seconds]
+    low, high = math.log(min(every) / 1.5), math.log(max(every) * 1.5)
+    names = list(dict.fromkeys(tool for tools in faults.values() for tool in tools))
+    height = TOP + len(names) * LINE_HEIGHT + BOTTOM
+    width = NAMES_WIDTH + len(faults) * WIDTH * 2 // 3
+
+    def x(seconds, panel):
+        return NAMES_WIDTH + panel * WIDTH * 2 / 3 + (math.log(seconds) - low) / (high - low) * (WIDTH * 2 / 3 - RIGHT * 2)
+
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for number, tool in enumerate(names):
+        out.append(f'<text x="8" y="{TOP + number * LINE_HEIGHT + 17}">{tool}</text>')
+    for panel, (fault, tools) in enumerate(faults.items()):
+        out.append(f'<text x="{x(math.exp(low), panel):.1f}" y="{TOP - 16}" font-weight="bold">{fault}</text>')
+        for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100):
+            if low <= math.log(seconds) <= high:
+                at = x(seconds, panel)
+                out.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{height - BOTTOM}" stroke="#ddd"/>')
+                out.append(f'<text x="{at:.1f}" y="{height - BOTTOM + 16}" text-anchor="middle" font-size="10">{seconds:g} s</text>')
+        for tool, seconds in tools.items():
+            y, colour = TOP + names.index(tool) * LINE_HEIGHT + 13, OURS if tool.startswith("Lifeboat") else PEER
+            spread = f'x1="{x(min(seconds), panel):.1f}" x2="{x(max(seconds), panel):.1f}" y1="{y}" y2="{y}"'
+            out.append(f'<line {spread} stroke="{colour}" stroke-width="2"/>')
+            out.append(mark("circle" if colour == OURS else "square", x(statistics.median(seconds), panel), y, colour))
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
 if __name__ == "__main__":
     Path(sys.argv[2]).write_text(picture(json.loads(Path(sys.argv[1]).read_text())))

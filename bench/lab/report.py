@@ -29,7 +29,8 @@ class Report:
             **{name: value if isinstance(value, (int, float)) else str(value) for name, value in vars(options).items() if name not in PATHS},
             **facts,
         }
-        self.runs, self.limits = [], {}
+        # `more` is long, and only for the raw results.
+        self.runs, self.limits, self.more = [], {}, {}
         self.stem = Path(options.keep_results) / f"{race}-{datetime.now(timezone.utc):%Y-%m-%dT%H%M}"
         print(json.dumps(self.facts, indent=2), flush=True)
 
@@ -66,7 +67,7 @@ class Report:
     def keep(self):
         """Writes what there is so far, and returns the table."""
         self.facts["load_after"] = os.getloadavg()
-        raw = json.dumps({"facts": self.facts, "limits": self.limits, "runs": self.runs}, indent=1)
+        raw = json.dumps({"facts": self.facts, "limits": self.limits, "runs": self.runs, **self.more}, indent=1)
         self.stem.parent.mkdir(parents=True, exist_ok=True)
         self.stem.with_suffix(".json").write_text(raw + "\n")
         text = f"```json\n{json.dumps(self.facts, indent=2)}\n```\n\n{self.table()}\n"

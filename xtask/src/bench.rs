@@ -8,7 +8,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// What the races need beside Lifeboat.
-const PEERS: [Component; 4] = [Component::Postgres(15), Component::PgBackRest, Component::Barman, Component::Moto];
+const PEERS: [Component; 9] = [
+    Component::Postgres(15),
+    Component::PgBackRest,
+    Component::Barman,
+    Component::Moto,
+    Component::Namespaces,
+    Component::Etcd,
+    Component::Patroni,
+    Component::PgAutoFailover,
+    Component::HaProxy,
+];
 
 /// The first argument names a race; what follows goes to its script.
 pub fn run(arguments: &[String]) -> Result<()> {

@@ -30,6 +30,12 @@ pub enum Component {
     PgBackRest,
     /// Another one.
     Barman,
+    /// The peer that failover races against, with the driver of the races' clients.
+    Patroni,
+    /// Another one, with its extension for PostgreSQL 15.
+    PgAutoFailover,
+    /// Leads clients to Patroni's primary.
+    HaProxy,
     /// Python with the packages that a stranger's reader of a repository needs.
     PythonReader,
 }
@@ -51,7 +57,7 @@ impl Component {
     ];
 
     /// By the name that `cargo xtask install NAME` takes: `postgres-17`, `moto`, `azurite`, `fake-gcs`, `garage`,
-    /// `etcd`, `bind`, `pgbackrest`, `barman`, `python-reader`.
+    /// `etcd`, `bind`, `pgbackrest`, `barman`, `patroni`, `pg-auto-failover`, `haproxy`, `python-reader`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "moto" => Some(Self::Moto),
@@ -63,6 +69,9 @@ impl Component {
             "bind" => Some(Self::Bind),
             "pgbackrest" => Some(Self::PgBackRest),
             "barman" => Some(Self::Barman),
+            "patroni" => Some(Self::Patroni),
+            "pg-auto-failover" => Some(Self::PgAutoFailover),
+            "haproxy" => Some(Self::HaProxy),
             "python-reader" => Some(Self::PythonReader),
             _ => name
                 .strip_prefix("postgres-")?
@@ -104,6 +113,12 @@ pub fn install(component: Component) -> Result<PathBuf> {
             .and_then(|_| debian_program("openssl", "openssl")),
         Component::PgBackRest => debian_program("pgbackrest", "pgbackrest"),
         Component::Barman => debian_program("barman", "barman").and_then(|_| debian_program("rsync", "rsync")),
+        Component::Patroni => install_once("patroni", "patroni 4.1.5, psycopg 3.3.9", |directory| {
+            packages::python_environment(directory, &["patroni[etcd3]==4.1.5", "psycopg[binary]==3.3.9"])
+        }),
+        // Its program's package alone doesn't bring the extension.
+        Component::PgAutoFailover => debian_program("pg_autoctl", "postgresql-15-auto-failover"),
+        Component::HaProxy => debian_program("haproxy", "haproxy"),
         Component::PythonReader => {
             install_once("python-reader", "cryptography argon2-cffi blake3 zstandard 1", |directory| {
                 // Whatever is current: the reader must go on working.

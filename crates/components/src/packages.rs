@@ -27,7 +27,10 @@ pub(crate) fn apt_install(names: &[&str]) -> Result<()> {
 
 /// A new Python environment in `directory` with these packages.
 pub(crate) fn python_environment(directory: &Path, packages: &[&str]) -> Result<()> {
-    let make = || run(Command::new("python3").args(["-m", "venv"]).arg(directory));
+    // One of root's own, which may be first in PATH, can't be run by the servers' user.
+    let system = Path::new("/usr/bin/python3");
+    let python = if system.is_file() { system } else { Path::new("python3") };
+    let make = || run(Command::new(python).args(["-m", "venv"]).arg(directory));
     if let Err(first) = make() {
         apt_install(&["python3", "python3-venv", "python3-pip"]).context(first)?;
         make()?;

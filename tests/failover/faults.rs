@@ -1,6 +1,7 @@
 //! What is done to the world, and what must come of it by itself before it is undone.
 
-use crate::clients::{self, Clients};
+use crate::checks;
+use crate::clients::{self, Clients, Way};
 use crate::history::{Operation, Outcome};
 use crate::member::{DATABASE_PORT, is_agent, is_server};
 use crate::random::Random;
@@ -295,6 +296,32 @@ impl Scene<'_> {
         ensure!(done, "switchover to {name}: {said}");
         let takes = self.taken_over().await?;
         ensure!(takes == to, "switchover to {name}, and {} took it", self.world.members[takes].name);
+        self.nobody_at_the_proxy_saw_it().await
+    }
+
+    /// Who comes anew for each write waits a little, and sees no error.
+    async fn nobody_at_the_proxy_saw_it(&self) -> Result<()> {
+        let since = self.world.now();
+        let mut longest = Duration::ZERO;
+        for client in self.clients.on(|way| way == Way::ProxiedAnew) {
+            let deadline = Instant::now() + PATIENCE;
+            let all = loop {
+                let mut all = self.clients.so_far();
+                all.retain(|operation| operation.client == client && operation.ended > self.at);
+                if all.iter().any(|operation| operation.asked > since) {
+                    break all;
+                }
+                ensure!(
+                    Instant::now() < deadline,
+                    "after the switchover client {client} of the proxy doesn't come through"
+                );
+                tokio::time::sleep(LOOK_EVERY).await;
+            };
+            let wrong = all.iter().find(|operation| !operation.is_ok());
+            ensure!(wrong.is_none(), "client {client} of the proxy saw the switchover: {wrong:?}");
+            longest = longest.max(checks::without_a_write(&all, self.at, self.world.now()));
+        }
+        eprintln!("clients of the proxy saw no error, and waited for {:.3} s at most", longest.as_secs_f64());
         Ok(())
     }
 

@@ -1,8 +1,8 @@
-//! Three hosts with a member each, one with etcd, and this machine as the place of the clients.
+//! Three hosts with a member each, one with etcd, one with a proxy, and this machine as the place of the clients.
 
 use crate::certificates;
 use crate::checks::Rows;
-use crate::clients::{self, Clients, Way};
+use crate::clients::{self, Addresses, Clients, Way};
 use crate::history::Operation;
 use crate::member::{Member, NAMES, Shared};
 use crate::program;
@@ -53,29 +53,33 @@ pub struct World {
     pub history: Vec<Operation>,
     clients: i32,
     _store: Child,
+    proxy: Host,
+    _proxy: Child,
     network: Network,
 }
 
 impl World {
     pub async fn new(major: u16, mode: Mode) -> Result<Self> {
-        let network = Network::new(&[NAMES[0], NAMES[1], NAMES[2], "etcd"])?;
+        let network = Network::new(&[NAMES[0], NAMES[1], NAMES[2], "etcd", "proxy"])?;
         let scratch = network.directory();
         fs::create_dir_all(&scratch).context("make a directory")?;
         fs::write(scratch.join("token"), "a token for tests only").context("write a token")?;
         certificates::make(&scratch, network.hosts())?;
         let bin_dir = postgres::install(major)?.programs;
-        let etcd = network.hosts()[3].clone();
+        let [etcd, proxy] = [3, 4].map(|place: usize| network.hosts()[place].clone());
         let store = start_etcd(&etcd, &scratch)?;
         let shared = Shared {
             scratch: &scratch,
             hosts: &network.hosts()[..NAMES.len()],
             etcd: format!("http://{}:2379", etcd.address()),
+            proxy: proxy.address(),
             mode: mode.words(),
             bin_dir: &bin_dir,
             program: program::path()?,
         };
         let members: Vec<Member> = (0..NAMES.len()).map(|place| Member::new(place, &shared)).collect::<Result<_>>()?;
         lay_data(&members, &bin_dir, &network)?;
+        let leads = start_proxy(&proxy, &members[0])?;
         let mut world = Self {
             members,
             etcd,
@@ -84,6 +88,8 @@ impl World {
             history: Vec::new(),
             clients: 0,
             _store: store,
+            proxy,
+            _proxy: leads,
             network,
         };
         world.bootstrap(&bin_dir).await?;
@@ -127,13 +133,15 @@ impl World {
         self.network.directory()
     }
 
-    pub fn addresses(&self) -> Vec<String> {
-        self.members.iter().map(|member| member.host.address().to_owned()).collect()
+    fn addresses(&self) -> Addresses {
+        let members = self.members.iter().map(|member| member.host.address().to_owned()).collect();
+        Addresses { members, proxy: self.proxy.address().to_owned() }
     }
 
-    /// Three that are led, and one at each server.
+    /// Three that are led, one at each server, and three at the proxy.
     pub fn clients(&mut self) -> Clients {
-        let ways = [Way::Led, Way::Led, Way::Led, Way::Direct(0), Way::Direct(1), Way::Direct(2)];
+        let led = [Way::Led, Way::Led, Way::Led, Way::Direct(0), Way::Direct(1), Way::Direct(2)];
+        let ways = [&led[..], &[Way::Proxied, Way::ProxiedAnew, Way::ProxiedAnew]].concat();
         let first = self.clients;
         self.clients += i32::try_from(ways.len()).expect("a few");
         Clients::begin(&ways, first, &self.addresses(), self.begun)
@@ -251,6 +259,15 @@ fn start_etcd(host: &Host, scratch: &Path) -> Result<Child> {
     command.arg("--data-dir").arg(scratch.join("etcd")).stdin(Stdio::null());
     command.stdout(log.try_clone().context("share a log")?).stderr(log);
     command.spawn().context("start etcd")
+}
+
+/// `lifeboat proxy` beside the clients. It asks all agents, and begins before there are any.
+fn start_proxy(host: &Host, of: &Member) -> Result<Child> {
+    let log = File::create(of.config.with_file_name("proxy.log")).context("create a log")?;
+    let mut command = host.command(&of.program);
+    command.arg("--config").arg(&of.config).arg("proxy");
+    command.stdin(Stdio::null()).stdout(log.try_clone().context("share a log")?).stderr(log);
+    command.spawn().context("start a proxy")
 }
 
 /// The same new cluster three times, the second and third as standbys.

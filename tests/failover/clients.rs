@@ -15,6 +15,11 @@ use tokio_postgres::{Client, Config, NoTls};
 const INSERT: &str = "insert into ledger (client, number) values ($1, $2)
     returning host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int";
 pub const TABLE: &str = "create table ledger (client int, number int, primary key (client, number))";
+/// Rows of a kilobyte.
+pub const MUCH: &str = "alter table ledger add stuff text not null default rpad('', 1000, md5(random()::text))";
+/// The time, and how far the furthest standby is.
+pub const MOMENT: &str = "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+    (select max(flush_lsn)::text from pg_stat_replication)";
 /// Between two inserts of a client.
 const PACE: Duration = Duration::from_millis(8);
 /// Between two attempts to reach a server, or after a refusal.

@@ -3,7 +3,7 @@
 use crate::checks;
 use crate::clients::{self, Clients, Way};
 use crate::history::{Operation, Outcome};
-use crate::member::{DATABASE_PORT, is_agent, is_server};
+use crate::member::{DATABASE_PORT, is_agent, is_archiver, is_server};
 use crate::random::Random;
 use crate::world::{LOOK_EVERY, PATIENCE, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +21,7 @@ const NOBODY_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     KillHost,
+    KillHostUnarchived,
     KillServer,
     KillAgentBriefly,
     KillAgent,
@@ -43,8 +44,9 @@ pub enum Fault {
     KillAndNobodyReceives,
 }
 
-pub const ALL: [Fault; 21] = [
+pub const ALL: [Fault; 22] = [
     Fault::KillHost,
+    Fault::KillHostUnarchived,
     Fault::KillServer,
     Fault::KillAgentBriefly,
     Fault::KillAgent,
@@ -71,6 +73,7 @@ impl Fault {
     pub fn words(self) -> &'static str {
         match self {
             Self::KillHost => "host killed",
+            Self::KillHostUnarchived => "host killed, its archiver halted before",
             Self::KillServer => "server killed",
             Self::KillAgentBriefly => "agent killed, started again",
             Self::KillAgent => "agent killed for good",
@@ -115,6 +118,13 @@ pub async fn carry_out(
     let mut scene = Scene { world, clients, primary, at };
     match fault {
         Fault::KillHost => scene.kill_host().await?,
+        Fault::KillHostUnarchived => {
+            scene.member().host.signal(Signal::STOP, is_archiver);
+            scene.whole_segments().await?;
+            scene.at = scene.world.now();
+            scene.kill_host().await?;
+            return Ok(scene.at);
+        }
         Fault::KillServer => {
             scene.member().kill_server();
             scene.taken_over().await?;
@@ -212,6 +222,17 @@ impl Scene<'_> {
         self.member().start_agent()
     }
 
+    /// Some that its successor has, and nobody has archived.
+    async fn whole_segments(&mut self) -> Result<()> {
+        let session = clients::open(&clients::config(self.member().host.address())).await.context("a session")?;
+        for _ in 0..3 {
+            let since = self.world.now();
+            session.batch_execute("select pg_switch_wal()").await.context("close a segment")?;
+            self.writes_since(since, None).await?;
+        }
+        Ok(())
+    }
+
     async fn kill_agent(&mut self) -> Result<()> {
         self.member().kill_agent();
         self.taken_over().await?;
@@ -235,6 +256,11 @@ impl Scene<'_> {
         let others: Vec<String> = hosts.chain([self.world.etcd.address()]).map(str::to_owned).collect();
         for address in others.iter().filter(|address| *address != self.world.members[self.primary].host.address()) {
             self.world.members[self.primary].host.cut_off_from(address, Cut::Both)?;
+        }
+        // Nobody else ever has the rest of this segment; where there is an archive, it goes there. Without an answer the server has ended.
+        let session = clients::open(&clients::config(self.world.members[self.primary].host.address())).await;
+        if let Ok(session) = session {
+            let _ = tokio::time::timeout(LOOK_EVERY * 10, session.batch_execute("select pg_switch_wal()")).await;
         }
         self.taken_over().await?;
         self.member().host.heal()

@@ -153,6 +153,10 @@ pub fn is_agent(process: &Process) -> bool {
     process.line.contains(" --config ") && process.line.ends_with(" agent")
 }
 
+pub fn is_archiver(process: &Process) -> bool {
+    process.line.starts_with("postgres: archiver")
+}
+
 pub fn is_server(process: &Process) -> bool {
     let program = process.line.split(' ').next().unwrap_or_default();
     program == "postgres:" || program.ends_with("/postgres")

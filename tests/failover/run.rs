@@ -5,18 +5,30 @@ use crate::faults::{self, Fault};
 use crate::figures::Figures;
 use crate::history::Operation;
 use crate::random::Random;
-use crate::world::{LOOK_EVERY, Mode, PATIENCE, World};
+use crate::world::{Kind, LOOK_EVERY, Mode, PATIENCE, World};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// After so many faults, and after the last.
+const RESTORE_EVERY: u64 = 7;
+/// Moments that are brought back each time, beside the end.
+const RESTORES: usize = 3;
+
 /// Does these faults in a new world. On failure the world is kept, and the error says how to repeat it.
-pub async fn faults(major: u16, mode: Mode, seed: u64, faults: &[Fault]) -> Result<Figures> {
-    let mut world = World::new(major, mode).await.with_context(|| format!("seed {seed}: the beginning"))?;
+pub async fn faults(major: u16, kind: Kind, seed: u64, faults: &[Fault]) -> Result<Figures> {
+    let mut world = World::new(major, kind).await.with_context(|| format!("seed {seed}: the beginning"))?;
     let mut figures = Figures::default();
     for (number, fault) in (1..).zip(faults) {
         let begun = Instant::now();
-        let outcome = one(&mut world, *fault, &mut Random::of(seed, number), &mut figures).await;
+        let mut random = Random::of(seed, number);
+        let mut outcome = one(&mut world, *fault, &mut random, &mut figures).await;
+        if outcome.is_ok()
+            && (number as usize == faults.len() || number % RESTORE_EVERY == 0)
+            && let Err(error) = comes_back(&mut world, major, &mut random).await
+        {
+            outcome = Err(error);
+        }
         match outcome {
             Ok(silence) => eprintln!(
                 "seed {seed}, PostgreSQL {major}, {number}: {}: {:.2} s without a write, done in {:.0} s",
@@ -42,6 +54,7 @@ pub async fn faults(major: u16, mode: Mode, seed: u64, faults: &[Fault]) -> Resu
 
 async fn one(world: &mut World, fault: Fault, random: &mut Random, figures: &mut Figures) -> Result<Duration> {
     let primary = world.settle().await.context("before the fault")?;
+    world.note(format!("before {fault:?}"), primary, true).await?;
     let clients = world.clients();
     // The moment of the fault is some number of writes away.
     let first = 30 + usize::try_from(random.below(150)).unwrap_or(0);
@@ -51,6 +64,9 @@ async fn one(world: &mut World, fault: Fault, random: &mut Random, figures: &mut
             bail!("clients can't write before the fault");
         }
         tokio::time::sleep(LOOK_EVERY / 10).await;
+    }
+    if world.mode == Mode::Synchronous {
+        world.note(format!("just before {fault:?}, on the old timeline"), primary, false).await?;
     }
     let done = faults::carry_out(world, &clients, primary, fault, random).await;
     let settled = match &done {
@@ -100,6 +116,21 @@ async fn writes_again(clients: &crate::clients::Clients, after: Duration) -> Res
             bail!("everything is healed, and clients can't write; of the proxy's these: {silent:?}");
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What was archived brings back the moments that were noted, and the end.
+async fn comes_back(world: &mut World, major: u16, random: &mut Random) -> Result<()> {
+    if world.archive.is_none() {
+        return Ok(());
+    }
+    let primary = world.settle().await?;
+    world.note("at the end".into(), primary, true).await?;
+    world.archived(primary).await?;
+    let rows = world.rows(primary).await?;
+    match &world.archive {
+        Some(archive) => archive.comes_back(major, &world.history, &rows, RESTORES, random).await,
+        None => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ mod report;
 mod seen;
 mod session;
 mod slots;
+mod unarchived;
 
 pub use keeper::{Keeper, Order, spawn};
 pub use kill::kill_servers;

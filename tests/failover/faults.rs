@@ -3,7 +3,7 @@
 use crate::checks;
 use crate::clients::{self, Clients, Way};
 use crate::history::{Operation, Outcome};
-use crate::member::{DATABASE_PORT, is_agent, is_archiver, is_server};
+use crate::member::{DATABASE_PORT, is_agent, is_archiver, is_dead_man, is_server};
 use crate::random::Random;
 use crate::world::{LOOK_EVERY, PATIENCE, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -140,7 +140,8 @@ pub async fn carry_out(
         Fault::HearsNothing => scene.cut_off(Cut::Incoming).await?,
         Fault::AloneWithClients => scene.alone_with_clients().await?,
         Fault::AloneWithClientsAndHalted => {
-            // Nobody but the dead man's process is left to end the server.
+            // Nobody but the dead man's process is left to end the server, and that one isn't the first of its kind.
+            scene.another_dead_man().await?;
             scene.member().host.signal(Signal::STOP, is_agent);
             scene.alone_with_clients().await?;
             tokio::time::sleep(FREEZE / 3).await;
@@ -264,6 +265,27 @@ impl Scene<'_> {
         }
         self.taken_over().await?;
         self.member().host.heal()
+    }
+
+    /// Kills the one there is, and waits for the next.
+    async fn another_dead_man(&mut self) -> Result<()> {
+        let first: Vec<_> = self.dead_men();
+        ensure!(first.len() == 1, "not one process that ends the database: {first:?}");
+        self.member().host.kill(is_dead_man);
+        let deadline = Instant::now() + PATIENCE;
+        while self.dead_men().iter().all(|process| first.contains(process)) {
+            ensure!(Instant::now() < deadline, "the process that ends the database isn't started again");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let journal =
+            std::fs::read_to_string(self.member().state_dir.join("journal.jsonl")).context("read a journal")?;
+        ensure!(journal.contains("was gone, and is started again"), "nobody is told that it was gone");
+        Ok(())
+    }
+
+    fn dead_men(&self) -> Vec<Process> {
+        let all = self.world.members[self.primary].host.processes();
+        all.into_iter().filter(is_dead_man).collect()
     }
 
     async fn freeze(&mut self, meant: impl Fn(&Process) -> bool) -> Result<()> {

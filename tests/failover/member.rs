@@ -153,6 +153,10 @@ pub fn is_agent(process: &Process) -> bool {
     process.line.contains(" --config ") && process.line.ends_with(" agent")
 }
 
+pub fn is_dead_man(process: &Process) -> bool {
+    process.line.contains(" dead-man ")
+}
+
 pub fn is_archiver(process: &Process) -> bool {
     process.line.starts_with("postgres: archiver")
 }

@@ -5,10 +5,13 @@ use crate::faults::{self, Fault};
 use crate::figures::Figures;
 use crate::history::Operation;
 use crate::random::Random;
-use crate::world::{Kind, LOOK_EVERY, Mode, PATIENCE, World};
+use crate::world::{Kind, LOOK_EVERY, LOSS_MAX_BYTES, Mode, PATIENCE, World};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// What clients of these runs write, at most, after the last renewal of a lease that says how far the primary is.
+const WRITTEN_UNTOLD_MAX_BYTES: u64 = 8 << 20;
 
 /// After so many faults, and after the last.
 const RESTORE_EVERY: u64 = 7;
@@ -142,9 +145,10 @@ async fn everything_holds(world: &World, primary: usize, latest: &[Operation]) -
     let lost = match world.mode {
         Mode::Synchronous => checks::lost(&world.history, &rows),
         Mode::Asynchronous => {
-            let count = latest.iter().filter(|operation| operation.is_ok() && !rows.contains(&operation.row())).count();
-            eprintln!("acknowledged and lost, as commits wait for nobody: {count}");
-            None
+            let lost: Vec<&Operation> =
+                latest.iter().filter(|operation| operation.is_ok() && !rows.contains(&operation.row())).collect();
+            eprintln!("acknowledged and lost, as commits wait for nobody: {}", lost.len());
+            loss_is_wrong(world, &lost)
         }
     };
     let found = [
@@ -160,6 +164,31 @@ async fn everything_holds(world: &World, primary: usize, latest: &[Operation]) -
         bail!("{}", found.join("\n"));
     }
     Ok(())
+}
+
+/// What is lost is no more than may be, and lies where the one that had it put it aside.
+fn loss_is_wrong(world: &World, lost: &[&Operation]) -> Option<String> {
+    let mut aside = Vec::new();
+    for member in &world.members {
+        let entries = std::fs::read_dir(member.state_dir.join("lost")).into_iter().flatten().flatten();
+        aside.extend(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    }
+    let position = |text: &str| u64::from_str_radix(text, 16).ok();
+    let parsed = |name: &String| {
+        let (lineage, rest) = name.strip_prefix("lineage-")?.split_once("-from-")?;
+        let (from, to) = rest.split_once("-to-")?;
+        Some((lineage.parse::<u32>().ok()?, position(to)?.checked_sub(position(from)?)?))
+    };
+    let known: Vec<(u32, u64)> = aside.iter().filter_map(parsed).collect();
+    let most = LOSS_MAX_BYTES + WRITTEN_UNTOLD_MAX_BYTES;
+    if let Some(found) = known.iter().find(|(_, bytes)| *bytes > most) {
+        return Some(format!("{} bytes of timeline {} were lost: more than {most}", found.1, found.0));
+    }
+    let untold = lost.iter().find(|operation| match operation.outcome {
+        crate::history::Outcome::Ok { timeline, .. } => !known.iter().any(|(lineage, _)| *lineage == timeline),
+        _ => false,
+    });
+    untold.map(|operation| format!("lost, and put aside nowhere ({aside:?}): {operation:?}"))
 }
 
 /// Standbys replay what they have; what a client left behind unfinished may still come.

@@ -23,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of a member: its data, and log for a while.
 const DISK_BYTES: u64 = 640 << 20;
+/// What the settings of [`Mode::Asynchronous`] say.
+pub const LOSS_MAX_BYTES: u64 = 16 << 20;
 const SETTINGS: &str = "listen_addresses = '*'\nfsync = off\nwal_log_hints = on\nwal_keep_size = 64MB\nmax_wal_senders = 10\n\
      max_wal_size = 128MB\nmin_wal_size = 32MB\nshared_buffers = 16MB\nautovacuum_naptime = 1h\nlog_line_prefix = '%m [%p] '\n";
 

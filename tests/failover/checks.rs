@@ -10,7 +10,7 @@ pub type Rows = BTreeSet<(i32, i32)>;
 /// At most so many findings of a kind are told.
 const TOLD_MAX: usize = 5;
 
-fn told(what: &str, found: Vec<String>) -> Option<String> {
+pub fn told(what: &str, found: Vec<String>) -> Option<String> {
     let count = found.len();
     let some: Vec<String> = found.into_iter().take(TOLD_MAX).collect();
     (count > 0).then(|| format!("{count} {what}: {}", some.join("; ")))

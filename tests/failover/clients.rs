@@ -1,6 +1,7 @@
 //! Clients that insert all the while, and write down how each insert ended.
 
 use crate::history::{Operation, Outcome};
+use crate::member::{DATABASE_PORT, PROXY_PORT};
 use anyhow::{Context, Result};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,26 +15,54 @@ use tokio_postgres::{Client, Config, NoTls};
 const INSERT: &str = "insert into ledger (client, number) values ($1, $2)
     returning host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int";
 pub const TABLE: &str = "create table ledger (client int, number int, primary key (client, number))";
+/// Rows of a kilobyte.
+pub const MUCH: &str = "alter table ledger add stuff text not null default rpad('', 1000, md5(random()::text))";
+/// The time, and how far the furthest standby is.
+pub const MOMENT: &str = "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+    (select max(flush_lsn)::text from pg_stat_replication)";
 /// Between two inserts of a client.
 const PACE: Duration = Duration::from_millis(8);
 /// Between two attempts to reach a server, or after a refusal.
 const AGAIN: Duration = Duration::from_millis(20);
 /// To reach one of several hosts, as libpq's `connect_timeout`.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(1_500);
+/// What is noted of an insert that had no session to be asked for in.
+const NO_SESSION: &str = "no session";
 /// A client that is led goes elsewhere when it hears nothing for so long.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How a client gets to a server. (A third kind comes with the proxy: by its address alone.)
+/// The proxy holds whoever comes while there is no primary; a client that waits for less than its `hold` would hide what it does.
+const HELD_PATIENCE: Duration = Duration::from_secs(40);
+
+/// How a client gets to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// Knows all hosts, and takes the one that can be written to: `target_session_attrs=read-write`.
     Led,
     /// Knows one host, and keeps its session as long as that lives, whatever happens meanwhile.
     Direct(usize),
+    /// Knows the proxy alone, keeps its session as long as it lives, and waits for every answer: it is for the proxy to end what leads nowhere.
+    Proxied,
+    /// The same, with a session for each insert.
+    ProxiedAnew,
+}
+
+impl Way {
+    pub fn is_proxied(self) -> bool {
+        matches!(self, Self::Proxied | Self::ProxiedAnew)
+    }
+}
+
+/// Where clients go.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub members: Vec<String>,
+    pub proxy: String,
 }
 
 /// Clients at work. They end when told, or dropped.
 pub struct Clients {
+    ways: Vec<(i32, Way)>,
     history: Arc<Mutex<Vec<Operation>>>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -42,7 +71,7 @@ pub struct Clients {
 struct One {
     way: Way,
     client: i32,
-    addresses: Vec<String>,
+    addresses: Addresses,
     begun: Instant,
     history: Arc<Mutex<Vec<Operation>>>,
     stop: watch::Receiver<bool>,
@@ -50,15 +79,20 @@ struct One {
 
 impl Clients {
     /// Numbers of clients begin at `first`.
-    pub fn begin(ways: &[Way], first: i32, addresses: &[String], begun: Instant) -> Self {
+    pub fn begin(ways: &[Way], first: i32, addresses: &Addresses, begun: Instant) -> Self {
         let (stop, stopped) = watch::channel(false);
         let history = Arc::new(Mutex::new(Vec::new()));
         let tasks = ways.iter().zip(first..).map(|(way, client)| {
-            let (addresses, history, stop) = (addresses.to_vec(), history.clone(), stopped.clone());
+            let (addresses, history, stop) = (addresses.clone(), history.clone(), stopped.clone());
             tokio::spawn(One { way: *way, client, addresses, begun, history, stop }.go_on())
         });
         let tasks = tasks.collect();
-        Self { history, stop, tasks }
+        Self { ways: (first..).zip(ways.iter().copied()).collect(), history, stop, tasks }
+    }
+
+    /// Those that go that way.
+    pub fn on(&self, meant: impl Fn(Way) -> bool) -> Vec<i32> {
+        self.ways.iter().filter(|(_, way)| meant(*way)).map(|(client, _)| *client).collect()
     }
 
     /// What was done so far.
@@ -82,18 +116,24 @@ impl One {
         let mut number = 0;
         let mut stop = self.stop.clone();
         while !*stop.borrow() {
-            let Some(client) = &session else {
-                tokio::select! {
-                    found = self.connect() => session = found,
+            // Who comes anew each time has asked when it begins to connect.
+            let asked = self.begun.elapsed();
+            if session.is_none() {
+                session = tokio::select! {
+                    found = self.connect() => found,
                     _ = stop.wait_for(|stop| *stop) => return,
+                };
+            }
+            let Some(client) = &session else {
+                if self.way == Way::ProxiedAnew {
+                    number += 1;
+                    self.note(number, asked, Outcome::Refused { code: NO_SESSION.into() });
                 }
-                if session.is_none() {
-                    tokio::time::sleep(AGAIN).await;
-                }
+                tokio::time::sleep(AGAIN).await;
                 continue;
             };
             number += 1;
-            let asked = self.begun.elapsed();
+            let asked = if self.way == Way::ProxiedAnew { asked } else { self.begun.elapsed() };
             let outcome = tokio::select! {
                 outcome = self.insert(client, number) => outcome,
                 _ = stop.wait_for(|stop| *stop) => Outcome::Unknown { why: "the end of the run".into() },
@@ -103,23 +143,36 @@ impl One {
                 Outcome::Refused { .. } => AGAIN,
                 Outcome::Unknown { .. } => Duration::ZERO,
             };
-            // Who is led goes elsewhere when refused: the server isn't the primary any more.
-            if matches!(outcome, Outcome::Unknown { .. })
-                || matches!((&outcome, self.way), (Outcome::Refused { .. }, Way::Led))
-            {
+            if self.leaves_after(&outcome) {
                 session = None;
             }
-            let ended = self.begun.elapsed();
-            let operation = Operation { client: self.client, number, asked, ended, outcome };
-            self.history.lock().expect("nobody panics with it").push(operation);
+            self.note(number, asked, outcome);
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn note(&self, number: i32, asked: Duration, outcome: Outcome) {
+        let operation = Operation { client: self.client, number, asked, ended: self.begun.elapsed(), outcome };
+        self.history.lock().expect("nobody panics with it").push(operation);
+    }
+
+    /// Whether it opens another session for the next insert. Who is led goes elsewhere when refused: the server isn't the primary any more.
+    fn leaves_after(&self, outcome: &Outcome) -> bool {
+        match (outcome, self.way) {
+            (_, Way::ProxiedAnew) | (Outcome::Unknown { .. }, _) => true,
+            (Outcome::Refused { .. }, Way::Led | Way::Proxied) => true,
+            (Outcome::Refused { .. }, Way::Direct(_)) | (Outcome::Ok { .. }, _) => false,
         }
     }
 
     async fn connect(&mut self) -> Option<Client> {
         let hosts = match self.way {
-            Way::Led => self.addresses.clone(),
-            Way::Direct(place) => vec![self.addresses[place].clone()],
+            Way::Led => self.addresses.members.clone(),
+            Way::Direct(place) => vec![self.addresses.members[place].clone()],
+            Way::Proxied | Way::ProxiedAnew => {
+                let config = config_at(&self.addresses.proxy, PROXY_PORT, HELD_PATIENCE);
+                return tokio::time::timeout(HELD_PATIENCE, open(&config)).await.ok()?.ok();
+            }
         };
         // Each begins with another.
         let turn = usize::try_from(self.client).unwrap_or(0) % hosts.len();
@@ -143,19 +196,20 @@ impl One {
                 Ok(row) => row,
                 Err(_) => return Outcome::Unknown { why: "no answer".into() },
             },
-            Way::Direct(_) => row.await,
+            Way::Direct(_) | Way::Proxied | Way::ProxiedAnew => row.await,
         };
         match row {
             Ok(row) => {
                 let address: String = row.get(0);
                 let timeline: i32 = row.get(1);
-                let server = self.addresses.iter().position(|known| *known == address).unwrap_or(usize::MAX);
+                let server = self.addresses.members.iter().position(|known| *known == address).unwrap_or(usize::MAX);
                 Outcome::Ok { server, timeline: timeline.unsigned_abs() }
             }
             Err(error) => match error.as_db_error() {
                 // FATAL ends the session: a commit that waited then may be there.
                 Some(said) if said.severity() == "ERROR" => Outcome::Refused { code: said.code().code().to_owned() },
-                _ => Outcome::Unknown { why: error.to_string() },
+                Some(said) => Outcome::Unknown { why: said.to_string() },
+                None => Outcome::Unknown { why: error.to_string() },
             },
         }
     }
@@ -163,9 +217,12 @@ impl One {
 
 /// The superuser, by TCP.
 pub fn config(address: &str) -> Config {
+    config_at(address, DATABASE_PORT, CONNECT_PATIENCE)
+}
+
+fn config_at(address: &str, port: u16, patience: Duration) -> Config {
     let mut config = Config::new();
-    config.host(address).port(crate::member::DATABASE_PORT).user("postgres").dbname("postgres");
-    config.connect_timeout(CONNECT_PATIENCE);
+    config.host(address).port(port).user("postgres").dbname("postgres").connect_timeout(patience);
     config
 }
 

@@ -1,8 +1,9 @@
 //! What is done to the world, and what must come of it by itself before it is undone.
 
-use crate::clients::{self, Clients};
+use crate::checks;
+use crate::clients::{self, Clients, Way};
 use crate::history::{Operation, Outcome};
-use crate::member::{DATABASE_PORT, is_agent, is_server};
+use crate::member::{DATABASE_PORT, is_agent, is_archiver, is_dead_man, is_server};
 use crate::random::Random;
 use crate::world::{LOOK_EVERY, PATIENCE, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +21,7 @@ const NOBODY_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     KillHost,
+    KillHostUnarchived,
     KillServer,
     KillAgentBriefly,
     KillAgent,
@@ -42,8 +44,9 @@ pub enum Fault {
     KillAndNobodyReceives,
 }
 
-pub const ALL: [Fault; 21] = [
+pub const ALL: [Fault; 22] = [
     Fault::KillHost,
+    Fault::KillHostUnarchived,
     Fault::KillServer,
     Fault::KillAgentBriefly,
     Fault::KillAgent,
@@ -70,6 +73,7 @@ impl Fault {
     pub fn words(self) -> &'static str {
         match self {
             Self::KillHost => "host killed",
+            Self::KillHostUnarchived => "host killed, its archiver halted before",
             Self::KillServer => "server killed",
             Self::KillAgentBriefly => "agent killed, started again",
             Self::KillAgent => "agent killed for good",
@@ -114,6 +118,13 @@ pub async fn carry_out(
     let mut scene = Scene { world, clients, primary, at };
     match fault {
         Fault::KillHost => scene.kill_host().await?,
+        Fault::KillHostUnarchived => {
+            scene.member().host.signal(Signal::STOP, is_archiver);
+            scene.whole_segments().await?;
+            scene.at = scene.world.now();
+            scene.kill_host().await?;
+            return Ok(scene.at);
+        }
         Fault::KillServer => {
             scene.member().kill_server();
             scene.taken_over().await?;
@@ -129,7 +140,8 @@ pub async fn carry_out(
         Fault::HearsNothing => scene.cut_off(Cut::Incoming).await?,
         Fault::AloneWithClients => scene.alone_with_clients().await?,
         Fault::AloneWithClientsAndHalted => {
-            // Nobody but the dead man's process is left to end the server.
+            // Nobody but the dead man's process is left to end the server, and that one isn't the first of its kind.
+            scene.another_dead_man().await?;
             scene.member().host.signal(Signal::STOP, is_agent);
             scene.alone_with_clients().await?;
             tokio::time::sleep(FREEZE / 3).await;
@@ -211,6 +223,17 @@ impl Scene<'_> {
         self.member().start_agent()
     }
 
+    /// Some that its successor has, and nobody has archived.
+    async fn whole_segments(&mut self) -> Result<()> {
+        let session = clients::open(&clients::config(self.member().host.address())).await.context("a session")?;
+        for _ in 0..3 {
+            let since = self.world.now();
+            session.batch_execute("select pg_switch_wal()").await.context("close a segment")?;
+            self.writes_since(since, None).await?;
+        }
+        Ok(())
+    }
+
     async fn kill_agent(&mut self) -> Result<()> {
         self.member().kill_agent();
         self.taken_over().await?;
@@ -235,8 +258,34 @@ impl Scene<'_> {
         for address in others.iter().filter(|address| *address != self.world.members[self.primary].host.address()) {
             self.world.members[self.primary].host.cut_off_from(address, Cut::Both)?;
         }
+        // Nobody else ever has the rest of this segment; where there is an archive, it goes there. Without an answer the server has ended.
+        let session = clients::open(&clients::config(self.world.members[self.primary].host.address())).await;
+        if let Ok(session) = session {
+            let _ = tokio::time::timeout(LOOK_EVERY * 10, session.batch_execute("select pg_switch_wal()")).await;
+        }
         self.taken_over().await?;
         self.member().host.heal()
+    }
+
+    /// Kills the one there is, and waits for the next.
+    async fn another_dead_man(&mut self) -> Result<()> {
+        let first: Vec<_> = self.dead_men();
+        ensure!(first.len() == 1, "not one process that ends the database: {first:?}");
+        self.member().host.kill(is_dead_man);
+        let deadline = Instant::now() + PATIENCE;
+        while self.dead_men().iter().all(|process| first.contains(process)) {
+            ensure!(Instant::now() < deadline, "the process that ends the database isn't started again");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let journal =
+            std::fs::read_to_string(self.member().state_dir.join("journal.jsonl")).context("read a journal")?;
+        ensure!(journal.contains("was gone, and is started again"), "nobody is told that it was gone");
+        Ok(())
+    }
+
+    fn dead_men(&self) -> Vec<Process> {
+        let all = self.world.members[self.primary].host.processes();
+        all.into_iter().filter(is_dead_man).collect()
     }
 
     async fn freeze(&mut self, meant: impl Fn(&Process) -> bool) -> Result<()> {
@@ -295,6 +344,32 @@ impl Scene<'_> {
         ensure!(done, "switchover to {name}: {said}");
         let takes = self.taken_over().await?;
         ensure!(takes == to, "switchover to {name}, and {} took it", self.world.members[takes].name);
+        self.nobody_at_the_proxy_saw_it().await
+    }
+
+    /// Who comes anew for each write waits a little, and sees no error.
+    async fn nobody_at_the_proxy_saw_it(&self) -> Result<()> {
+        let since = self.world.now();
+        let mut longest = Duration::ZERO;
+        for client in self.clients.on(|way| way == Way::ProxiedAnew) {
+            let deadline = Instant::now() + PATIENCE;
+            let all = loop {
+                let mut all = self.clients.so_far();
+                all.retain(|operation| operation.client == client && operation.ended > self.at);
+                if all.iter().any(|operation| operation.asked > since) {
+                    break all;
+                }
+                ensure!(
+                    Instant::now() < deadline,
+                    "after the switchover client {client} of the proxy doesn't come through"
+                );
+                tokio::time::sleep(LOOK_EVERY).await;
+            };
+            let wrong = all.iter().find(|operation| !operation.is_ok());
+            ensure!(wrong.is_none(), "client {client} of the proxy saw the switchover: {wrong:?}");
+            longest = longest.max(checks::without_a_write(&all, self.at, self.world.now()));
+        }
+        eprintln!("clients of the proxy saw no error, and waited for {:.3} s at most", longest.as_secs_f64());
         Ok(())
     }
 

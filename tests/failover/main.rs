@@ -10,11 +10,15 @@
 mod certificates;
 mod checks;
 mod clients;
+#[allow(dead_code)] // Of its world only how a copy is started.
+#[path = "../e2e/world.rs"]
+mod copies;
 mod faults;
 mod figures;
 mod history;
 mod member;
 mod operations;
+mod past;
 #[path = "../e2e/program.rs"]
 mod program;
 #[allow(dead_code)] // The same choices as in the torture, which makes more kinds of them.
@@ -28,7 +32,7 @@ use faults::Fault;
 use figures::Figures;
 use random::Random;
 use std::time::SystemTime;
-use world::Mode;
+use world::{Kind, Mode};
 
 /// What the short runs choose by.
 const SHORT_SEED: u64 = 1_795_360_000;
@@ -55,7 +59,7 @@ async fn short(major: u16, mode: Mode, these: &[Fault]) -> Result<()> {
     let seed = variable("LIFEBOAT_FAILOVER_SEED").unwrap_or(SHORT_SEED);
     let major = variable("LIFEBOAT_FAILOVER_MAJOR").and_then(|major| u16::try_from(major).ok()).unwrap_or(major);
     eprintln!("seed {seed}; repeat with LIFEBOAT_FAILOVER_SEED={seed}");
-    let figures = run::faults(major, mode, seed, &chosen(these, seed)).await?;
+    let figures = run::faults(major, Kind { mode, archives: false }, seed, &chosen(these, seed)).await?;
     eprintln!("{figures}");
     Ok(())
 }
@@ -101,11 +105,32 @@ async fn asynchronous_on_15() -> Result<()> {
     .await
 }
 
+/// Every moment of every timeline comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_moment_comes_back_over_failovers_on_15() -> Result<()> {
+    let these = [Fault::KillHostUnarchived, Fault::KillServer, Fault::Switchover];
+    archiving(Mode::Synchronous, &these).await
+}
+
+/// The tail of a dead primary's log is in the archive too, and hides nothing of its successor's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_else_had_hides_nothing_in_the_archive_on_15() -> Result<()> {
+    archiving(Mode::Asynchronous, &[Fault::AloneWithClients, Fault::KillHost]).await
+}
+
+async fn archiving(mode: Mode, these: &[Fault]) -> Result<()> {
+    let seed = variable("LIFEBOAT_FAILOVER_SEED").unwrap_or(SHORT_SEED);
+    let figures = run::faults(15, Kind { mode, archives: true }, seed, &chosen(these, seed)).await?;
+    eprintln!("{figures}");
+    Ok(())
+}
+
 /// Rounds of all faults in one world after another, each with a seed of its own, until there are as many as wanted.
 async fn rounds(major: u16, first_seed: u64, wanted: usize) -> Result<(Figures, Vec<u64>)> {
     let (mut all, mut seeds, mut seed) = (Figures::default(), Vec::new(), first_seed);
+    let kind = Kind { mode: Mode::Synchronous, archives: true };
     while all.runs() < wanted {
-        let figures = run::faults(major, Mode::Synchronous, seed, &chosen(&faults::ALL, seed)).await;
+        let figures = run::faults(major, kind, seed, &chosen(&faults::ALL, seed)).await;
         all.add(figures.inspect_err(|_| eprintln!("so far on {major}, seeds {seeds:?}: {all}"))?);
         seeds.push(seed);
         seed += 1;

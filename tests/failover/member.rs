@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub const DATABASE_PORT: u16 = 5432;
 pub const AGENT_PORT: u16 = 7432;
+pub const PROXY_PORT: u16 = 6432;
 pub const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// See the module.
@@ -29,6 +30,8 @@ pub struct Shared<'a> {
     pub scratch: &'a Path,
     pub hosts: &'a [Host],
     pub etcd: String,
+    /// Where the clients' proxy listens.
+    pub proxy: &'a str,
     /// `mode = …` and what belongs to it.
     pub mode: &'a str,
     pub bin_dir: &'a Path,
@@ -61,7 +64,7 @@ impl Member {
              bin_dir = \"{}\"\nlease = {{ etcd = [\"{}\"] }}\n{}\nlisten = \"{}:{AGENT_PORT}\"\n\
              token = {{ file = \"{scratch}/token\" }}\n\
              tls = {{ certificate = \"{scratch}/member.pem\", key = \"{scratch}/member.key\", authority = \"{scratch}/ca.pem\" }}\n\
-             state_dir = \"{}\"\n",
+             state_dir = \"{}\"\nproxy = {{ primary = \"{}:{PROXY_PORT}\" }}\n",
             self.name,
             self.data_dir().display(),
             self.directory.display(),
@@ -70,6 +73,7 @@ impl Member {
             shared.mode,
             self.host.address(),
             self.state_dir.display(),
+            shared.proxy,
         );
         for (name, host) in NAMES.iter().zip(shared.hosts) {
             let address = host.address();
@@ -147,6 +151,14 @@ impl Drop for Member {
 
 pub fn is_agent(process: &Process) -> bool {
     process.line.contains(" --config ") && process.line.ends_with(" agent")
+}
+
+pub fn is_dead_man(process: &Process) -> bool {
+    process.line.contains(" dead-man ")
+}
+
+pub fn is_archiver(process: &Process) -> bool {
+    process.line.starts_with("postgres: archiver")
 }
 
 pub fn is_server(process: &Process) -> bool {

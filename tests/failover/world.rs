@@ -1,10 +1,11 @@
-//! Three hosts with a member each, one with etcd, and this machine as the place of the clients.
+//! Three hosts with a member each, one with etcd, one with a proxy, and this machine as the place of the clients.
 
 use crate::certificates;
 use crate::checks::Rows;
-use crate::clients::{self, Clients, Way};
+use crate::clients::{self, Addresses, Clients, Way};
 use crate::history::Operation;
 use crate::member::{Member, NAMES, Shared};
+use crate::past::{Archive, Note};
 use crate::program;
 use anyhow::{Context, Result, bail};
 use lifeboat_components::hosts::{Host, Network, small_disk};
@@ -22,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of a member: its data, and log for a while.
 const DISK_BYTES: u64 = 640 << 20;
+/// What the settings of [`Mode::Asynchronous`] say.
+pub const LOSS_MAX_BYTES: u64 = 16 << 20;
 const SETTINGS: &str = "listen_addresses = '*'\nfsync = off\nwal_log_hints = on\nwal_keep_size = 64MB\nmax_wal_senders = 10\n\
      max_wal_size = 128MB\nmin_wal_size = 32MB\nshared_buffers = 16MB\nautovacuum_naptime = 1h\nlog_line_prefix = '%m [%p] '\n";
 
@@ -43,47 +46,65 @@ impl Mode {
     }
 }
 
+/// What a world is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub mode: Mode,
+    /// Into one location, from every member.
+    pub archives: bool,
+}
+
 /// See the module. Members before the network: it takes the hosts away.
 pub struct World {
     pub members: Vec<Member>,
     pub etcd: Host,
     pub begun: Instant,
     pub mode: Mode,
+    pub archive: Option<Archive>,
     /// Everything that was ever asked for.
     pub history: Vec<Operation>,
     clients: i32,
     _store: Child,
+    proxy: Host,
+    _proxy: Child,
     network: Network,
 }
 
 impl World {
-    pub async fn new(major: u16, mode: Mode) -> Result<Self> {
-        let network = Network::new(&[NAMES[0], NAMES[1], NAMES[2], "etcd"])?;
+    pub async fn new(major: u16, kind: Kind) -> Result<Self> {
+        let network = Network::new(&[NAMES[0], NAMES[1], NAMES[2], "etcd", "proxy"])?;
         let scratch = network.directory();
         fs::create_dir_all(&scratch).context("make a directory")?;
         fs::write(scratch.join("token"), "a token for tests only").context("write a token")?;
         certificates::make(&scratch, network.hosts())?;
         let bin_dir = postgres::install(major)?.programs;
-        let etcd = network.hosts()[3].clone();
+        let [etcd, proxy] = [3, 4].map(|place: usize| network.hosts()[place].clone());
         let store = start_etcd(&etcd, &scratch)?;
+        let program = program::path()?;
+        let archive = kind.archives.then(|| Archive::new(&scratch, &program)).transpose()?;
         let shared = Shared {
             scratch: &scratch,
             hosts: &network.hosts()[..NAMES.len()],
             etcd: format!("http://{}:2379", etcd.address()),
-            mode: mode.words(),
+            proxy: proxy.address(),
+            mode: kind.mode.words(),
             bin_dir: &bin_dir,
-            program: program::path()?,
+            program,
         };
         let members: Vec<Member> = (0..NAMES.len()).map(|place| Member::new(place, &shared)).collect::<Result<_>>()?;
-        lay_data(&members, &bin_dir, &network)?;
+        lay_data(&members, &bin_dir, &network, archive.as_ref())?;
+        let leads = start_proxy(&proxy, &members[0])?;
         let mut world = Self {
             members,
             etcd,
-            mode,
+            mode: kind.mode,
+            archive,
             begun: Instant::now(),
             history: Vec::new(),
             clients: 0,
             _store: store,
+            proxy,
+            _proxy: leads,
             network,
         };
         world.bootstrap(&bin_dir).await?;
@@ -115,7 +136,13 @@ impl World {
         }
         self.settle().await?;
         let session = clients::open(&clients::config(self.members[0].host.address())).await?;
-        session.batch_execute(clients::TABLE).await.context("make the table")
+        session.batch_execute(clients::TABLE).await.context("make the table")?;
+        if let Some(archive) = &self.archive {
+            // Whole segments come and go with each fault.
+            session.batch_execute(clients::MUCH).await.context("make rows large")?;
+            archive.lifeboat(NAMES[0], &["backup", "shop"])?;
+        }
+        Ok(())
     }
 
     /// Since the beginning.
@@ -127,13 +154,15 @@ impl World {
         self.network.directory()
     }
 
-    pub fn addresses(&self) -> Vec<String> {
-        self.members.iter().map(|member| member.host.address().to_owned()).collect()
+    fn addresses(&self) -> Addresses {
+        let members = self.members.iter().map(|member| member.host.address().to_owned()).collect();
+        Addresses { members, proxy: self.proxy.address().to_owned() }
     }
 
-    /// Three that are led, and one at each server.
+    /// Three that are led, one at each server, and three at the proxy.
     pub fn clients(&mut self) -> Clients {
-        let ways = [Way::Led, Way::Led, Way::Led, Way::Direct(0), Way::Direct(1), Way::Direct(2)];
+        let led = [Way::Led, Way::Led, Way::Led, Way::Direct(0), Way::Direct(1), Way::Direct(2)];
+        let ways = [&led[..], &[Way::Proxied, Way::ProxiedAnew, Way::ProxiedAnew]].concat();
         let first = self.clients;
         self.clients += i32::try_from(ways.len()).expect("a few");
         Clients::begin(&ways, first, &self.addresses(), self.begun)
@@ -209,6 +238,43 @@ impl World {
         Ok((timeline, history))
     }
 
+    /// Notes this moment for a restore. Without clients the rows are noted too.
+    pub async fn note(&mut self, about: String, place: usize, nobody_writes: bool) -> Result<()> {
+        if self.archive.is_none() {
+            return Ok(());
+        }
+        let session = clients::open(&clients::config(self.members[place].host.address())).await?;
+        let begun = self.now();
+        // What the furthest standby has is on every later timeline, and all that was acknowledged is before it.
+        let row = session.query_one(clients::MOMENT, &[]).await?;
+        let between = (begun, self.now());
+        let (timeline, _) = self.timeline(place).await?;
+        let exactly = if nobody_writes { Some(self.rows(place).await?) } else { None };
+        let note = Note { about, time: row.get(0), position: row.get(1), timeline, between, exactly };
+        self.archive.iter_mut().for_each(|archive| archive.notes.push(note.clone()));
+        Ok(())
+    }
+
+    /// Closes the segment that is being written, and waits until the primary has archived everything.
+    pub async fn archived(&self, place: usize) -> Result<()> {
+        let session = clients::open(&clients::config(self.members[place].host.address())).await?;
+        session.batch_execute("checkpoint; select pg_switch_wal()").await?;
+        let directory = self.members[place].data_dir().join("pg_wal/archive_status");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let entries = fs::read_dir(&directory).context("read what is to be archived")?.flatten();
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let waiting: Vec<String> = names.filter(|name| name.ends_with(".ready")).collect();
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} doesn't archive: {waiting:?} wait", self.members[place].name);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Keeps everything for somebody who looks later; the hosts are dead after it.
     pub fn keep(&mut self, into: &Path) {
         for member in &mut self.members {
@@ -253,8 +319,17 @@ fn start_etcd(host: &Host, scratch: &Path) -> Result<Child> {
     command.spawn().context("start etcd")
 }
 
+/// `lifeboat proxy` beside the clients. It asks all agents, and begins before there are any.
+fn start_proxy(host: &Host, of: &Member) -> Result<Child> {
+    let log = File::create(of.config.with_file_name("proxy.log")).context("create a log")?;
+    let mut command = host.command(&of.program);
+    command.arg("--config").arg(&of.config).arg("proxy");
+    command.stdin(Stdio::null()).stdout(log.try_clone().context("share a log")?).stderr(log);
+    command.spawn().context("start a proxy")
+}
+
 /// The same new cluster three times, the second and third as standbys.
-fn lay_data(members: &[Member], bin_dir: &Path, network: &Network) -> Result<()> {
+fn lay_data(members: &[Member], bin_dir: &Path, network: &Network, archive: Option<&Archive>) -> Result<()> {
     let account = Account::for_servers()?;
     for member in members {
         small_disk(&member.directory, DISK_BYTES)?;
@@ -265,7 +340,13 @@ fn lay_data(members: &[Member], bin_dir: &Path, network: &Network) -> Result<()>
     let first = &members[0];
     let data = text(&first.data_dir());
     let arguments = ["-D", &data, "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "--data-checksums"];
-    run_as_server(&first.host, bin_dir, "initdb", &arguments, &["-A", "trust", "--wal-segsize=4"])?;
+    run_as_server(
+        &first.host,
+        bin_dir,
+        "initdb",
+        &arguments,
+        &["-A", "trust", if archive.is_some() { "--wal-segsize=1" } else { "--wal-segsize=4" }],
+    )?;
     let hba =
         format!("local all all trust\nhost all all {0} trust\nhost replication all {0} trust\n", network.addresses());
     fs::write(first.data_dir().join("pg_hba.conf"), hba).context("write pg_hba.conf")?;
@@ -279,10 +360,15 @@ fn lay_data(members: &[Member], bin_dir: &Path, network: &Network) -> Result<()>
         }
     }
     for member in members {
-        let own = format!("{common}unix_socket_directories = '{}'\n", member.directory.display());
+        let mut own = format!("{common}unix_socket_directories = '{}'\n", member.directory.display());
+        if let Some(archive) = archive {
+            archive.configure(member.name, &member.data_dir(), &member.directory)?;
+            let command = archive.command_of(member.name);
+            own += &format!("archive_mode = on\narchive_command = '{command}'\n");
+        }
         fs::write(member.data_dir().join("postgresql.conf"), own).context("write postgresql.conf")?;
     }
-    Ok(())
+    archive.map(|archive| archive.lifeboat(members[0].name, &["init"])).transpose().map(|_| ())
 }
 
 /// A program of PostgreSQL's in a host, as the account of servers.

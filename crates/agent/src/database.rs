@@ -20,6 +20,7 @@ mod report;
 mod seen;
 mod session;
 mod slots;
+mod unarchived;
 
 pub use keeper::{Keeper, Order, Wish, spawn};
 pub use kill::kill_servers;

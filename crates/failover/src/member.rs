@@ -164,7 +164,7 @@ impl Member {
             State::Candidate(candidate) => Some(candidate.wakes_at(timing)),
             State::Promoting { since } => Some(*since + timing.promotion_timeout),
             State::Primary(_) => None,
-            State::Draining(draining) => Some(draining.since + timing.handover_timeout),
+            State::Draining(draining) => Some(draining.wakes_at(self.peers.last_step, timing)),
         };
         [
             Some(self.pulse_at),

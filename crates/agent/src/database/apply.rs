@@ -4,7 +4,7 @@ use super::archive_away::put_aside;
 use super::managed::{self, Managed};
 use super::plan::Ending;
 use super::remake::remake;
-use super::{Address, DatabaseSettings, kill, lineage};
+use super::{Address, DatabaseSettings, kill, lineage, unarchived};
 use lifeboat_failover::{Lineage, Position};
 use lifeboat_postgres::cluster::{Cluster, RunState, StartOptions, WaitFor, run_state};
 use lifeboat_postgres::connection::{Client, Secret, Target};
@@ -75,7 +75,24 @@ pub async fn start(settings: &DatabaseSettings) -> Result<(), String> {
 /// Asks for the promotion; it is over when the server says so.
 pub async fn promote(settings: &DatabaseSettings, client: &Client, now: Position, to: Lineage) -> Result<(), String> {
     lineage::reserve(&settings.data_dir, now.lineage, now.offset, to).map_err(|error| error.to_string())?;
+    offer_unarchived(settings, client, now).await;
     client.execute("select pg_promote(false)", &[]).await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// What can't be offered now holds up no promotion: it is missing in the archive at worst, and a backup makes up for it.
+async fn offer_unarchived(settings: &DatabaseSettings, client: &Client, now: Position) {
+    let asks_us = client.query_one(unarchived::ASKS_US, &[]).await;
+    if !asks_us.is_ok_and(|row| row.try_get(0).unwrap_or(false)) {
+        return;
+    }
+    let path = lineage::history(&settings.data_dir, now.lineage);
+    let offered = lifeboat_postgres::control::read(&settings.data_dir)
+        .map_err(io::Error::other)
+        .and_then(|control| unarchived::offer(&settings.data_dir, control.wal_segment_size, &path, now));
+    match offered {
+        Ok(count) => tracing::debug!(count, "segments are offered to the archive once more"),
+        Err(error) => tracing::warn!(%error, "what the last primary may not have archived can't be offered"),
+    }
 }
 
 pub fn is_unfinished(settings: &DatabaseSettings) -> bool {

@@ -76,13 +76,8 @@ async fn a_switchover_loses_nothing_and_the_old_primary_follows() {
     trio.follows(1).await;
 }
 
-/// Commits wait for nobody, and what the standbys never got is lost to the cluster; not to whoever looks for it.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_old_primary_had_is_put_aside_and_it_is_rewound() {
-    let mut trio = Trio::new(15, lifeboat_failover::Mode::Asynchronous).await;
-    trio.follows(1).await;
-    trio.follows(2).await;
-    assert_eq!(write(&trio, 0, 1, 0, 10).await, 10);
+/// From the first member, from now on.
+async fn nobody_receives(trio: &Trio) {
     let session = trio.session(0).await;
     let rows = session.query("select pid from pg_stat_replication", &[]).await.expect("who receives");
     for row in rows {
@@ -90,6 +85,70 @@ async fn what_only_the_old_primary_had_is_put_aside_and_it_is_rewound() {
         let halted = std::process::Command::new("kill").args(["-STOP", &process]).status().expect("kill");
         assert!(halted.success());
     }
+}
+
+fn would_lose(trio: &Trio) -> Vec<String> {
+    let journals = trio.nodes.iter().map(|node| node.state_dir.join("journal.jsonl"));
+    let texts: Vec<String> = journals.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines.filter(|line| line.contains("would lose")).map(str::to_owned).collect()
+}
+
+/// Whoever lacks more than may be lost takes nothing over by himself, says how much it is and what to type, and does it when that is typed.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_may_be_lost_is_lost_only_by_force() {
+    let mut trio = Trio::new(15, lifeboat_failover::Mode::Asynchronous).await;
+    trio.follows(1).await;
+    trio.follows(2).await;
+    assert_eq!(write(&trio, 0, 1, 0, 10).await, 10);
+    nobody_receives(&trio).await;
+    let session = trio.session(0).await;
+    let much = "select pg_logical_emit_message(true, 'much', repeat('x', 1000000)) from generate_series(1, 20)";
+    session.query(much, &[]).await.expect("log");
+    assert_eq!(write(&trio, 0, 2, 0, 10).await, 10, "nobody is waited for");
+    let row = session.query_one("select (pg_current_wal_flush_lsn() - '0/0')::int8", &[]).await.expect("a position");
+    let had = u64::try_from(row.get::<_, i64>(0)).expect("a position");
+    let position = |status: Option<serde_json::Value>, of: &str| status.and_then(|status| status.pointer(of)?.as_u64());
+    let deadline = std::time::Instant::now() + trio::PATIENCE;
+    while position(trio.status(1).await, "/lease/position") < Some(had) {
+        assert!(std::time::Instant::now() < deadline, "the lease doesn't say how far the primary is");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    trio.kill_agent(0).await;
+    trio.kill_database(0);
+
+    while would_lose(&trio).is_empty() {
+        assert!(std::time::Instant::now() < deadline, "nobody says what would be lost");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let status = trio.status(1).await;
+    let lacks =
+        position(status.clone(), "/lease/position").expect("a lease") - position(status, "/position").expect("one");
+    assert!(lacks > 16 << 20, "{lacks}");
+    let answer = trio.command(1, r#"{"command":"failover","force":false}"#).await;
+    assert!(answer.contains("\"done\":false"), "{answer}");
+    assert!(answer.contains(&format!("at least {lacks} bytes of log would be lost")), "{answer}");
+    assert!(answer.contains("`lifeboat cluster failover --to ohio --force` accepts that"), "{answer}");
+    assert!(would_lose(&trio).iter().any(|line| line.contains(&format!("{lacks} bytes"))), "{:?}", would_lose(&trio));
+    for place in [1, 2] {
+        assert!(!trio.is_yes(place, "/primary").await, "{place} took over");
+    }
+
+    let answer = trio.command_done(1, r#"{"command":"failover","force":true}"#).await;
+    assert!(answer.contains("ohio is the primary"), "{answer}");
+    assert_eq!(trio.primary().await, 1);
+    assert_eq!(count(&trio, 1).await, 10, "what it had, and no more");
+    assert_eq!(write(&trio, 1, 3, 0, 5).await, 5);
+}
+
+/// Commits wait for nobody, and what the standbys never got is lost to the cluster; not to whoever looks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_old_primary_had_is_put_aside_and_it_is_rewound() {
+    let mut trio = Trio::new(15, lifeboat_failover::Mode::Asynchronous).await;
+    trio.follows(1).await;
+    trio.follows(2).await;
+    assert_eq!(write(&trio, 0, 1, 0, 10).await, 10);
+    nobody_receives(&trio).await;
     assert_eq!(write(&trio, 0, 2, 0, 10).await, 10, "nobody is waited for");
     trio.kill_agent(0).await;
     trio.kill_database(0);

@@ -152,7 +152,8 @@ impl Member {
         if lease.quorums.any_asynchronous() && !safe && !force {
             let bytes = loss.unwrap_or(0);
             return Err(format!(
-                "at least {bytes} bytes of log would be lost, and what was written since the last renewal of the lease"
+                "at least {bytes} bytes of log would be lost, and what was written since the last renewal of the lease; `lifeboat cluster \
+                 failover --to {name} --force` accepts that"
             ));
         }
         standby.ordered = Some(force);

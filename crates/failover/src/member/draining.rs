@@ -6,6 +6,7 @@ use crate::clock::Moment;
 use crate::database::{StopHow, Wanted};
 use crate::lease::{Lease, LeaseState, MemberName};
 use crate::message::Message;
+use crate::settings::Timing;
 use crate::transitions::when;
 
 /// See the module.
@@ -15,6 +16,19 @@ pub(super) struct Draining {
     pub since: Moment,
     /// The register says so: only then the database is stopped.
     announced: bool,
+}
+
+impl Draining {
+    /// So long the news takes to every proxy, and a short session to its end.
+    fn stops_at(&self, timing: &Timing) -> Moment {
+        self.since + timing.pulse_interval
+    }
+
+    /// When something is to be done after `last`, if nothing happens before.
+    pub fn wakes_at(&self, last: Moment, timing: &Timing) -> Moment {
+        let stops_at = self.stops_at(timing);
+        if last < stops_at { stops_at } else { self.since + timing.handover_timeout }
+    }
 }
 
 impl Member {
@@ -59,6 +73,10 @@ impl Member {
             LeaseState::Draining { .. } => {
                 if let State::Draining(draining) = &mut self.state {
                     draining.announced = true;
+                }
+                // Who was connected before new connections were held may end what it has begun.
+                if now < draining.stops_at(&self.settings.timing) {
+                    return;
                 }
                 let slow = now - draining.since >= self.settings.timing.handover_timeout;
                 self.want(Wanted::Stopped { how: if slow { StopHow::AtOnce } else { StopHow::Orderly } });

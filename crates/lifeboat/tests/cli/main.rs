@@ -1,5 +1,6 @@
 //! The program from outside: exact messages and exit codes. What is typed wrong at three in the morning is here.
 
+mod agents;
 mod arguments;
 mod clusters;
 mod configuration;

@@ -114,9 +114,7 @@ impl Member {
 
     /// Every process of the server, and no other.
     pub fn kill_server(&self) {
-        // The first process first: it would start the others anew.
-        self.host.kill(|process| is_server(process) && !process.line.starts_with("postgres:"));
-        self.host.kill(is_server);
+        self.host.kill_postgres();
     }
 
     /// The agent alone: its dead man stays.
@@ -147,9 +145,4 @@ impl Drop for Member {
 
 pub fn is_agent(process: &Process) -> bool {
     process.line.contains(" --config ") && process.line.ends_with(" agent")
-}
-
-pub fn is_server(process: &Process) -> bool {
-    let program = process.line.split(' ').next().unwrap_or_default();
-    program == "postgres:" || program.ends_with("/postgres")
 }

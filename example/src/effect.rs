@@ -1,0 +1,129 @@
+//! What came of a step. Pure: from what was seen since to one sentence, or that it is too early to say.
+
+use crate::ledger::Traffic;
+use crate::look::{Look, journal::Kind};
+use crate::script::{NAMES, PLACES, Step};
+use std::time::Duration;
+
+/// A step after which nobody took over for so long, and clients write, had no other effect: longer than a server's silence is borne.
+const WATCHED_FOR: Duration = Duration::from_secs(8);
+/// Nothing is waited for longer.
+const WAITED_FOR: Duration = Duration::from_secs(60);
+/// Clients write when the last one was acknowledged so lately.
+const LATELY: Duration = Duration::from_secs(1);
+
+/// A step that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doing {
+    pub step: Step,
+    pub at: Duration,
+    /// Who held the lease before it, and its epoch.
+    pub primary: Option<usize>,
+    pub epoch: u64,
+    /// When it was carried out; or why it couldn't be.
+    pub done: Option<Result<Duration, String>>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    TookOver { who: usize, epoch: u64, detected: Option<Duration>, first_write: Duration },
+    WentOn { who: usize, epoch: Option<u64>, longest: Duration, unwell: Option<String> },
+    Repaired { primary: usize, after: Duration },
+    NobodyWrites { lasts: Duration, unwell: Option<String> },
+    NotDone(String),
+}
+
+/// `None`: wait.
+pub fn judge(doing: &Doing, now: Duration, look: &Look, traffic: &Traffic) -> Option<Outcome> {
+    let since = match doing.done.as_ref()? {
+        Ok(at) => *at,
+        Err(why) => return Some(Outcome::NotDone(why.clone())),
+    };
+    let spent = now.saturating_sub(since);
+    let writer = traffic.written.filter(|(_, at)| now.saturating_sub(*at) < LATELY).map(|(who, _)| who);
+    let writer = writer.filter(|who| *who < PLACES && traffic.first[*who].is_some());
+    let unwell = look.unwell(since);
+    let restores = matches!(doing.step, Step::Repair | Step::Heal(_));
+    if let Some(primary) = writer.filter(|_| restores && unwell.is_none()) {
+        return Some(Outcome::Repaired { primary, after: now.saturating_sub(doing.at) });
+    }
+    if spent > WAITED_FOR || restores && spent > WAITED_FOR / 2 && writer.is_some() {
+        return Some(match writer {
+            Some(who) => went_on(doing, who, look, traffic, unwell),
+            None => Outcome::NobodyWrites { lasts: traffic.longest, unwell },
+        });
+    }
+    if restores {
+        return None;
+    }
+    let epoch = look.lease().map_or(0, |lease| lease.epoch);
+    let other = writer.filter(|who| Some(*who) != doing.primary && look.primary() == Some(*who));
+    if let Some(who) = other.filter(|_| epoch > doing.epoch) {
+        let first_write = traffic.first[who]?.saturating_sub(doing.at);
+        return Some(Outcome::TookOver { who, epoch, detected: detected(doing, look), first_write });
+    }
+    let quiet = spent > WATCHED_FOR && !look.is_changing();
+    writer.filter(|_| quiet).map(|who| went_on(doing, who, look, traffic, None))
+}
+
+fn went_on(doing: &Doing, who: usize, look: &Look, traffic: &Traffic, unwell: Option<String>) -> Outcome {
+    let epoch = look.lease().map(|lease| lease.epoch).filter(|epoch| *epoch > doing.epoch);
+    Outcome::WentOn { who, epoch, longest: traffic.longest, unwell }
+}
+
+/// Nobody has to find out about what was ordered.
+fn detected(doing: &Doing, look: &Look) -> Option<Duration> {
+    if matches!(doing.step, Step::Switchover | Step::Failback) {
+        return None;
+    }
+    let first = look.events.iter().find(|event| event.at >= doing.at && event.kind == Kind::Detected);
+    first.map(|event| event.at.saturating_sub(doing.at))
+}
+
+impl Outcome {
+    /// The sentence, with what was found of the acknowledged writes.
+    pub fn words(&self, lost: &Result<usize, String>) -> String {
+        let lost = match lost {
+            Ok(1) => "1 acknowledged write LOST".to_owned(),
+            Ok(0) => "0 acknowledged writes lost".to_owned(),
+            Ok(count) => format!("{count} acknowledged writes LOST"),
+            Err(why) => format!("writes not looked for: {why}"),
+        };
+        let but = |unwell: &Option<String>| unwell.as_ref().map_or(String::new(), |why| format!(", but {why}"));
+        match self {
+            Self::TookOver { who, epoch, detected, first_write } => {
+                let detected = detected.map_or(String::new(), |span| format!("detected after {}, ", seconds(span)));
+                let first = seconds(*first_write);
+                format!("{} took over: {detected}first write after {first}, epoch {epoch}, {lost}", NAMES[*who])
+            }
+            Self::WentOn { who, epoch, longest, unwell } => {
+                let epoch = epoch.map_or(String::new(), |epoch| format!("epoch {epoch}, "));
+                let longest = seconds(*longest);
+                format!("{} went on: {epoch}at most {longest} without a write, {lost}{}", NAMES[*who], but(unwell))
+            }
+            Self::Repaired { primary, after } => {
+                format!("all is well after {}: {} writes, and is followed; {lost}", seconds(*after), NAMES[*primary])
+            }
+            Self::NobodyWrites { lasts, unwell } => {
+                format!("NOBODY WRITES for {}{}; r repairs", seconds(*lasts), but(unwell))
+            }
+            Self::NotDone(why) => format!("not done: {why}"),
+        }
+    }
+
+    /// Where the rows are to be looked for.
+    pub fn writer(&self) -> Option<usize> {
+        match self {
+            Self::TookOver { who, .. } | Self::WentOn { who, .. } => Some(*who),
+            Self::Repaired { primary, .. } => Some(*primary),
+            Self::NobodyWrites { .. } | Self::NotDone(_) => None,
+        }
+    }
+}
+
+/// `1.1 s`, of small spans `0.02 s`.
+pub fn seconds(span: Duration) -> String {
+    let seconds = span.as_secs_f64();
+    if seconds < 0.1 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
+}

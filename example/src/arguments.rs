@@ -56,7 +56,8 @@ pub fn parse(words: impl Iterator<Item = String>, is_terminal: bool) -> Result<O
             "--play" => arguments.script = Some(script::parse(&value)?),
             "--for" => {
                 let span = script::duration(&value);
-                arguments.lasts = Some(span.ok_or_else(|| format!("--for wants a time such as 30s or 5m, not {value}"))?);
+                arguments.lasts =
+                    Some(span.ok_or_else(|| format!("--for wants a time such as 30s or 5m, not {value}"))?);
             }
             _ => arguments.program = Some(value.into()),
         }

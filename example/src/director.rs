@@ -3,7 +3,7 @@
 use crate::effect::{Doing, Outcome, judge};
 use crate::ledger::Traffic;
 use crate::look::{self, Look};
-use crate::script::Step;
+use crate::script::{PLACES, Step};
 use crate::stage::{Answer, Stage};
 use crate::traffic;
 use crate::world::Addresses;
@@ -28,6 +28,8 @@ pub struct Director {
     pub told: Vec<Told>,
     /// Of all steps.
     pub lost: usize,
+    /// What was done to the lines of each place and isn't healed.
+    pub cuts: [Option<&'static str>; PLACES],
     stage: Stage,
     look: look::Shared,
     ledger: traffic::Shared,
@@ -50,7 +52,17 @@ impl Director {
         let begun = Instant::now();
         let ledger = traffic::begin(&addresses, begun).await?;
         let look = look::begin(&addresses, begun)?;
-        Ok(Self { addresses, begun, told: Vec::new(), lost: 0, stage, look, ledger, under_way: None })
+        Ok(Self {
+            addresses,
+            begun,
+            told: Vec::new(),
+            lost: 0,
+            cuts: [None; PLACES],
+            stage,
+            look,
+            ledger,
+            under_way: None,
+        })
     }
 
     pub fn now(&self) -> Duration {
@@ -78,6 +90,7 @@ impl Director {
         }
         let look = self.look();
         let (primary, epoch) = (look.primary(), look.lease().map_or(0, |lease| lease.epoch));
+        note_cuts(&mut self.cuts, step, primary);
         let at = self.now();
         self.ledger.lock().expect("nobody panics with it").begin(at);
         let answer = Some(self.stage.carry_out(step, primary));
@@ -117,6 +130,19 @@ impl Director {
             let address = address.ok_or("there is no primary")?;
             traffic::lost(ledger, address).await.map_err(|error| format!("{error:#}"))
         })
+    }
+}
+
+fn note_cuts(cuts: &mut [Option<&'static str>; PLACES], step: Step, primary: Option<usize>) {
+    let (place, cut) = match step {
+        Step::CutOff(place) => (place.or(primary), Some("cut off")),
+        Step::OneWay(place) => (place.or(primary), Some("isn't heard")),
+        Step::Heal(Some(place)) => (Some(place), None),
+        Step::Heal(None) | Step::Repair => return *cuts = [None; PLACES],
+        _ => return,
+    };
+    if let Some(found) = place.and_then(|place| cuts.get_mut(place)) {
+        *found = cut;
     }
 }
 

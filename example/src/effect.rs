@@ -77,7 +77,8 @@ fn detected(doing: &Doing, look: &Look) -> Option<Duration> {
     if matches!(doing.step, Step::Switchover | Step::Failback) {
         return None;
     }
-    let first = look.events.iter().find(|event| event.at >= doing.at && event.kind == Kind::Detected);
+    let detects = |kind| matches!(kind, Kind::Detected | Kind::Candidate);
+    let first = look.events.iter().find(|event| event.at >= doing.at && detects(event.kind));
     first.map(|event| event.at.saturating_sub(doing.at))
 }
 
@@ -106,7 +107,8 @@ impl Outcome {
                 format!("all is well after {}: {} writes, and is followed; {lost}", seconds(*after), NAMES[*primary])
             }
             Self::NobodyWrites { lasts, unwell } => {
-                format!("NOBODY WRITES for {}{}; r repairs", seconds(*lasts), but(unwell))
+                let why = unwell.as_ref().map_or(String::new(), |why| format!(": {why}"));
+                format!("NOBODY WRITES for {}{why}", seconds(*lasts))
             }
             Self::NotDone(why) => format!("not done: {why}"),
         }

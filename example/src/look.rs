@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 /// Who doesn't answer within this doesn't answer.
 const PATIENCE: Duration = Duration::from_millis(1_200);
 const ASK_EVERY: Duration = Duration::from_millis(250);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const READ_EVERY: Duration = Duration::from_millis(25);
+/// Of readings, one with a look at the processes.
+const READINGS_A_LOOK: u32 = 6;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -146,8 +148,9 @@ pub fn begin(addresses: &Addresses, begun: Instant) -> Result<Shared> {
     let (shared, addresses) = (look.clone(), addresses.clone());
     tokio::spawn(async move {
         let mut journals = Journals::new(&addresses.scratch, begun);
-        loop {
-            let lives = addresses.hosts.iter().map(|host| lives(&host.processes()));
+        for reading in 0_u32.. {
+            let looks = reading.is_multiple_of(READINGS_A_LOOK);
+            let lives = addresses.hosts.iter().filter(|_| looks).map(|host| lives(&host.processes()));
             let lives: Vec<[Life; 3]> = lives.collect();
             let news = journals.read();
             {
@@ -155,10 +158,12 @@ pub fn begin(addresses: &Addresses, begun: Instant) -> Result<Shared> {
                 for (place, [agent, server, store]) in look.places.iter_mut().zip(lives) {
                     (place.agent, place.server, place.store) = (agent, server, store);
                 }
-                look.events.extend(news);
-                look.events.sort_by_key(|event| event.at);
+                if !news.is_empty() {
+                    look.events.extend(news);
+                    look.events.sort_by_key(|event| event.at);
+                }
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(READ_EVERY).await;
         }
     });
     Ok(look)

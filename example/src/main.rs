@@ -5,11 +5,14 @@
 
 mod arguments;
 mod director;
+mod drawing;
 mod effect;
 mod ending;
 mod ledger;
 mod look;
+mod picture;
 mod play;
+mod screen;
 mod script;
 mod stage;
 mod traffic;
@@ -66,16 +69,14 @@ fn run(arguments: Arguments) -> Result<bool> {
             asked.check()
         };
         let (stage, addresses) = Stage::begin(arguments.major, program, told)?;
-        let addresses = addresses.await.context("the world's thread is gone")?.inspect_err(|_| {
-            // Whatever a Ctrl-C broke isn't worth telling.
-        })?;
+        let addresses = addresses.await.context("the world's thread is gone")??;
         let director = tokio::select! {
             director = Director::new(stage, addresses) => director?,
             () = ending.wanted() => bail!("ended before everything was there"),
         };
         match &arguments.script {
             Some(steps) => play::play(director, steps, arguments.lasts, ending).await,
-            None => bail!("no screen yet"),
+            None => screen::show(director, arguments.lasts, ending).await.map(|()| true),
         }
     })
 }

@@ -15,12 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When it is ended from outside.
-pub async fn play(
-    mut director: Director,
-    steps: &[Step],
-    lasts: Option<Duration>,
-    mut ending: Ending,
-) -> Result<bool> {
+pub async fn play(mut director: Director, steps: &[Step], lasts: Option<Duration>, mut ending: Ending) -> Result<bool> {
     let played = async {
         rest(&director).await;
         println!("all is well: {} writes, PostgreSQL {}", writer(&director), director.addresses.version);

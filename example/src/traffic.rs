@@ -68,11 +68,21 @@ impl Way {
             match tokio::time::timeout(PATIENCE, open.query_one(WRITE, &[&client, &number])).await {
                 Ok(Ok(row)) => {
                     let (place, now) = (self.place(row.get(0)), self.begun.elapsed());
-                    self.ledger.lock().expect("nobody panics with it").acknowledged((client, number), place, asked, now);
+                    self.ledger.lock().expect("nobody panics with it").acknowledged(
+                        (client, number),
+                        place,
+                        asked,
+                        now,
+                    );
                     tokio::time::sleep(PACE).await;
                 }
                 ended => {
-                    self.failed(ended.map_or_else(|_| "no answer in time".into(), |row| words(&row.expect_err("it isn't a row"))));
+                    self.failed(
+                        ended.map_or_else(
+                            |_| "no answer in time".into(),
+                            |row| words(&row.expect_err("it isn't a row")),
+                        ),
+                    );
                     session = None;
                 }
             }

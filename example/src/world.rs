@@ -63,7 +63,8 @@ impl World {
         certificates(&scratch, network.hosts())?;
         let shared = Shared { scratch: &scratch, hosts: network.hosts(), bin_dir: &found.programs };
         let ports = [free_port()?, free_port()?];
-        fs::write(scratch.join("lifeboat.toml"), shared.client_configuration(ports)).context("write a configuration")?;
+        fs::write(scratch.join("lifeboat.toml"), shared.client_configuration(ports))
+            .context("write a configuration")?;
         let members = (0..NAMES.len()).map(|place| Member::new(place, &shared)).collect::<Result<_>>()?;
         let version = major.to_string();
         let mut world = Self { members, version, program: program.into(), proxy: None, ports, network };
@@ -86,9 +87,7 @@ impl World {
         })?;
         told("a proxy for the clients")?;
         self.start_proxy()?;
-        self.until(told, "the cluster doesn't come to rest", |world| {
-            world.lifeboat(&["cluster", "status"]).map(drop)
-        })
+        self.until(told, "the cluster doesn't come to rest", |world| world.lifeboat(&["cluster", "status"]).map(drop))
     }
 
     /// Tries until it works.

@@ -14,8 +14,8 @@ mod store;
 pub use certificates::certificates;
 pub use cuts::Cut;
 pub use processes::Process;
-pub use store::etcd_member;
 pub use rustix::process::Signal;
+pub use store::etcd_member;
 
 use crate::command::run;
 use crate::place::{Components, lock};
@@ -170,9 +170,8 @@ fn held(number: u8) -> Result<Option<File>> {
 
 /// What killed runs left under other numbers, and nobody has taken since.
 fn remove_abandoned() {
-    let abandoned = (1..=NETWORKS_MAX).filter(|number| {
-        directory(*number).exists() || Path::new("/sys/class/net").join(bridge(*number)).exists()
-    });
+    let abandoned = (1..=NETWORKS_MAX)
+        .filter(|number| directory(*number).exists() || Path::new("/sys/class/net").join(bridge(*number)).exists());
     for number in abandoned {
         // Whoever wants it meanwhile takes the next.
         if let Ok(Some(_held)) = held(number) {

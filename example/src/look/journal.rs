@@ -23,6 +23,8 @@ pub struct Event {
 pub enum Kind {
     /// Somebody noticed that something is wrong with the primary.
     Detected,
+    /// Somebody wants to be the primary: who wasn't told to has noticed, too.
+    Candidate,
     /// The lease was taken.
     Decided,
     Promoted,
@@ -103,7 +105,8 @@ fn of_agent(line: &str, begun_at: Duration) -> Option<Event> {
     let at = Duration::from_millis(entry.at_milliseconds).saturating_sub(begun_at);
     let to = entry.text.split_once(" → ").and_then(|(_, rest)| rest.split(':').next()).unwrap_or_default();
     let kind = match (entry.what.as_str(), to) {
-        ("suspected", _) | ("state", "candidate" | "demoting") => Kind::Detected,
+        ("suspected", _) | ("state", "demoting") => Kind::Detected,
+        ("state", "candidate") => Kind::Candidate,
         ("lease taken", _) => Kind::Decided,
         ("state", "primary") => Kind::Promoted,
         _ => Kind::Other,
@@ -117,7 +120,8 @@ fn of_proxy(line: &str, now: Duration) -> Option<Event> {
     let (_, rest) = line.split_once("epoch ")?;
     let (epoch, to) = rest.split_once(": ")?;
     let to = to.split(" (").next().unwrap_or(to);
-    let text = if to.starts_with("nowhere") { "new connections wait".to_owned() } else { format!("clients go to {to}") };
+    let text =
+        if to.starts_with("nowhere") { "new connections wait".to_owned() } else { format!("clients go to {to}") };
     Some(Event { at: now, who: "proxy".into(), text, epoch: epoch.parse().ok(), kind: Kind::Routed })
 }
 
@@ -129,9 +133,10 @@ mod tests {
     fn journals_are_read() {
         let line = r#"{"at_milliseconds":5200,"member":"ohio","what":"state","text":"standby → candidate: the primary has vanished"}"#;
         let event = of_agent(line, Duration::from_secs(4)).expect("an entry");
-        assert_eq!((event.at, event.kind), (Duration::from_millis(1_200), Kind::Detected));
+        assert_eq!((event.at, event.kind), (Duration::from_millis(1_200), Kind::Candidate));
         assert_eq!(event.text, "standby → candidate: the primary has vanished");
-        let line = r#"{"at_milliseconds":5300,"member":"ohio","what":"lease taken","epoch":2,"text":"the lease is ours"}"#;
+        let line =
+            r#"{"at_milliseconds":5300,"member":"ohio","what":"lease taken","epoch":2,"text":"the lease is ours"}"#;
         let event = of_agent(line, Duration::ZERO).expect("an entry");
         assert_eq!((event.epoch, event.kind), (Some(2), Kind::Decided));
         assert_eq!(of_agent("{\"at_mill", Duration::ZERO), None);

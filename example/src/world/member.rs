@@ -57,8 +57,7 @@ impl Shared<'_> {
     /// For the proxy, and for commands.
     pub fn client_configuration(&self, ports: [u16; 2]) -> String {
         let [primary, read_only] = ports;
-        let proxy =
-            format!("proxy = {{ primary = \"127.0.0.1:{primary}\", read_only = \"127.0.0.1:{read_only}\" }}\n");
+        let proxy = format!("proxy = {{ primary = \"127.0.0.1:{primary}\", read_only = \"127.0.0.1:{read_only}\" }}\n");
         format!("[cluster.shop]\n{}{proxy}{}", self.common(), self.members())
     }
 }

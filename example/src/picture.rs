@@ -287,9 +287,11 @@ fn events(seen: &Seen) -> Vec<Happened> {
         let text = event.text.clone() + &epoch.map_or(String::new(), |epoch| format!(" (epoch {epoch})"));
         all.push((event.at, happened(event.at, step, &event.who, text, tone)));
     }
-    let writer = seen.traffic.written.map(|(place, _)| place).filter(|_| step.is_some());
+    // Where clients went on as they were, the first write after a step is no news.
+    let is_led = |since| seen.look.events.iter().any(|event| event.kind == Kind::Routed && event.at >= since);
+    let writer = seen.traffic.written.map(|(place, _)| place).filter(|_| step.is_some_and(is_led));
     if let Some((place, at)) = writer.and_then(|place| Some((place, (*seen.traffic.first.get(place)?)?))) {
-        let text = format!("the first write since, acknowledged by {}", NAMES[place]);
+        let text = format!("the first write, acknowledged by {}", NAMES[place]);
         all.push((at, happened(at, step, "clients", text, Tone::Good)));
     }
     if let Some((words, at)) = &seen.under_way {

@@ -8,8 +8,10 @@ use anyhow::Result;
 use std::time::Duration;
 
 const WATCH_EVERY: Duration = Duration::from_millis(50);
-/// Until all is well, before the first step, and after the last.
+/// Until all is well before the first step, or somebody writes after another.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same at the end: nothing is repaired any more that could take longer.
+const END_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Plays it. Whether nothing that was acknowledged was lost, and all is well at the end.
 ///
@@ -17,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// When it is ended from outside.
 pub async fn play(mut director: Director, steps: &[Step], lasts: Option<Duration>, mut ending: Ending) -> Result<bool> {
     let played = async {
-        rest(&director).await;
+        rest(&director, PATIENCE).await;
         println!("all is well: {} writes, PostgreSQL {}", writer(&director), director.addresses.version);
         for step in steps {
             one(&mut director, *step).await;
@@ -63,9 +65,9 @@ fn writer(director: &Director) -> &'static str {
 }
 
 /// Until all is well, or long enough.
-async fn rest(director: &Director) -> Option<String> {
-    let deadline = director.now() + PATIENCE;
+async fn rest(director: &Director, patience: Duration) -> Option<String> {
     let since = director.now();
+    let deadline = since + patience;
     loop {
         let unwell = director.look().unwell(since);
         if unwell.is_none() || director.now() > deadline {
@@ -84,7 +86,7 @@ async fn rest_or_write(director: &Director) {
 }
 
 async fn verdict(director: &Director) -> bool {
-    let unwell = rest(director).await;
+    let unwell = rest(director, END_PATIENCE).await;
     let lost = director.count(director.look().primary()).await.unwrap_or_else(|error| Err(error.to_string()));
     let traffic = director.traffic();
     let lost_words = lost.as_ref().map_or_else(|why| format!("not looked for: {why}"), |count| format!("{count} lost"));

@@ -18,6 +18,8 @@ const READ_EVERY: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_millis(50);
 /// The proxy holds clients while there is no primary, and ends their sessions with an old one: they can be patient.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A question can be asked again, elsewhere.
+const READ_PATIENCE: Duration = Duration::from_secs(3);
 
 const TABLE: &str = "create table ledger (client int, number int, primary key (client, number))";
 const WRITE: &str = "insert into ledger (client, number) values ($1, $2) returning host(inet_server_addr())";
@@ -97,7 +99,7 @@ impl Way {
                 let row = session.query_one(READ, &[]).await.map_err(|error| words(&error))?;
                 Ok::<_, String>(self.place(row.get(0)))
             };
-            match tokio::time::timeout(PATIENCE, ask).await {
+            match tokio::time::timeout(READ_PATIENCE, ask).await {
                 Ok(Ok(place)) => {
                     let now = self.begun.elapsed();
                     self.ledger.lock().expect("nobody panics with it").answered(place, now);

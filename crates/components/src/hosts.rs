@@ -62,7 +62,8 @@ impl Network {
         let mut network = Self { number, hosts: Vec::new(), _lock: lock };
         let bridge = bridge(number);
         let address = format!("{}/24", network.address());
-        ip(&["link", "add", &bridge, "type", "bridge"]).context("make a bridge (is this kernel without them?)")?;
+        ip(&["link", "add", &bridge, "type", "bridge"])
+            .context("make a bridge (is this kernel without them, or a container without NET_ADMIN and SYS_ADMIN?)")?;
         ip(&["address", "add", &address, "dev", &bridge])?;
         ip(&["link", "set", &bridge, "up"])?;
         for (place, name) in (0..).zip(names) {

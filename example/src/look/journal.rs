@@ -120,9 +120,11 @@ fn of_proxy(line: &str, now: Duration) -> Option<Event> {
     let (_, rest) = line.split_once("epoch ")?;
     let (epoch, to) = rest.split_once(": ")?;
     let to = to.split(" (").next().unwrap_or(to);
-    let text =
-        if to.starts_with("nowhere") { "new connections wait".to_owned() } else { format!("clients go to {to}") };
-    Some(Event { at: now, who: "proxy".into(), text, epoch: epoch.parse().ok(), kind: Kind::Routed })
+    let (text, kind) = match to.starts_with("nowhere") {
+        true => ("new connections wait".to_owned(), Kind::Other),
+        false => (format!("clients go to {to}"), Kind::Routed),
+    };
+    Some(Event { at: now, who: "proxy".into(), text, epoch: epoch.parse().ok(), kind })
 }
 
 #[cfg(test)]

@@ -129,3 +129,80 @@ pub fn seconds(span: Duration) -> String {
     let seconds = span.as_secs_f64();
     if seconds < 0.1 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::examples;
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn doing(step: Step) -> Doing {
+        Doing { step, at: at(70_000), primary: Some(0), epoch: 3, done: Some(Ok(at(70_100))) }
+    }
+
+    fn told(doing: &Doing, now: Duration, look: &Look, traffic: &Traffic) -> Option<String> {
+        judge(doing, now, look, traffic).map(|outcome| outcome.words(&Ok(0)))
+    }
+
+    #[test]
+    fn who_took_over_is_told_with_times_from_the_step_on() {
+        let seen = examples::after_a_takeover();
+        let (now, kill) = (seen.now, doing(Step::KillHost(None)));
+        let words =
+            "ohio took over: detected after 0.6 s, first write after 1.1 s, epoch 4, 0 acknowledged writes lost";
+        assert_eq!(told(&kill, now, &seen.look, &seen.traffic).as_deref(), Some(words));
+        let ordered = told(&doing(Step::Switchover), now, &seen.look, &seen.traffic);
+        assert!(!ordered.expect("it is over").contains("detected"), "nobody has to find out");
+        // The old primary's writes, and an epoch that isn't newer, are no takeover.
+        let mut traffic = seen.traffic.clone();
+        (traffic.written, traffic.first) = (Some((0, now)), [Some(at(70_050)), None, None]);
+        assert_eq!(told(&kill, at(72_000), &seen.look, &traffic), None);
+        let same = Doing { epoch: 4, ..kill.clone() };
+        assert_eq!(told(&same, at(72_000), &seen.look, &seen.traffic), None);
+        assert_eq!(
+            told(&Doing { done: None, ..kill }, now, &seen.look, &seen.traffic),
+            None,
+            "it isn't carried out yet"
+        );
+    }
+
+    #[test]
+    fn a_step_without_a_takeover_is_watched_for_a_while() {
+        let mut seen = examples::after_a_takeover();
+        let pause = Doing { primary: Some(1), epoch: 4, ..doing(Step::PauseHost(None)) };
+        seen.traffic.written = Some((1, at(74_900)));
+        assert_eq!(told(&pause, at(75_000), &seen.look, &seen.traffic), None, "too early to say");
+        seen.traffic.written = Some((1, at(78_900)));
+        let words = told(&pause, at(79_000), &seen.look, &seen.traffic);
+        assert_eq!(words.as_deref(), Some("ohio went on: at most 1.1 s without a write, 0 acknowledged writes lost"));
+        seen.traffic.written = Some((1, at(71_000)));
+        assert_eq!(told(&pause, at(79_000), &seen.look, &seen.traffic), None, "nobody writes");
+        let words = told(&pause, at(131_000), &seen.look, &seen.traffic).expect("nothing is waited for longer");
+        assert!(words.starts_with("NOBODY WRITES"), "{words}");
+    }
+
+    #[test]
+    fn a_repair_is_over_when_all_is_well() {
+        let mut seen = examples::after_a_takeover();
+        let repair = doing(Step::Repair);
+        let words = told(&repair, seen.now, &seen.look, &seen.traffic).expect("it is over");
+        assert!(words.starts_with("all is well after 13.4 s: ohio writes"), "{words}");
+        seen.look.places[0].is_silent = true;
+        assert_eq!(told(&repair, seen.now, &seen.look, &seen.traffic), None);
+        seen.traffic.written = Some((1, at(105_000)));
+        let words = told(&repair, at(105_100), &seen.look, &seen.traffic).expect("long enough");
+        assert!(words.ends_with("but virginia's agent doesn't answer"), "{words}");
+    }
+
+    #[test]
+    fn what_was_lost_is_told_loudly() {
+        let outcome = Outcome::WentOn { who: 0, epoch: None, longest: at(50), unwell: None };
+        assert!(outcome.words(&Ok(1)).contains("1 acknowledged write LOST"));
+        assert!(outcome.words(&Ok(2)).contains("2 acknowledged writes LOST"));
+        assert!(outcome.words(&Err("it is silent".into())).contains("not looked for: it is silent"));
+        assert_eq!(Outcome::NotDone("why".into()).words(&Ok(0)), "not done: why");
+    }
+}

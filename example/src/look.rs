@@ -91,6 +91,10 @@ impl Look {
 
     /// The first thing that isn't as it should be, by answers to questions asked after `since`.
     pub fn unwell(&self, since: Duration) -> Option<String> {
+        // What explains most comes first.
+        if self.places.iter().filter(|place| place.store_answers).count() <= PLACES / 2 {
+            return Some("the lease store has no majority".into());
+        }
         let Some(primary) = self.primary() else { return Some("there is no primary".into()) };
         for (place, name) in self.places.iter().zip(NAMES) {
             let Some((asked, status)) = place.status.as_ref().filter(|_| !place.is_silent) else {

@@ -104,7 +104,8 @@ fn clock(span: Duration) -> String {
 }
 
 fn summary(seen: &Seen) -> (String, Tone) {
-    let silent = seen.traffic.written.map_or(seen.now, |(_, at)| seen.now.saturating_sub(at));
+    let Some((_, written)) = seen.traffic.written else { return ("nobody has written yet".into(), Tone::Warning) };
+    let silent = seen.now.saturating_sub(written);
     if silent > Duration::from_secs(1) {
         return (format!("NOBODY WRITES for {}", seconds(silent)), Tone::Bad);
     }

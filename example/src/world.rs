@@ -122,7 +122,8 @@ impl World {
         command.arg("--config").arg(config).args(arguments).stdin(Stdio::null()).process_group(0);
         let output = command.output().with_context(|| format!("run {}", self.program.display()))?;
         if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{}", said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or(said.trim()));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

@@ -17,7 +17,7 @@ database), a lease store in all three, a proxy, and clients that write all the w
   --for 30s      end by itself";
 
 /// What is played without a screen when nothing is said.
-const TOUR: &str = "kill; repair; cut; repair; hang server; repair; stop store; repair; switchover; failback";
+const TOUR: &str = "kill; repair; cut; repair; hang server; repair; stop store; repair; failback";
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use crate::script::Step;
 use anyhow::{Context, Result};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use std::io::Write;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -24,7 +25,8 @@ pub async fn show(director: Director, lasts: Option<Duration>, ending: Ending) -
     let mut terminal = ratatui::try_init().context("use the terminal")?;
     let shown = go_on(director, &mut terminal, lasts, ending).await;
     ratatui::restore();
-    println!("taking everything away");
+    // The terminal may be gone: then nobody reads it.
+    let _ = writeln!(std::io::stdout(), "taking everything away");
     shown.map(drop)
 }
 

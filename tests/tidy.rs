@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which room may use which: data flows downwards, arrows never go up. `components` (real servers for tests) is for
-/// tests and for `xtask` only, so it appears nowhere on the right.
+/// tests, for `xtask` and for the example only, so it appears nowhere else on the right.
 const ALLOWED_EDGES: &[(&str, &[&str])] = &[
     ("lifeboat", &["agent", "failover", "plan", "workload", "recovery", "mount", "repository", "location", "postgres"]),
     ("agent", &["failover", "location", "postgres"]),
@@ -25,6 +25,7 @@ const ALLOWED_EDGES: &[(&str, &[&str])] = &[
     ("postgres", &[]),
     ("location", &[]),
     ("components", &[]),
+    ("example", &["components"]),
     ("xtask", &["components"]),
     ("tests", &[]),
 ];
@@ -45,10 +46,10 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("hickory-proto", "agent"),
 ];
 
-const FOR_TESTS: &[&str] = &["sim", "components", "xtask", "tests"];
+const FOR_TESTS: &[&str] = &["sim", "components", "example", "xtask", "tests"];
 
 /// Rooms that may print, read the environment and end the process: programs, and what runs only in tests.
-const PROGRAMS: &[&str] = &["crates/lifeboat/", "crates/components/", "xtask/", "tests/"];
+const PROGRAMS: &[&str] = &["crates/lifeboat/", "crates/components/", "example/", "xtask/", "tests/"];
 
 /// Every module that decodes bytes from outside, and its target in `fuzz/fuzz_targets/`.
 const DECODERS: &[(&str, &str)] = &[

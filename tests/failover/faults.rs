@@ -3,7 +3,7 @@
 use crate::checks;
 use crate::clients::{self, Clients, Way};
 use crate::history::{Operation, Outcome};
-use crate::member::{DATABASE_PORT, is_agent, is_archiver, is_dead_man, is_server};
+use crate::member::{DATABASE_PORT, is_agent, is_archiver, is_dead_man};
 use crate::random::Random;
 use crate::world::{LOOK_EVERY, PATIENCE, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -160,8 +160,8 @@ pub async fn carry_out(
             scene.world.etcd.heal()?;
         }
         Fault::FreezeAgent => scene.freeze(is_agent).await?,
-        Fault::FreezeServer => scene.freeze(is_server).await?,
-        Fault::FreezeBoth => scene.freeze(|process| is_agent(process) || is_server(process)).await?,
+        Fault::FreezeServer => scene.freeze(Process::is_of_postgres).await?,
+        Fault::FreezeBoth => scene.freeze(|process| is_agent(process) || process.is_of_postgres()).await?,
         Fault::HaltedUntilReplaced => scene.halted_until_replaced().await?,
         Fault::DiskFull => scene.disk_full().await?,
         Fault::Switchover => scene.switchover(random).await?,
@@ -239,7 +239,7 @@ impl Scene<'_> {
         self.taken_over().await?;
         // Whoever might still write there is ended by the process that is there for that.
         let deadline = Instant::now() + PATIENCE;
-        while self.member().host.processes().iter().any(is_server) {
+        while self.member().host.processes().iter().any(Process::is_of_postgres) {
             ensure!(Instant::now() < deadline, "the server of a dead agent goes on");
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -7,7 +7,6 @@
 //!
 //! Needs root, `ip` and `nft`: without them these tests fail, and say what to install.
 
-mod certificates;
 mod checks;
 mod clients;
 #[allow(dead_code)] // Of its world only how a copy is started.

@@ -118,9 +118,7 @@ impl Member {
 
     /// Every process of the server, and no other.
     pub fn kill_server(&self) {
-        // The first process first: it would start the others anew.
-        self.host.kill(|process| is_server(process) && !process.line.starts_with("postgres:"));
-        self.host.kill(is_server);
+        self.host.kill_postgres();
     }
 
     /// The agent alone: its dead man stays.
@@ -159,9 +157,4 @@ pub fn is_dead_man(process: &Process) -> bool {
 
 pub fn is_archiver(process: &Process) -> bool {
     process.line.starts_with("postgres: archiver")
-}
-
-pub fn is_server(process: &Process) -> bool {
-    let program = process.line.split(' ').next().unwrap_or_default();
-    program == "postgres:" || program.ends_with("/postgres")
 }

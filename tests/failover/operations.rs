@@ -1,7 +1,7 @@
 //! What operators do to a cluster that works: maintenance of one member, its data made anew, going back to where the primary was.
 
 use crate::clients;
-use crate::world::{LOOK_EVERY, Mode, PATIENCE, World};
+use crate::world::{Kind, LOOK_EVERY, Mode, PATIENCE, World};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ async fn commit(world: &World, place: usize, number: i64) -> Result<Duration> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_is_worked_at_made_anew_and_the_primary_goes_back_on_15() -> Result<()> {
-    let mut world = World::new(15, Mode::Synchronous).await?;
+    let mut world = World::new(15, Kind { mode: Mode::Synchronous, archives: false }).await?;
     ensure!(world.settle().await? == 0, "the first primary is the first member");
     maintenance(&mut world).await.context("maintenance")?;
     made_anew(&mut world).await.context("made anew")?;

@@ -1,6 +1,5 @@
 //! Three hosts with a member each, one with etcd, one with a proxy, and this machine as the place of the clients.
 
-use crate::certificates;
 use crate::checks::Rows;
 use crate::clients::{self, Addresses, Clients, Way};
 use crate::history::Operation;
@@ -8,8 +7,8 @@ use crate::member::{Member, NAMES, Shared};
 use crate::past::{Archive, Note};
 use crate::program;
 use anyhow::{Context, Result, bail};
-use lifeboat_components::hosts::{Host, Network, small_disk};
-use lifeboat_components::{Account, Component, install, postgres};
+use lifeboat_components::hosts::{Host, Network, certificates, etcd_member, small_disk};
+use lifeboat_components::{Account, postgres};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
@@ -76,16 +75,16 @@ impl World {
         let scratch = network.directory();
         fs::create_dir_all(&scratch).context("make a directory")?;
         fs::write(scratch.join("token"), "a token for tests only").context("write a token")?;
-        certificates::make(&scratch, network.hosts())?;
+        certificates(&scratch, network.hosts())?;
         let bin_dir = postgres::install(major)?.programs;
         let [etcd, proxy] = [3, 4].map(|place: usize| network.hosts()[place].clone());
-        let store = start_etcd(&etcd, &scratch)?;
+        let store = etcd_member(0, std::slice::from_ref(&etcd), &scratch)?;
         let program = program::path()?;
         let archive = kind.archives.then(|| Archive::new(&scratch, &program)).transpose()?;
         let shared = Shared {
             scratch: &scratch,
             hosts: &network.hosts()[..NAMES.len()],
-            etcd: format!("http://{}:2379", etcd.address()),
+            etcd: etcd.etcd_url(),
             proxy: proxy.address(),
             mode: kind.mode.words(),
             bin_dir: &bin_dir,
@@ -113,13 +112,8 @@ impl World {
 
     async fn bootstrap(&mut self, bin_dir: &Path) -> Result<()> {
         let first = &self.members[0];
-        run_as_server(
-            &first.host,
-            bin_dir,
-            "pg_ctl",
-            &["-D", &text(&first.data_dir()), "-w", "start", "-l"],
-            &[&text(&first.directory.join("first.log"))],
-        )?;
+        let (data, log) = (text(&first.data_dir()), text(&first.directory.join("first.log")));
+        first.host.run_as_server(&bin_dir.join("pg_ctl"), &["-D", &data, "-w", "start", "-l", &log])?;
         for member in &mut self.members {
             member.start_agent()?;
         }
@@ -306,19 +300,6 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn start_etcd(host: &Host, scratch: &Path) -> Result<Child> {
-    let program = install(Component::Etcd)?.join("etcd");
-    let log = File::create(scratch.join("etcd.log")).context("create a log")?;
-    let (client, peer) = (format!("http://{}:2379", host.address()), format!("http://{}:2380", host.address()));
-    let mut command = host.command(&program);
-    command.args(["--name", "one", "--initial-cluster", &format!("one={peer}"), "--unsafe-no-fsync"]);
-    command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-    command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-    command.arg("--data-dir").arg(scratch.join("etcd")).stdin(Stdio::null());
-    command.stdout(log.try_clone().context("share a log")?).stderr(log);
-    command.spawn().context("start etcd")
-}
-
 /// `lifeboat proxy` beside the clients. It asks all agents, and begins before there are any.
 fn start_proxy(host: &Host, of: &Member) -> Result<Child> {
     let log = File::create(of.config.with_file_name("proxy.log")).context("create a log")?;
@@ -340,13 +321,9 @@ fn lay_data(members: &[Member], bin_dir: &Path, network: &Network, archive: Opti
     let first = &members[0];
     let data = text(&first.data_dir());
     let arguments = ["-D", &data, "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "--data-checksums"];
-    run_as_server(
-        &first.host,
-        bin_dir,
-        "initdb",
-        &arguments,
-        &["-A", "trust", if archive.is_some() { "--wal-segsize=1" } else { "--wal-segsize=4" }],
-    )?;
+    let segment = if archive.is_some() { "--wal-segsize=1" } else { "--wal-segsize=4" };
+    let arguments = [&arguments[..], &["-A", "trust", segment]].concat();
+    first.host.run_as_server(&bin_dir.join("initdb"), &arguments)?;
     let hba =
         format!("local all all trust\nhost all all {0} trust\nhost replication all {0} trust\n", network.addresses());
     fs::write(first.data_dir().join("pg_hba.conf"), hba).context("write pg_hba.conf")?;
@@ -369,25 +346,4 @@ fn lay_data(members: &[Member], bin_dir: &Path, network: &Network, archive: Opti
         fs::write(member.data_dir().join("postgresql.conf"), own).context("write postgresql.conf")?;
     }
     archive.map(|archive| archive.lifeboat(members[0].name, &["init"])).transpose().map(|_| ())
-}
-
-/// A program of PostgreSQL's in a host, as the account of servers.
-fn run_as_server(host: &Host, bin_dir: &Path, program: &str, first: &[&str], more: &[&str]) -> Result<()> {
-    let program = bin_dir.join(program);
-    let mut command = match Account::for_servers()? {
-        None => host.command(&program),
-        Some(account) => {
-            let mut command = host.command(Path::new("setpriv"));
-            command.args([format!("--reuid={}", account.uid), format!("--regid={}", account.gid)]);
-            command.args(["--clear-groups", "--"]).arg(&program);
-            command
-        }
-    };
-    let output = command.args(first).args(more).current_dir("/").stdin(Stdio::null()).output();
-    // A server that goes on has no pipe of ours: pg_ctl gives it the log's.
-    let output = output.with_context(|| format!("run {}", program.display()))?;
-    if !output.status.success() {
-        bail!("{}: {}", program.display(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
-    }
-    Ok(())
 }

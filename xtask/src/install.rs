@@ -32,6 +32,13 @@ pub fn for_demo() -> Result<std::path::PathBuf> {
     Ok(found.programs)
 }
 
+/// What three regions on one machine are made of. A version that isn't one is refused later.
+pub fn for_regions(major: &str) -> Result<()> {
+    step::say("find PostgreSQL, etcd, ip and nft, or install them");
+    let server = Component::from_name(&format!("postgres-{major}")).into_iter();
+    server.chain([Component::Etcd, Component::Namespaces]).try_for_each(one)
+}
+
 /// Every component that a test starts. `all`: those of the long tests too.
 pub fn for_tests(all: bool) -> Result<()> {
     step::say("install what the tests run against (the first time downloads several hundred megabytes)");

@@ -1,4 +1,4 @@
-//! What the README's commands run: `cargo xtask demo`, `test`, `coverage`, `install`, `bench`.
+//! What the README's commands run: `cargo xtask demo`, `regions`, `test`, `coverage`, `install`, `bench`.
 //!
 //! Each command is a list of steps; a step says what it does before it starts, and the first failing one ends the run.
 
@@ -6,6 +6,7 @@ mod bench;
 mod coverage;
 mod demo;
 mod install;
+mod regions;
 mod step;
 mod test;
 
@@ -15,6 +16,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   demo [ARGUMENTS]         build Lifeboat and run `lifeboat demo`: the main job, on this machine, nothing configured
+  regions [ARGUMENTS]      three regions on this machine, clients that write, and keys that break things: what failover does (as root)
   test [--all] [FILTER]    install what the tests need, then formatting, lints and every test
                            --all adds the tests that take long; FILTER runs only tests whose name contains it
   coverage                 how much of each room its own tests run; fails when a room falls below its floor
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     };
     let outcome = match command {
         "demo" => demo::run(rest),
+        "regions" => regions::run(rest),
         "test" => test::run(rest),
         "coverage" => coverage::run(rest),
         "install" => install::run(rest),

@@ -32,3 +32,9 @@ pub fn run(what: &str, command: &mut Command) -> Result<()> {
 pub fn say(what: &str) {
     eprintln!("── {what}");
 }
+
+/// Whether we may make network namespaces.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}

@@ -1,21 +1,25 @@
 //! Hosts, as far as networks and processes go: each a network namespace with an address of its own, on one bridge.
 //!
 //! What runs in a host is a process like any other of this machine, sees its files, and is told from others by its namespace. A network has a
-//! number, held by a lock on a file as long as its value lives: two tests never have the same, and whatever an earlier, killed run left under
-//! it is taken away first. Everything goes on drop.
+//! number, held by a lock on a file as long as its value lives: two tests never have the same, and whatever earlier, killed runs left is
+//! taken away first. Everything goes on drop.
 //!
 //! Not here: slow and lossy lines (`servers::Proxy` has them).
 
+mod certificates;
 mod cuts;
 mod processes;
+mod store;
 
+pub use certificates::certificates;
 pub use cuts::Cut;
 pub use processes::Process;
 pub use rustix::process::Signal;
+pub use store::etcd_member;
 
 use crate::command::run;
 use crate::place::{Components, lock};
-use crate::{Component, install};
+use crate::{Account, Component, install};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -49,15 +53,17 @@ impl Network {
     pub fn new(names: &[&str]) -> Result<Self> {
         install(Component::Namespaces)?;
         if !rustix::process::geteuid().is_root() {
-            bail!("hosts as network namespaces need root; run the tests as root: sudo -E cargo nextest run ..");
+            bail!("hosts as network namespaces need root; run it as root, such as: sudo -E cargo ..");
         }
         let (number, lock) = free_number()?;
         remove(number);
+        remove_abandoned();
         // From here on whatever was made is taken away again, also when the next step fails.
         let mut network = Self { number, hosts: Vec::new(), _lock: lock };
         let bridge = bridge(number);
         let address = format!("{}/24", network.address());
-        ip(&["link", "add", &bridge, "type", "bridge"]).context("make a bridge (is this kernel without them?)")?;
+        ip(&["link", "add", &bridge, "type", "bridge"])
+            .context("make a bridge (is this kernel without them, or a container without NET_ADMIN and SYS_ADMIN?)")?;
         ip(&["address", "add", &address, "dev", &bridge])?;
         ip(&["link", "set", &bridge, "up"])?;
         for (place, name) in (0..).zip(names) {
@@ -122,23 +128,57 @@ impl Host {
         command
     }
 
+    /// Runs a program of PostgreSQL's, as the account of servers, to its end. A server that it leaves behind needs a log of its own.
+    ///
+    /// # Errors
+    /// With what it said, when it doesn't succeed.
+    pub fn run_as_server(&self, program: &Path, arguments: &[&str]) -> Result<()> {
+        let mut command = match Account::for_servers()? {
+            None => self.command(program),
+            Some(account) => {
+                let mut command = self.command(Path::new("setpriv"));
+                command.args([format!("--reuid={}", account.uid), format!("--regid={}", account.gid)]);
+                command.args(["--clear-groups", "--"]).arg(program);
+                command
+            }
+        };
+        run(command.args(arguments).current_dir("/")).map(drop)
+    }
+
     fn namespace_file(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.namespace)
     }
 }
 
 fn free_number() -> Result<(u8, File)> {
+    // Only to have the directory.
+    drop(lock(&Components::root(), "networks")?);
     for number in 1..=NETWORKS_MAX {
-        let path = Components::root().join(format!(".network-{number}"));
-        // Only to have the directory.
-        drop(lock(&Components::root(), "networks")?);
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.with_context(|| format!("open {}", path.display()))?;
-        if file.try_lock().is_ok() {
-            return Ok((number, file));
+        if let Some(held) = held(number)? {
+            return Ok((number, held));
         }
     }
-    bail!("{NETWORKS_MAX} networks of tests are in use on this machine")
+    bail!("{NETWORKS_MAX} networks are in use on this machine")
+}
+
+/// The lock of a number, if nobody else has it.
+fn held(number: u8) -> Result<Option<File>> {
+    let path = Components::root().join(format!(".network-{number}"));
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    Ok(file.try_lock().is_ok().then_some(file))
+}
+
+/// What killed runs left under other numbers, and nobody has taken since.
+fn remove_abandoned() {
+    let abandoned = (1..=NETWORKS_MAX)
+        .filter(|number| directory(*number).exists() || Path::new("/sys/class/net").join(bridge(*number)).exists());
+    for number in abandoned {
+        // Whoever wants it meanwhile takes the next.
+        if let Ok(Some(_held)) = held(number) {
+            remove(number);
+        }
+    }
 }
 
 fn prefix(number: u8) -> String {

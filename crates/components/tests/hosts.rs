@@ -57,3 +57,14 @@ fn a_network_can_be_made_again_at_once() {
         drop(Network::new(&["a", "b", "c"]).expect("whatever the one before is taken away of"));
     }
 }
+
+#[test]
+fn what_a_killed_run_left_under_another_number_is_taken_away() {
+    // The last number: nobody gets as far.
+    let (directory, namespace) = (Path::new("/tmp/lifeboat-network-64"), Path::new("/run/netns/lifeboat-64-left"));
+    std::fs::create_dir_all(directory.join("virginia")).expect("a directory");
+    let made = std::process::Command::new("ip").args(["netns", "add", "lifeboat-64-left"]).status();
+    assert!(made.expect("ip runs").success() && namespace.exists());
+    drop(Network::new(&["a"]).expect("a network"));
+    assert!(!directory.exists() && !namespace.exists());
+}

@@ -16,6 +16,16 @@ pub struct Process {
     pub id: Pid,
     /// Its command line, with blanks between the words.
     pub line: String,
+    /// Stopped by a signal, until another continues it.
+    pub is_halted: bool,
+}
+
+impl Process {
+    /// One of a PostgreSQL server's: the first, or one that it began.
+    pub fn is_of_postgres(&self) -> bool {
+        let program = self.line.split(' ').next().unwrap_or_default();
+        program == "postgres:" || program.ends_with("/postgres")
+    }
 }
 
 impl Host {
@@ -29,7 +39,10 @@ impl Host {
             let same = (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino());
             let line = same.then(|| fs::read(path.join("cmdline")).ok()).flatten()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned();
-            Some(Process { id, line })
+            // `17 (a name) T 1 …`; a name may hold anything.
+            let stat = fs::read_to_string(path.join("stat")).ok()?;
+            let is_halted = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+            Some(Process { id, line, is_halted })
         };
         entries.flatten().filter_map(|entry| process(&entry.path())).collect()
     }
@@ -53,6 +66,13 @@ impl Host {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Every process of the PostgreSQL server in it, and no other.
+    pub fn kill_postgres(&self) {
+        // The first process first: it would start the others anew.
+        self.kill(|process| process.is_of_postgres() && !process.line.starts_with("postgres:"));
+        self.kill(Process::is_of_postgres);
     }
 
     /// Halts or continues those that are meant.

@@ -1,13 +1,17 @@
-//! An authority for one world, and a certificate that it signed for all of the world's hosts.
+//! An authority for one network, and a certificate that it signed for all of the network's hosts.
 
+use super::Host;
+use crate::{Component, install};
 use anyhow::{Context, Result, bail};
-use lifeboat_components::{Component, hosts::Host, install};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Writes `ca.pem`, `member.pem` and `member.key` into `directory`.
-pub fn make(directory: &Path, hosts: &[Host]) -> Result<()> {
+/// Writes `ca.pem`, `member.pem` and `member.key` into `directory`. They are good for two days.
+///
+/// # Errors
+/// When `openssl` can't.
+pub fn certificates(directory: &Path, hosts: &[Host]) -> Result<()> {
     install(Component::Namespaces)?;
     let names: Vec<String> = hosts.iter().map(|host| format!("IP:{}", host.address())).collect();
     let extensions = format!("subjectAltName={}\nbasicConstraints=critical,CA:FALSE\n", names.join(","));
@@ -15,7 +19,7 @@ pub fn make(directory: &Path, hosts: &[Host]) -> Result<()> {
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     openssl(
         directory,
-        &["req", "-x509", "-days", "2", "-subj", "/CN=lifeboat tests", "-keyout", "ca.key", "-out", "ca.pem"],
+        &["req", "-x509", "-days", "2", "-subj", "/CN=lifeboat on one machine", "-keyout", "ca.key", "-out", "ca.pem"],
         &key,
     )?;
     openssl(directory, &["req", "-subj", "/CN=member", "-keyout", "member.key", "-out", "member.csr"], &key)?;

@@ -150,10 +150,11 @@ impl Archive {
         }
         let end = Note { about: "the end".into(), exactly: Some(now.clone()), ..self.notes[0].clone() };
         let rows = self.rows_at(major, &[]).await.context("restore the end")?;
-        match end.differs(history, &rows) {
-            Some(wrong) => bail!("the restore of the end is wrong: {wrong}"),
-            None => Ok(eprintln!("came back with {} rows: the end", rows.len())),
+        if let Some(wrong) = end.differs(history, &rows) {
+            bail!("the restore of the end is wrong: {wrong}");
         }
+        eprintln!("came back with {} rows: the end", rows.len());
+        Ok(())
     }
 }
 

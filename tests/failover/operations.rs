@@ -72,7 +72,7 @@ async fn a_member_is_worked_at_made_anew_and_the_primary_goes_back_on_15() -> Re
 }
 
 async fn maintenance(world: &mut World) -> Result<()> {
-    refused(world, &["cluster", "maintenance", "--member", "a"], "hand over to another first").await?;
+    refused(world, &["cluster", "maintenance", "--member", "a"], "hands over to another first").await?;
     refused(world, &["cluster", "maintenance", "--member", "z"], "no member is named").await?;
     done(world, &["cluster", "maintenance", "--member", "b"]).await?;
     world.members[1].kill_server();

@@ -1,22 +1,26 @@
 //! The loop: what happens goes into the member, and what it decides is carried out.
 
+mod notice;
+mod table;
+
 use crate::api::{self, Incoming, Shown, Status};
 use crate::clock;
 use crate::concerns::Concerns;
-use crate::database::{Keeper, Order, Seen, Wish, spawn};
+use crate::database::{Keeper, Order, Wish, spawn};
 use crate::dead_man::DeadMan;
 use crate::journal::{Entry, Journal};
 use crate::lease::{LeaseStore, StoreError, Swapped, decode, encode};
 use crate::outward::{Following, Outward};
 use crate::peers::{Peers, TlsError};
 use crate::promise_file::{PromiseError, PromiseFile};
-use crate::routing::{Endpoint, RouteTable, StandbyEndpoint};
+use crate::routing::{RouteTable, StandbyEndpoint};
 use crate::settings::{AgentSettings, InvalidSettings};
 use lifeboat_failover::{
-    Action, Durable, Event, LeaseAnswer, LeaseOperation, Member, MemberName, Message, Moment, Report, Route, StateKind,
-    Unanswered, Wanted,
+    Action, Durable, Event, LeaseAnswer, LeaseOperation, Member, MemberName, Message, Moment, Note, Report, Route,
+    StateKind, Unanswered, Wanted,
 };
-use std::collections::BTreeMap;
+use notice::Missed;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -24,9 +28,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Status and routes are shown anew so often, also when nothing happens.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
-
-/// Lag is told to proxies in steps of this.
-const LAG_STEP_BYTES: u64 = 1 << 20;
 
 /// Why an agent can't begin, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,11 @@ pub struct Agent {
     answers: BTreeMap<u64, oneshot::Sender<Result<String, String>>>,
     commands: u64,
     route: Option<Route>,
+    missed: Option<Missed>,
+    /// Who was told as a standby last: they are there as well while our own server hangs.
+    standbys: Vec<StandbyEndpoint>,
+    /// Whose clock was told to differ.
+    clocks: BTreeSet<MemberName>,
     status: watch::Sender<Option<(Moment, Status)>>,
     routes: watch::Sender<RouteTable>,
     following: Following,
@@ -132,6 +138,9 @@ impl Agent {
             answers: BTreeMap::new(),
             commands: 0,
             route: None,
+            missed: None,
+            standbys: Vec::new(),
+            clocks: BTreeSet::new(),
             status,
             concerns: Concerns::default(),
             following: Following::start(outward, &routes.subscribe()),
@@ -202,7 +211,8 @@ impl Agent {
                 let _ = answer.send(self.rejoin(anew));
                 None
             }
-            Incoming::Message { from, message } => {
+            Incoming::Message { from, message, clock_seconds } => {
+                self.compare_clocks(&from, clock_seconds);
                 if let (Message::Pulse(pulse), Some(keeper)) = (&message, &self.keeper)
                     && pulse.standby
                 {
@@ -259,10 +269,14 @@ impl Agent {
                         .map_or_else(|| "new connections are held".to_owned(), |name| format!("writes go to {name}")),
                     Some(route.epoch),
                 );
+                self.tell_takeover(&route);
                 self.route = Some(route);
                 self.show();
             }
             Action::Note(note) => {
+                if let Note::Suspected { primary, epoch } = &note {
+                    self.missed = Some(Missed { primary: primary.clone(), epoch: *epoch, at: clock::now() });
+                }
                 let entry = self.journal.note(&note);
                 let _ = self.told.send(entry);
             }
@@ -352,43 +366,6 @@ impl Agent {
                 self.tell("dead man", "the process that ends the database was gone, and is started again".to_owned());
             }
             Err(error) => tracing::warn!(%error, "the process that ends the database is gone, and can't be started"),
-        }
-    }
-
-    /// Where clients go, as far as this member knows: its own say when it is the primary, the lease otherwise.
-    fn table(&self, status: &Status, seen: Option<&Seen>, state: StateKind) -> RouteTable {
-        let lease = status.lease.as_ref();
-        let ours = self.route.as_ref().filter(|route| lease.is_none_or(|lease| route.epoch.0 >= lease.epoch));
-        let holds =
-            matches!(state, StateKind::Primary | StateKind::Draining | StateKind::Promoting | StateKind::Demoting);
-        let primary = match (ours, lease) {
-            (Some(route), _) if holds => route.primary.clone(),
-            // Another's: where it says that it holds, and has said so for a while, is told by its own agent.
-            _ => None,
-        };
-        let endpoint = |name: &MemberName| {
-            let address = self.settings.places.get(name)?.database.as_ref()?;
-            Some(Endpoint { name: name.clone(), host: address.host.clone(), port: address.port })
-        };
-        let told = seen.and_then(|seen| seen.told.as_ref());
-        let standbys = told.filter(|told| !told.in_recovery).map(|told| {
-            told.confirmed.keys().filter_map(|name| {
-                let (bytes, lag) = told.behind.get(name).copied().unwrap_or_default();
-                // In steps, so that not every moment makes a new table.
-                let lag_bytes = bytes - bytes % LAG_STEP_BYTES;
-                let lag = Duration::from_millis(u64::try_from(lag.as_millis() / 100 * 100).unwrap_or(u64::MAX));
-                Some(StandbyEndpoint { endpoint: endpoint(name)?, lag_bytes, lag, streaming: true })
-            })
-        });
-        RouteTable {
-            cluster: self.settings.failover.cluster.clone(),
-            by: self.settings.failover.name.clone(),
-            epoch: lifeboat_failover::Epoch(
-                ours.map(|route| route.epoch.0).into_iter().chain(lease.map(|lease| lease.epoch)).max().unwrap_or(0),
-            ),
-            version: 0,
-            primary: primary.as_ref().and_then(endpoint),
-            standbys: standbys.into_iter().flatten().collect(),
         }
     }
 }
@@ -487,7 +464,7 @@ async fn use_store(
         LeaseOperation::Read => match store.read().await {
             Ok(None) => LeaseAnswer::Read(None),
             Ok(Some((content, version))) => match decode(&content) {
-                Ok(lease) => LeaseAnswer::Read(Some((lease, version))),
+                Ok(lease) => LeaseAnswer::Read(Some((Box::new(lease), version))),
                 Err(error) => {
                     tracing::warn!(%error, store = store.address(), "no lease");
                     LeaseAnswer::Unknown(Unanswered::NotOurs)

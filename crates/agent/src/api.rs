@@ -36,6 +36,9 @@ pub struct Envelope {
     pub system_id: Option<String>,
     pub from: MemberName,
     pub to: MemberName,
+    /// The sender's time of day, in seconds of Unix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock: Option<i64>,
     pub message: Message,
 }
 
@@ -111,9 +114,20 @@ pub struct Answered {
 /// What the server passes on to the agent.
 #[derive(Debug)]
 pub enum Incoming {
-    Message { from: MemberName, message: Message },
-    Command { command: Command, answer: Answer },
-    Rejoin { anew: bool, answer: Answer },
+    /// `clock_seconds`: by so much the sender's time of day is ahead of ours.
+    Message {
+        from: MemberName,
+        message: Message,
+        clock_seconds: Option<i64>,
+    },
+    Command {
+        command: Command,
+        answer: Answer,
+    },
+    Rejoin {
+        anew: bool,
+        answer: Answer,
+    },
 }
 
 #[cfg(test)]

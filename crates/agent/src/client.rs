@@ -6,7 +6,7 @@ use crate::settings::{Tls, Token};
 use std::time::Duration;
 
 /// An agent that says nothing for so long isn't there.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A command takes as long as what it orders.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(130);
 

@@ -81,6 +81,7 @@ fn words(note: &Note) -> (&'static str, Option<Epoch>, String) {
         Note::SafeMode { epoch } => {
             ("safe mode", Some(*epoch), "the lease store is away, and every member has agreed to wait".into())
         }
+        Note::StoreAnswers { epoch } => ("over", Some(*epoch), "safe mode: the lease store answers again".into()),
         Note::StoreWentBack { had } => (
             "store went back",
             Some(*had),

@@ -73,6 +73,7 @@ impl Peers {
             system_id: self.system_id.clone(),
             from: self.from.clone(),
             to: to.clone(),
+            clock: Some(crate::clock::time_of_day_seconds()),
             message,
         };
         let request = self

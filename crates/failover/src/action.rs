@@ -31,7 +31,7 @@ pub enum Event {
 /// How an operation on the lease ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseAnswer {
-    Read(Option<(Lease, Version)>),
+    Read(Option<(Box<Lease>, Version)>),
     /// It is written, and this is its version.
     Swapped(Version),
     /// Somebody else was first.
@@ -140,6 +140,8 @@ pub enum Note {
     LeaseEnds { epoch: Epoch },
     /// The store is away, and every member agreed to wait.
     SafeMode { epoch: Epoch },
+    /// The store is back; nobody waits any longer.
+    StoreAnswers { epoch: Epoch },
     /// The register went back to an older content, or vanished: a store that forgets.
     StoreWentBack { had: Epoch },
     /// What is in the register isn't ours to touch.

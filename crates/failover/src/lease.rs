@@ -1,8 +1,9 @@
 //! The one register that everybody looks at: who holds the right to write.
 
 use crate::position::{Epoch, History, Position};
-use crate::quorum::Quorums;
+use crate::quorum::{Quorum, Quorums};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -69,6 +70,10 @@ pub struct Lease {
     pub history: History,
     /// By whom writes may have been acknowledged.
     pub quorums: Quorums,
+    /// So many of them, the first, are of primaries before the holder. Those acknowledge nothing any more, because too many voters have promised
+    /// a later epoch; and what they acknowledged lies before the holder's lineage.
+    #[serde(default)]
+    pub former: usize,
     /// Nobody takes over by himself.
     pub paused: bool,
 }
@@ -77,6 +82,33 @@ impl Lease {
     /// Whether this was written by that run of that member.
     pub fn is_of(&self, holder: &MemberName, incarnation: u64) -> bool {
         self.holder == *holder && self.incarnation == incarnation
+    }
+
+    /// `quorum` is what a new holder's commits wait for.
+    pub fn take_over(&mut self, quorum: Quorum) {
+        if !self.quorums.is_full() {
+            self.quorums = self.quorums.joined_by(quorum);
+        }
+        self.former = self.quorums.count().saturating_sub(1);
+    }
+
+    /// `quorum` is what the same holder's commits wait for next.
+    pub fn join(&mut self, quorum: Quorum) {
+        self.former = self.quorums.others_among(self.former, &quorum);
+        self.quorums = self.quorums.joined_by(quorum);
+    }
+
+    /// Commits are covered by the newest quorum alone.
+    pub fn settle(&mut self) {
+        if let Some(newest) = self.quorums.newest().cloned() {
+            (self.quorums, self.former) = (Quorums::only(newest), 0);
+        }
+    }
+
+    /// Whether those who promised keep every write from being acknowledged that the holder, or one before it, could have acknowledged, or have
+    /// it. `has_beginning`: one of them has everything that was written before the holder's lineage.
+    pub fn is_blocked_by(&self, promised: &BTreeSet<MemberName>, has_beginning: bool) -> bool {
+        self.quorums.blocked_by(promised, if has_beginning { self.former } else { 0 })
     }
 
     pub fn is_released(&self) -> bool {

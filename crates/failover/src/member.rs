@@ -50,6 +50,8 @@ pub struct Member {
     changed: u64,
     remembered: u64,
     register: Register,
+    /// Why the store wasn't believed last.
+    doubted: Option<Note>,
     /// When the store is asked next, if nothing else makes us.
     ask_at: Moment,
     /// Our lease, while it is ours.
@@ -112,6 +114,7 @@ impl Member {
             changed: 0,
             remembered: 0,
             register: Register::default(),
+            doubted: None,
             ask_at: now,
             hold: None,
             database: Report::nothing(),

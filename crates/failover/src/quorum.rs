@@ -78,9 +78,19 @@ impl Quorums {
         self.0.is_empty() || self.0.iter().any(Quorum::is_asynchronous)
     }
 
-    /// [`Quorum::blocked_by`], each of them.
-    pub fn blocked_by(&self, promised: &BTreeSet<MemberName>) -> bool {
-        self.0.iter().all(|quorum| quorum.blocked_by(promised))
+    /// [`Quorum::blocked_by`], each of them but the first `but`.
+    pub fn blocked_by(&self, promised: &BTreeSet<MemberName>, but: usize) -> bool {
+        self.0.iter().skip(but).all(|quorum| quorum.blocked_by(promised))
+    }
+
+    /// So many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many of the first `of` aren't this one.
+    pub fn others_among(&self, of: usize, quorum: &Quorum) -> usize {
+        self.0.iter().take(of).filter(|known| *known != quorum).count()
     }
 
     /// Whether `name` is a voter of any.

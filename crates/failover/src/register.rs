@@ -149,7 +149,7 @@ impl Register {
             }
             LeaseAnswer::Read(Some((lease, version))) => {
                 self.answered_at = Some(now);
-                self.learn(now, lease, version)
+                self.learn(now, *lease, version)
             }
         }
     }

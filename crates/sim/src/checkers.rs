@@ -16,6 +16,8 @@ pub enum Finding {
     Overlap { one: String, other: String },
     /// An epoch had two holders, or went back.
     EpochReused { epoch: u64, first: String, second: String },
+    /// A promotion to a lineage that the log has been on already: two histories of the same name.
+    LineageReused { by: String, lineage: u32 },
     /// Two logs that should be one the beginning of the other aren't.
     MixedLogs { one: String, other: String },
     /// One epoch was routed to two members.

@@ -1,6 +1,6 @@
 //! Databases at work in the world: orders are carried out, log is sent, processes end.
 
-use crate::checkers::path;
+use crate::checkers::{Finding, path};
 use crate::database::Run;
 use crate::mutant::Mutant;
 use crate::world::{Happening, World};
@@ -176,7 +176,11 @@ impl World {
             }
             Work::Promote { order, lineage, quorum } => {
                 let start = database.log.len() as u64;
-                assert!(database.history.last() < Some(lineage), "{name}: lineage {lineage:?} is used already");
+                if database.history.last() >= Some(lineage) {
+                    let found = Finding::LineageReused { by: name.to_string(), lineage: lineage.0 };
+                    self.checkers.findings.push(found);
+                    return;
+                }
                 database.history = database.history.forked(lineage, start);
                 let late = mutant == Some(Mutant::QuorumAfterPromotion);
                 self.begin_as_primary(name, order, quorum, late);

@@ -17,6 +17,8 @@ pub enum Mutant {
     TooFewPromises,
     /// The lease names only the new quorum, at once.
     QuorumWithoutJoint,
+    /// The holder's own quorums are taken for those of primaries before it.
+    AllFormer,
     /// Commits don't wait for the quorum when a promotion begins.
     QuorumAfterPromotion,
     /// Nothing ends the database when its agent hangs.
@@ -28,7 +30,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 11] = [
+    pub const ALL: [Mutant; 12] = [
         Self::NoFence,
         Self::PromiseForgotten,
         Self::AmbiguousIsSuccess,
@@ -36,6 +38,7 @@ impl Mutant {
         Self::CandidateBehind,
         Self::TooFewPromises,
         Self::QuorumWithoutJoint,
+        Self::AllFormer,
         Self::QuorumAfterPromotion,
         Self::NoDeadMan,
         Self::UnconditionalStore,

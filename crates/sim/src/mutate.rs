@@ -21,6 +21,7 @@ pub(crate) fn operation(mutant: Option<Mutant>, operation: &mut LeaseOperation) 
                 }
             }
         }
+        Some(Mutant::AllFormer) => lease.former = lease.quorums.count(),
         _ => {}
     }
 }

@@ -18,7 +18,7 @@ impl Store {
         let present = self.register.as_ref().map(|_| Version(self.version.to_string()));
         match operation {
             LeaseOperation::Read => {
-                let found = self.register.clone().map(|lease| (lease, Version(self.version.to_string())));
+                let found = self.register.clone().map(|lease| (Box::new(lease), Version(self.version.to_string())));
                 (LeaseAnswer::Read(found), None)
             }
             LeaseOperation::Swap { expected, lease } => {

@@ -71,6 +71,15 @@ pub(crate) struct World {
     faults: usize,
 }
 
+impl Drop for World {
+    /// What led to it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.lines.join("\n"));
+        }
+    }
+}
+
 impl World {
     pub fn new(scenario: Scenario) -> Self {
         let mut random = Random::new(scenario.seed);
@@ -151,7 +160,7 @@ impl World {
             acknowledged: self.checkers.acknowledged_writes(),
             epochs: self.checkers.highest_epoch().0,
             faults: self.faults,
-            lines: self.lines,
+            lines: std::mem::take(&mut self.lines),
         }
     }
 

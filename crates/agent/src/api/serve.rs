@@ -221,7 +221,8 @@ async fn message(request: Request<Body>, shown: &Shown) -> Reply {
             envelope.from
         ));
     }
-    match shown.incoming.send(Incoming::Message { from: envelope.from, message: envelope.message }) {
+    let clock_seconds = envelope.clock.map(|theirs| theirs.saturating_sub(clock::time_of_day_seconds()));
+    match shown.incoming.send(Incoming::Message { from: envelope.from, message: envelope.message, clock_seconds }) {
         Ok(()) => Response::new(Full::new(Bytes::new())),
         Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
     }

@@ -51,7 +51,7 @@ pub fn managed(
         (SYNCHRONOUS_STANDBY_NAMES, standby_names(quorum, lineage)),
         // A standby says twice as often as anybody minds that it is there, and comes back at once when its primary does.
         ("wal_receiver_status_interval", "1s".to_owned()),
-        ("wal_retrieve_retry_interval", "200ms".to_owned()),
+        ("wal_retrieve_retry_interval", "100ms".to_owned()),
     ];
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -12,7 +12,7 @@ const TELL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A standby that is to be rewound has so long to end in good order.
 const ORDERLY_PATIENCE: Duration = Duration::from_secs(20);
 /// Whether we fit the one that we are to follow is asked so often.
-const COMPARE_EVERY: Duration = Duration::from_millis(200);
+const COMPARE_EVERY: Duration = Duration::from_millis(100);
 /// Who can't be asked for so long isn't waited for with the start.
 const COMPARE_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two attempts to start a server that ends again.

@@ -74,6 +74,7 @@ mod tests {
             position: Position { lineage: Lineage(2), offset: 1 << 40 },
             history: History::default().forked(Lineage(1), 0).forked(Lineage(2), 4096),
             quorums: Quorums::only(Quorum { voters: ["ohio".into()].into(), needed: 1 }),
+            former: 0,
             paused: false,
         }
     }
@@ -97,7 +98,7 @@ mod tests {
         let text = String::from_utf8(encode(&lease(LeaseState::Held))).expect("text");
         assert_eq!(
             text,
-            r#"{"cluster":"shop","epoch":7,"holder":"virginia","incarnation":18446744073709551615,"writer":3,"sequence":12,"state":"held","lifetime_milliseconds":6000,"position":{"lineage":2,"offset":1099511627776},"history":[{"lineage":1,"start":0},{"lineage":2,"start":4096}],"quorums":[{"voters":["ohio"],"needed":1}],"paused":false}"#
+            r#"{"cluster":"shop","epoch":7,"holder":"virginia","incarnation":18446744073709551615,"writer":3,"sequence":12,"state":"held","lifetime_milliseconds":6000,"position":{"lineage":2,"offset":1099511627776},"history":[{"lineage":1,"start":0},{"lineage":2,"start":4096}],"quorums":[{"voters":["ohio"],"needed":1}],"former":0,"paused":false}"#
         );
     }
 

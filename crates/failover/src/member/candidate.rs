@@ -82,10 +82,21 @@ impl Candidate {
         self.grants.keys().cloned().collect()
     }
 
+    /// Whether enough have promised. What was acknowledged before the holder's lineage is with any of those who have got to where it began: a
+    /// voter of before that has died since, and that everybody has caught up with, isn't missed.
+    fn is_enough(&self, lease: &Lease) -> bool {
+        let path = self.path(lease);
+        let began = lease.history.forks().last().map_or(0, |fork| fork.start);
+        let has = |grant: &Grant| path.contains(grant.position) && grant.position.offset >= began;
+        lease.is_blocked_by(&self.promised(), self.grants.values().any(has))
+    }
+
     /// The path that acknowledged writes may be on. What is acknowledged on a lineage is with one of those who promise; where none of so
     /// many has ever been on the lease's last one, nothing on it was, and it may never have begun.
     fn path(&self, lease: &Lease) -> History {
-        let proves = self.force || lease.quorums.blocked_by(&self.promised()) && !lease.quorums.any_asynchronous();
+        // What was acknowledged by quorums of before is on lineages of before.
+        let blocked = lease.is_blocked_by(&self.promised(), true) && !lease.quorums.any_asynchronous();
+        let proves = self.force || blocked;
         let last = lease.history.last();
         let begun =
             self.grants.values().any(|grant| grant.history.forks().iter().any(|fork| Some(fork.lineage) == last));
@@ -215,9 +226,8 @@ impl Member {
         let name = self.settings.name.clone();
         let State::Candidate(candidate) = &mut self.state else { return };
         candidate.grants.insert(name, own.clone());
-        let promised = candidate.promised();
         let patient = now - since >= self.settings.timing.canvass_timeout / 2;
-        let enough = lease.quorums.blocked_by(&promised) || (force && patient);
+        let enough = candidate.is_enough(&lease) || (force && patient);
         // An order doesn't wait for the end of a lease where promises suffice; where they don't, only a forced one.
         let vacant = match urgency {
             Urgency::Vacant => true,
@@ -257,7 +267,7 @@ impl Member {
         let promised = candidate.promised();
         let timing = &self.settings.timing;
         // What commits wait for may have changed since we asked.
-        let blocked = known.quorums.blocked_by(&promised) || candidate.force;
+        let blocked = candidate.is_enough(known) || candidate.force;
         let ended = known.is_released() || self.register.unchanged(now) >= timing.patience(known.lifetime);
         let free = ended || !known.quorums.any_asynchronous() || candidate.force;
         let loses = known.quorums.any_asynchronous() && !self.loss_is_allowed() && !candidate.force;
@@ -280,7 +290,7 @@ impl Member {
         lease.lifetime = timing.lifetime;
         lease.paused = false;
         // Until the new quorum has all that the old ones acknowledged, the next takeover has to block the old ones too.
-        lease.quorums = if known.quorums.is_full() { known.quorums.clone() } else { known.quorums.joined_by(quorum) };
+        lease.take_over(quorum);
         Some(self.forked(lease, known))
     }
 }

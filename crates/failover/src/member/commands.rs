@@ -61,9 +61,12 @@ impl Member {
         if self.settings.own().witness {
             return Err(format!("{name} is a witness: it has no server, and can be stopped as it is"));
         }
-        let leads = !matches!(self.state, State::Starting | State::Standby(_) | State::Promised(_));
+        let leads = !matches!(self.state, State::Standby(_) | State::Promised(_));
         if on && leads {
-            return Err(format!("{name} is the primary, or about to be: hand over to another first"));
+            return Err(format!(
+                "{name} is {} now: only a standby can be worked at; a primary hands over to another first",
+                self.state.kind()
+            ));
         }
         if self.durable.maintained != on {
             self.remember(|durable| durable.maintained = on);

@@ -82,11 +82,15 @@ impl Member {
         self.enter(State::Promoting { since: now }, why);
     }
 
-    /// Whether a lease of this epoch, written by us, may still be used: we haven't promised to follow another since.
+    /// Whether a lease of this epoch, written by us, may still be used: we haven't promised to follow another since, and our database is still
+    /// what it was written for.
     fn may_begin(&self, lease: &Lease) -> bool {
         let promised_others =
             self.durable.promised > lease.epoch && self.durable.promised_to.as_ref() != Some(&self.settings.name);
-        !promised_others && matches!(self.state, State::Candidate(_) | State::Starting | State::Standby(_))
+        // A write that comes late may be for a database that went on as a primary, and is a standby by now: its lineage is used.
+        let fits = !self.database.needs_promotion() || lease.history.last() > self.database.history.last();
+        let free = !promised_others && !self.durable.maintained;
+        fits && free && matches!(self.state, State::Candidate(_) | State::Starting | State::Standby(_))
     }
 
     /// Ends what the lease doesn't allow. Returns whether something changed.
@@ -264,6 +268,7 @@ impl Member {
             position: self.database.position,
             history: self.database.history.clone(),
             quorums: Quorums::only(self.settings.quorum_of(&self.settings.name, &present)),
+            former: 0,
             paused: false,
         };
         Some(if self.database.needs_promotion() { self.forked(base.clone(), &base) } else { base })

@@ -25,11 +25,11 @@ impl Member {
     /// The store has answered.
     pub(super) fn see_lease(&mut self, now: Moment, request: u64, answer: LeaseAnswer) {
         if let LeaseAnswer::Unknown(Unanswered::NotOurs) = answer {
-            self.note(Note::ForeignLease);
+            self.doubt(Note::ForeignLease);
         }
         let answer = match answer {
             LeaseAnswer::Read(Some((lease, _))) if lease.cluster != self.settings.cluster => {
-                self.note(Note::ForeignLease);
+                self.doubt(Note::ForeignLease);
                 LeaseAnswer::Unknown(Unanswered::NotOurs)
             }
             other => other,
@@ -48,8 +48,16 @@ impl Member {
     }
 
     fn went_back(&mut self) {
-        self.note(Note::StoreWentBack { had: self.durable.seen });
+        self.doubt(Note::StoreWentBack { had: self.durable.seen });
         self.ask_at = self.ask_at + self.settings.timing.renew_interval;
+    }
+
+    /// What the store says can't be believed: said once, until it can be again.
+    fn doubt(&mut self, note: Note) {
+        if self.doubted.as_ref() != Some(&note) {
+            self.doubted = Some(note.clone());
+            self.note(note);
+        }
     }
 
     fn ask_later(&mut self, now: Moment) {
@@ -61,11 +69,12 @@ impl Member {
         let Some(lease) = self.register.lease().cloned() else { return };
         if lease.epoch < self.durable.seen {
             // A store that was brought back from an older copy, read for the first time by this incarnation.
-            self.note(Note::StoreWentBack { had: self.durable.seen });
+            self.doubt(Note::StoreWentBack { had: self.durable.seen });
             self.register = crate::register::Register::default();
             self.ask_at = now + self.settings.timing.renew_interval;
             return;
         }
+        self.doubted = None;
         if lease.epoch > self.durable.seen {
             self.remember(|durable| durable.seen = lease.epoch);
             // A new primary has the time that a new one needs.

@@ -7,7 +7,7 @@ use crate::clock::Moment;
 use crate::database::{Activity, Wanted};
 use crate::lease::{Lease, MemberName};
 use crate::position::Epoch;
-use crate::quorum::{Quorum, Quorums};
+use crate::quorum::Quorum;
 use crate::transitions::when;
 use std::collections::BTreeSet;
 
@@ -96,7 +96,7 @@ impl Member {
         if let Some(paused) = self.pause_wanted() {
             lease.paused = paused;
         }
-        lease.quorums = self.tuned_quorums(now, primary, &lease.quorums);
+        self.tune_quorums(now, primary, lease);
     }
 
     /// Voters that promised a higher epoch follow us only with one that is higher still. Worth it if they hear us: who doesn't
@@ -113,15 +113,19 @@ impl Member {
             .map(|_| self.highest_epoch())
     }
 
-    fn tuned_quorums(&self, now: Moment, primary: &Primary, quorums: &Quorums) -> Quorums {
-        let Some(newest) = quorums.newest() else { return quorums.clone() };
+    fn tune_quorums(&self, now: Moment, primary: &Primary, lease: &mut Lease) {
+        let Some(newest) = lease.quorums.newest() else { return };
         let desired = self.desired_quorum(now, primary, newest);
         if desired != *newest {
-            return if quorums.is_full() { quorums.clone() } else { quorums.joined_by(desired) };
+            if !lease.quorums.is_full() {
+                lease.join(desired);
+            }
+            return;
         }
-        let Activity::Primary { quorum, quorum_since, .. } = &self.database.activity else { return quorums.clone() };
-        let settled = quorum == newest && self.has_been_confirmed(primary.started_at.max(*quorum_since));
-        if quorums.is_joint() && settled { Quorums::only(newest.clone()) } else { quorums.clone() }
+        let Activity::Primary { quorum, quorum_since, .. } = &self.database.activity else { return };
+        if quorum == newest && self.has_been_confirmed(primary.started_at.max(*quorum_since)) {
+            lease.settle();
+        }
     }
 
     /// The quorum for the standbys that are there now. One that joins must have nearly everything; one that was there may be away for

@@ -26,12 +26,16 @@ impl Member {
     pub(super) fn keep_safe(&mut self, now: Moment) {
         let timing = &self.settings.timing;
         let Some(hold) = &self.hold else { return };
+        let epoch = hold.epoch;
         let State::Primary(primary) = &mut self.state else { return };
         let silent = now - hold.renewed_at > timing.renew_interval + timing.operation_timeout / 2;
         let answers = self.register.answered_at().is_some_and(|at| now - at <= timing.operation_timeout);
         if !silent || answers {
             if !silent {
-                primary.safe_mode = SafeMode::default();
+                let told = std::mem::take(&mut primary.safe_mode).told;
+                if told {
+                    self.note(Note::StoreAnswers { epoch });
+                }
             }
             return;
         }

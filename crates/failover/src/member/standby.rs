@@ -65,7 +65,7 @@ impl Member {
         let State::Standby(standby) = &mut self.state else { return };
         let first = standby.gone_since.is_none();
         let since = *standby.gone_since.get_or_insert(now);
-        if first && let Some(lease) = self.register.lease() {
+        if first && let Some(lease) = self.register.lease().filter(|lease| !lease.is_released()) {
             let note = Note::Suspected { primary: lease.holder.clone(), epoch: lease.epoch };
             self.note(note);
         }

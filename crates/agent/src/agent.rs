@@ -98,6 +98,7 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         settings.check()?;
         let name = settings.failover.name.clone();
+        let data = settings.database.as_ref().map(|database| PromiseFile::hold(&database.data_dir)).transpose()?;
         let (promises, durable) =
             PromiseFile::open(&settings.state_dir, &settings.failover.cluster, &name, settings.system_id)?;
         let system = |what: String| move |source| AgentError::System { what, source };
@@ -112,7 +113,7 @@ impl Agent {
         let (said, remembered) = mpsc::unbounded_channel();
         let promises = Arc::new(promises);
         // It holds the file until we are gone.
-        tokio::spawn(write_down(promises, to_remember, said));
+        tokio::spawn(write_down((promises, data.flatten()), to_remember, said));
         let Serving { incoming, status, routes, task: server } = serving(&settings, listener);
         let member = Member::new(settings.failover.clone(), durable, incarnation(), clock::now());
         let (keeper, reports, sentences) = match settings.database.clone().map(spawn) {
@@ -439,8 +440,9 @@ async fn try_out(store: &dyn LeaseStore) -> Result<(), AgentError> {
     }
 }
 
+/// Holds the promises' file, and what keeps others from the data, until we are gone.
 async fn write_down(
-    promises: Arc<PromiseFile>,
+    (promises, _data): (Arc<PromiseFile>, Option<std::fs::File>),
     mut work: mpsc::UnboundedReceiver<(u64, Durable)>,
     said: mpsc::UnboundedSender<Result<u64, std::io::Error>>,
 ) {

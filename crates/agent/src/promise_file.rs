@@ -51,6 +51,26 @@ pub struct PromiseFile {
 }
 
 impl PromiseFile {
+    /// Keeps every other agent from `data_dir`, whatever its own directory is, as long as the file lives. It lies beside the directory, which may be
+    /// exchanged; `None`: nothing may be written there.
+    ///
+    /// # Errors
+    /// [`PromiseError::InUse`].
+    pub fn hold(data_dir: &Path) -> Result<Option<File>, PromiseError> {
+        let mut name = data_dir.file_name().unwrap_or_default().to_os_string();
+        name.push(".lifeboat-agent");
+        let path = data_dir.with_file_name(name);
+        let Ok(file) = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path) else {
+            tracing::warn!(path = %path.display(), "can't be written: nothing keeps a second agent from this data directory");
+            return Ok(None);
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(PromiseError::InUse(data_dir.to_path_buf())),
+            Err(error) => Err(PromiseError::File { what: "lock", path, source: error.into() }),
+        }
+    }
+
     /// Opens it, and keeps every other agent out as long as this value lives. Returns what was promised before.
     ///
     /// # Errors
@@ -140,6 +160,18 @@ impl PromiseFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_agent_looks_after_a_data_directory() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data_dir = directory.path().join("data");
+        let held = PromiseFile::hold(&data_dir).expect("the first");
+        assert!(held.is_some());
+        let second = PromiseFile::hold(&data_dir).expect_err("the second");
+        assert_eq!(second.to_string(), format!("another agent looks after {}", data_dir.display()));
+        drop(held);
+        assert!(PromiseFile::hold(&data_dir).expect("the next").is_some());
+    }
     use lifeboat_failover::Epoch;
 
     #[test]

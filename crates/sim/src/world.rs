@@ -71,15 +71,6 @@ pub(crate) struct World {
     faults: usize,
 }
 
-impl Drop for World {
-    /// What led to it.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("{}", self.lines.join("\n"));
-        }
-    }
-}
-
 impl World {
     pub fn new(scenario: Scenario) -> Self {
         let mut random = Random::new(scenario.seed);
@@ -160,7 +151,7 @@ impl World {
             acknowledged: self.checkers.acknowledged_writes(),
             epochs: self.checkers.highest_epoch().0,
             faults: self.faults,
-            lines: std::mem::take(&mut self.lines),
+            lines: self.lines,
         }
     }
 

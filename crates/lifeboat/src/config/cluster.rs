@@ -158,11 +158,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
     let loss_max =
         section.read(findings, "loss_max", "a size such as \"16MiB\"", |value| values::parse_size(value.as_str()?));
     let never_primary_in = read_barred(&mut section, findings, &members);
-    let is_wide = section.read(findings, "timing", "\"local\" or \"regions\"", |value| match value.as_str()? {
-        "local" => Some(false),
-        "regions" => Some(true),
-        _ => None,
-    });
+    let is_wide = read_is_wide(&mut section, findings);
     let listen = read_listen(&mut section, findings, member.is_some());
     let token = section.secret(findings, "token");
     if !section.has("token") {
@@ -192,7 +188,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
         mode,
         loss_max_bytes: loss_max,
         never_primary_in,
-        is_wide: is_wide.unwrap_or(false),
+        is_wide,
         listen,
         token: token?,
         tls,
@@ -233,6 +229,15 @@ fn read_members(section: &mut Section, findings: &mut Findings) -> BTreeMap<Stri
         findings.problem(&section.span(), message);
     }
     members
+}
+
+fn read_is_wide(section: &mut Section, findings: &mut Findings) -> bool {
+    let is_wide = section.read(findings, "timing", "\"local\" or \"regions\"", |value| match value.as_str()? {
+        "local" => Some(false),
+        "regions" => Some(true),
+        _ => None,
+    });
+    is_wide.unwrap_or(false)
 }
 
 /// A region that no member has is a mistake: the rule would hold for nobody. So is one that holds for everybody.

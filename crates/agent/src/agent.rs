@@ -412,7 +412,12 @@ fn serving(settings: &AgentSettings, listener: TcpListener) -> Serving {
 
 fn dead_man(settings: &AgentSettings) -> std::io::Result<Option<DeadMan>> {
     let start = |database: &crate::database::DatabaseSettings| {
-        DeadMan::start(settings.dead_man.as_deref(), &settings.state_dir, &database.data_dir)
+        DeadMan::start(
+            settings.dead_man.as_deref(),
+            &settings.state_dir,
+            &database.data_dir,
+            settings.watchdog.as_deref(),
+        )
     };
     settings.database.as_ref().map(start).transpose()
 }

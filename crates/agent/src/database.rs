@@ -23,7 +23,7 @@ mod slots;
 mod unarchived;
 
 pub use keeper::{Keeper, Order, Wish, spawn};
-pub use kill::kill_servers;
+pub use kill::{anything_runs, kill_servers};
 pub use managed::{from_name, slot_name};
 pub use seen::{Receiver, Run, Seen, Told};
 

@@ -4,7 +4,8 @@
 //! machine only: after another, no server of before is there.
 
 use crate::clock;
-use crate::database::kill_servers;
+use crate::database::{anything_runs, kill_servers};
+use crate::watchdog::Watchdog;
 use lifeboat_failover::Moment;
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -13,6 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// What was killed is gone by then, unless the kernel holds it.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// The longest content: a number.
 const BYTES_MAX: u64 = 64;
 
@@ -29,7 +32,12 @@ impl DeadMan {
     ///
     /// # Errors
     /// When it can't be started: then nobody may be the primary here.
-    pub fn start(program: Option<&[OsString]>, state_dir: &Path, data_dir: &Path) -> io::Result<Self> {
+    pub fn start(
+        program: Option<&[OsString]>,
+        state_dir: &Path,
+        data_dir: &Path,
+        watchdog: Option<&Path>,
+    ) -> io::Result<Self> {
         let file = state_dir.join("deadline");
         let child = match program.and_then(|words| words.split_first()) {
             None => None,
@@ -38,6 +46,7 @@ impl DeadMan {
                     .args(arguments)
                     .arg(&file)
                     .arg(data_dir)
+                    .args(watchdog)
                     .stdin(Stdio::piped())
                     .stdout(Stdio::null())
                     .spawn()?,
@@ -69,20 +78,22 @@ impl DeadMan {
 }
 
 /// The process: ends when the agent has ended, which closes the other end of `agent`, and no deadline is left. Blocks.
-pub fn keep_watch(file: &Path, data_dir: &Path, agent: impl Read + Send + 'static) {
+pub fn keep_watch(file: &Path, data_dir: &Path, watchdog: Option<PathBuf>, agent: impl Read + Send + 'static) {
     let agent_ended = agent_ends(agent);
+    let mut watchdog = Watchdog::new(watchdog);
     loop {
-        let deadline = read(file);
-        if let Some(deadline) = deadline
-            && clock::now() >= deadline
-        {
+        let (deadline, now) = (read(file), clock::now());
+        let over = deadline.filter(|deadline| now >= *deadline);
+        let overdue = over.is_some_and(|deadline| now - deadline > ENDS_WITHIN && anything_runs(data_dir));
+        watchdog.look(now, deadline.is_some(), overdue);
+        if over.is_some() {
             kill_servers(data_dir);
-            if agent_ended.load(std::sync::atomic::Ordering::Relaxed) {
-                return;
+            if agent_ended.load(std::sync::atomic::Ordering::Relaxed) && !anything_runs(data_dir) {
+                return watchdog.stop();
             }
         }
         if deadline.is_none() && agent_ended.load(std::sync::atomic::Ordering::Relaxed) {
-            return;
+            return watchdog.stop();
         }
         std::thread::sleep(LOOK_EVERY);
     }

@@ -21,6 +21,7 @@ mod promise_file;
 pub mod proxy;
 pub mod routing;
 mod settings;
+mod watchdog;
 
 pub use agent::{Agent, AgentError};
 pub use dead_man::keep_watch;

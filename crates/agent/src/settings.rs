@@ -78,6 +78,8 @@ pub struct AgentSettings {
     pub state_dir: PathBuf,
     /// The program that ends the database when we don't: with its arguments, to which the file of the deadline and the data directory are added.
     pub dead_man: Option<Vec<std::ffi::OsString>>,
+    /// The device that resets the machine when that program hangs too.
+    pub watchdog: Option<PathBuf>,
 }
 
 /// Why an agent can't be what it is told to be.

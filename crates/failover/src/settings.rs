@@ -78,6 +78,8 @@ pub struct Timing {
     pub database_timeout: Duration,
     /// How long a standby may be away before commits stop waiting for it, where enough others are there.
     pub voter_timeout: Duration,
+    /// How long sessions that have begun something may end it, after new ones are held and before the database is stopped.
+    pub drain_grace: Duration,
     /// How long one that was asked to take over has, before the others, and then the old primary, may.
     pub handover_timeout: Duration,
 }
@@ -98,6 +100,7 @@ impl Timing {
             promotion_timeout: Duration::from_secs(30),
             database_timeout: Duration::from_secs(6),
             voter_timeout: Duration::from_secs(10),
+            drain_grace: Duration::from_millis(100),
             handover_timeout: Duration::from_secs(5),
         }
     }
@@ -113,6 +116,7 @@ impl Timing {
             lifetime: Duration::from_secs(12),
             stop_margin: Duration::from_secs(4),
             canvass_timeout: Duration::from_secs(5),
+            drain_grace: Duration::from_millis(300),
             ..Self::local()
         }
     }

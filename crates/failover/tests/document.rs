@@ -32,8 +32,8 @@ fn the_times_are_those_of_the_code() {
         ("a candidate asks for promises", local.canvass_timeout, regions.canvass_timeout),
         (
             "of a switchover: from when new connections are held to the stop of the database",
-            local.pulse_interval,
-            regions.pulse_interval,
+            local.drain_grace,
+            regions.drain_grace,
         ),
         ("a database that doesn't answer is given up after", local.database_timeout, regions.database_timeout),
         ("commits stop waiting for a standby that is away after", local.voter_timeout, regions.voter_timeout),

@@ -215,7 +215,7 @@ pub enum Command {
 
     /// The process that ends a database when its lease has ended
     #[command(hide = true)]
-    DeadMan { deadline: PathBuf, data_dir: PathBuf },
+    DeadMan { deadline: PathBuf, data_dir: PathBuf, watchdog: Option<PathBuf> },
 
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  lifeboat completions bash > /etc/bash_completion.d/lifeboat")]

@@ -130,6 +130,7 @@ impl Trio {
             tls: None,
             state_dir: node.state_dir.clone(),
             dead_man: None,
+            watchdog: None,
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Draining {
 impl Draining {
     /// So long the news takes to every proxy, which has asked for it already, and a short session to its end.
     fn stops_at(&self, timing: &Timing) -> Moment {
-        self.since + timing.pulse_interval / 3
+        self.since + timing.drain_grace
     }
 
     /// When something is to be done after `last`, if nothing happens before.

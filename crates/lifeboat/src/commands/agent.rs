@@ -133,6 +133,18 @@ fn settings(global: &Global, chosen: &Chosen) -> Result<AgentSettings, Failure> 
         tls: cluster::tls(config)?,
         state_dir,
         dead_man: Some(vec![program.into_os_string(), OsString::from("dead-man")]),
+        watchdog: config.watchdog.as_deref().map(usable_watchdog).transpose()?,
+    })
+}
+
+/// Opening it would begin its count: only whether it is there, and may be written.
+fn usable_watchdog(path: &Path) -> Result<PathBuf, Failure> {
+    use rustix::fs::{Access, access};
+    let able = access(path, Access::WRITE_OK);
+    able.map(|()| path.to_path_buf()).map_err(|error| {
+        Failure::from_error(FailureKind::Usage, &std::io::Error::from(error))
+            .while_doing(format!("use the watchdog {}", path.display()))
+            .with_hint("load its driver (`modprobe softdog` where the machine has none), and let the agent's user write it; or leave `watchdog` out")
     })
 }
 

@@ -39,8 +39,8 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Proxy { cluster } => proxy::run(&cli.global, cluster.as_deref(), output),
         Command::Cluster(command) => cluster::run(&cli.global, command, output),
         Command::Standby(command) => standby::run(&cli.global, command, output),
-        Command::DeadMan { deadline, data_dir } => {
-            lifeboat_agent::keep_watch(deadline, data_dir, std::io::stdin());
+        Command::DeadMan { deadline, data_dir, watchdog } => {
+            lifeboat_agent::keep_watch(deadline, data_dir, watchdog.clone(), std::io::stdin());
             Ok(())
         }
         Command::Init => init::run(&cli.global, output),

@@ -94,6 +94,8 @@ pub struct ClusterConfig {
     pub token: SecretSource,
     pub tls: Option<TlsConfig>,
     pub state_dir: Option<PathBuf>,
+    /// A device that resets the machine.
+    pub watchdog: Option<PathBuf>,
     pub alarm: Option<Vec<String>>,
     pub proxy: Option<ProxyConfig>,
     /// What follows the primary outside.
@@ -166,6 +168,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
     }
     let tls = read_tls(&mut section, findings);
     let state_dir = section.absolute_path(findings, "state_dir");
+    let watchdog = section.absolute_path(findings, "watchdog");
     let alarm = super::synchronous::read_alarm(&mut section, findings);
     let proxy = read_proxy(&mut section, findings);
     let routes = section.subsections(findings, "route");
@@ -193,6 +196,7 @@ fn read(mut section: Section, findings: &mut Findings, locations: &[String]) -> 
         token: token?,
         tls,
         state_dir,
+        watchdog,
         alarm,
         proxy,
         routes,

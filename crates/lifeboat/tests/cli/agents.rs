@@ -163,6 +163,31 @@ fn who_must_not_be_heard_is_told_why() {
 }
 
 #[test]
+fn a_clock_that_differs_is_told_once_and_its_end_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = free_port();
+    fs::write(directory.path().join("lifeboat.toml"), configuration(directory.path(), port)).expect("write");
+    let _agent = Running::start(directory.path(), port);
+    let journal = || fs::read_to_string(directory.path().join("state/journal.jsonl")).unwrap_or_default();
+    let hear = |ahead: i64| {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a time after 1970").as_secs();
+        let clock = i64::try_from(now).expect("before the end of time") + ahead;
+        let body = format!(
+            r#"{{"cluster":"shop","from":"ohio","to":"third","clock":{clock},"message":{{"message":"take_over","epoch":1}}}}"#
+        );
+        assert_eq!(ask(port, "POST", "/v1/message", Some(TOKEN), &body), "200 ");
+    };
+    for _ in 0..3 {
+        hear(3_600);
+    }
+    hear(1);
+    until("it is over", || journal().contains("clock: that of ohio is ours again").then_some(()));
+    assert_eq!(journal().matches("s ahead of ours").count(), 1, "{}", journal());
+    hear(-3_600);
+    until("it is told again", || journal().contains("s behind ours").then_some(()));
+}
+
+#[test]
 fn plain_http_to_an_agent_with_tls_gets_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let made = Command::new("openssl")
@@ -218,19 +243,30 @@ fn a_store_that_can_not_be_believed_is_told_of() {
     until("epoch 7 is remembered", || promises().contains("\"seen\":7").then_some(()));
     assert_eq!(journal().matches(went_back).count() + journal().matches(foreign).count(), 0, "{}", journal());
 
+    let mut good = 7;
+    // What is wrong is said once, until it is right again.
+    let mut right_again = |hold: &mut dyn FnMut(&str)| {
+        good += 1;
+        hold(&lease("shop", good));
+        until("a later epoch is remembered", || promises().contains(&format!("\"seen\":{good}")).then_some(()));
+    };
     hold(&lease("shop", 5));
     tells("an older content is told of", went_back);
+    right_again(&mut hold);
     hold(&lease("depot", 9));
     tells("another cluster's lease is told of", foreign);
+    right_again(&mut hold);
     hold("nonsense");
     tells("nonsense is told of", foreign);
+    right_again(&mut hold);
     fs::remove_file(&register).expect("remove");
     tells("a lost content is told of", went_back);
     // Who is started anew hasn't forgotten.
     drop(agent);
     let _again = Running::start(directory.path(), port);
     tells("a lost content is told of by the next life, too", went_back);
+    right_again(&mut hold);
     hold(&lease("shop", 6));
     tells("an older content, too", went_back);
-    assert!(promises().contains("\"seen\":7"), "{}", promises());
+    assert!(promises().contains("\"seen\":11"), "{}", promises());
 }

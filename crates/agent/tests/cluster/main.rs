@@ -50,12 +50,16 @@ async fn a_server_that_dies_alone_is_replaced() {
     trio.follows(1).await;
     trio.follows(2).await;
     assert_eq!(write(&trio, 0, 1, 0, 20).await, 20);
+    // A primary that knows of nobody who could take over goes on by itself.
+    trio.hears_all(0).await;
     trio.kill_database(0);
+    let deadline = std::time::Instant::now() + trio::PATIENCE;
     let next = loop {
         let next = trio.primary().await;
         if next != 0 {
             break next;
         }
+        assert!(std::time::Instant::now() < deadline, "nobody replaces it: {:?}", trio.status(0).await);
     };
     assert_eq!(count(&trio, next).await, 20);
     trio.follows(0).await;

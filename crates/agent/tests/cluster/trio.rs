@@ -20,6 +20,8 @@ pub const NAMES: [&str; 3] = ["virginia", "ohio", "oregon"];
 const TOKEN: &str = "a token for tests only";
 /// Until something has happened that must.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// A status is as old as this, at most.
+const SHOWN_LATE_MILLISECONDS: u64 = 600;
 
 pub struct Node {
     pub name: MemberName,
@@ -215,6 +217,24 @@ impl Trio {
             if Instant::now() > deadline {
                 panic!("{} doesn't follow: {:?}", self.nodes[place].name, self.status(place).await);
             }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a member has heard all others after this call: what they could do has come to it.
+    pub async fn hears_all(&self, place: usize) {
+        let begun = Instant::now();
+        loop {
+            let ago = |status: serde_json::Value| -> Option<Vec<u64>> {
+                let members = status["members"].as_array()?;
+                members.iter().map(|member| member["heard_milliseconds_ago"].as_u64()).collect()
+            };
+            let heard = self.status(place).await.and_then(ago).unwrap_or_default();
+            let since = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if heard.len() + 1 == self.nodes.len() && heard.iter().all(|ago| ago + SHOWN_LATE_MILLISECONDS < since) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the others aren't heard: {:?}", self.status(place).await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -63,6 +63,7 @@ async fn a_server_that_dies_alone_is_replaced() {
     };
     assert_eq!(count(&trio, next).await, 20);
     trio.follows(0).await;
+    trio.tells(next, "took over from virginia").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

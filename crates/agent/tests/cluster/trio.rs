@@ -221,6 +221,20 @@ impl Trio {
         }
     }
 
+    /// Waits until a member's journal says so.
+    pub async fn tells(&self, place: usize, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let journal =
+                std::fs::read_to_string(self.nodes[place].state_dir.join("journal.jsonl")).unwrap_or_default();
+            if journal.contains(words) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{} never says {words:?}:\n{journal}", self.nodes[place].name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until a member has heard all others after this call: what they could do has come to it.
     pub async fn hears_all(&self, place: usize) {
         let begun = Instant::now();

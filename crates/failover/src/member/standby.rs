@@ -6,7 +6,7 @@ use super::{Member, State};
 use crate::action::Note;
 use crate::clock::Moment;
 use crate::database::Wanted;
-use crate::lease::{LeaseState, MemberName};
+use crate::lease::{Lease, LeaseState, MemberName};
 use crate::message::Urgency;
 use crate::transitions::when;
 use std::time::Duration;
@@ -65,7 +65,9 @@ impl Member {
         let State::Standby(standby) = &mut self.state else { return };
         let first = standby.gone_since.is_none();
         let since = *standby.gone_since.get_or_insert(now);
-        if first && let Some(lease) = self.register.lease().filter(|lease| !lease.is_released()) {
+        // Who hands over in good order isn't missed; who gives the lease back because its server died is.
+        let planned = |lease: &&Lease| matches!(lease.state, LeaseState::Released { to: Some(_) });
+        if first && let Some(lease) = self.register.lease().filter(|lease| !planned(lease)) {
             let note = Note::Suspected { primary: lease.holder.clone(), epoch: lease.epoch };
             self.note(note);
         }

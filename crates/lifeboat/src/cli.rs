@@ -2,12 +2,22 @@
 
 mod bringing;
 mod cluster;
+mod drill;
+mod ledger;
+mod plan;
+mod ready;
+mod report;
 mod standby;
 
 pub use bringing::*;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 pub use cluster::*;
+pub use drill::*;
+pub use ledger::*;
 use lifeboat_postgres::Lsn;
+pub use plan::*;
+pub use ready::*;
+pub use report::*;
 pub use standby::*;
 use std::path::PathBuf;
 
@@ -212,6 +222,30 @@ pub enum Command {
         /// The cluster, when the configuration has several
         cluster: Option<String>,
     },
+
+    /// What the business promises: does it hold together, what does it cost, what is done on the day
+    #[command(subcommand, arg_required_else_help = true)]
+    Plan(PlanCommand),
+
+    /// If it burned now, would we meet the promise? Check by check, measured at this moment
+    ///
+    /// Exit code 4 when not. What isn't known never counts as good.
+    Ready(ReadyArguments),
+
+    /// Rehearse: something breaks in a place apart, is brought back, and what that took is measured
+    #[command(subcommand, arg_required_else_help = true)]
+    Drill(DrillCommand),
+
+    /// The signed record of what was done and measured
+    #[command(subcommand, arg_required_else_help = true)]
+    Ledger(LedgerCommand),
+
+    /// What was promised, what was measured, what is missing: for management and auditors
+    Report(ReportArguments),
+
+    /// Keep what happened for real: when it began, what was done, when it was over
+    #[command(subcommand, arg_required_else_help = true)]
+    Incident(IncidentCommand),
 
     /// The process that ends a database when its lease has ended
     #[command(hide = true)]

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 mod damage;
+mod evidence;
 pub mod failure;
 mod failure_of;
 mod freshness;

@@ -8,15 +8,21 @@ mod cluster;
 mod completions;
 mod copy;
 mod demo;
+mod drill;
+mod incident;
 mod init;
 mod key;
+mod ledger;
 mod man;
 mod metrics;
 mod open;
+mod plan;
 mod points;
 mod proxy;
 mod prune;
+mod ready;
 mod repair;
+mod report;
 mod rescue;
 mod restore;
 mod served;
@@ -39,6 +45,12 @@ pub fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Proxy { cluster } => proxy::run(&cli.global, cluster.as_deref(), output),
         Command::Cluster(command) => cluster::run(&cli.global, command, output),
         Command::Standby(command) => standby::run(&cli.global, command, output),
+        Command::Plan(command) => plan::run(&cli.global, command, output),
+        Command::Ready(arguments) => ready::run(&cli.global, arguments, output),
+        Command::Drill(command) => drill::run(&cli.global, command, output),
+        Command::Ledger(command) => ledger::run(&cli.global, command, output),
+        Command::Report(arguments) => report::run(&cli.global, arguments, output),
+        Command::Incident(command) => incident::run(&cli.global, command, output),
         Command::DeadMan { deadline, data_dir, watchdog } => {
             lifeboat_agent::keep_watch(deadline, data_dir, watchdog.clone(), std::io::stdin());
             Ok(())

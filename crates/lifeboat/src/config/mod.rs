@@ -7,6 +7,7 @@ mod cluster;
 mod find;
 mod freshness;
 mod location;
+mod plan;
 mod problem;
 mod route;
 mod secret;
@@ -21,6 +22,7 @@ pub use cluster::{ClusterConfig, Clusters, LeaseConfig, MemberConfig, ModeConfig
 pub use find::{LoadError, Loaded, load, load_clusters, search};
 pub use freshness::VerifyWithin;
 pub use location::{Credentials, LocationConfig, LocationUrl, Media, RemovableConfig, Store};
+pub use plan::{Place, PlanConfig};
 pub use problem::{Problem, Problems};
 pub use route::{RouteConfig, RouteKind};
 pub use secret::{Secret, SecretError, SecretSource};
@@ -61,7 +63,7 @@ pub struct EncryptionConfig {
 }
 
 /// The whole file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// At least one.
     pub locations: BTreeMap<String, LocationConfig>,
@@ -70,6 +72,8 @@ pub struct Config {
     pub workloads: BTreeMap<String, WorkloadConfig>,
     /// Members of which one may write.
     pub clusters: BTreeMap<String, ClusterConfig>,
+    /// What the business promises.
+    pub plan: PlanConfig,
     /// Where caches are kept; they can be deleted at any time.
     pub state_dir: Option<PathBuf>,
     /// zstd, 1 to 19.
@@ -79,7 +83,7 @@ pub struct Config {
 }
 
 /// A configuration, and what could be overlooked in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
     pub config: Config,
     /// Unknown keys and whatever else was wrong, where that is not refused.
@@ -165,6 +169,7 @@ fn read(top: &mut Section, findings: &mut Findings) -> Option<Config> {
         encryption: encryption?,
         workloads,
         clusters,
+        plan: PlanConfig::default(),
         state_dir,
         compression_level: level.and_then(|level| i32::try_from(level).ok()).unwrap_or(COMPRESSION_LEVEL),
         prune_after: prune_after.unwrap_or(PRUNE_AFTER),

@@ -1,0 +1,9 @@
+//! What can be typed about rehearsals.
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub enum DrillCommand {
+    /// The scenarios that there are
+    List,
+}

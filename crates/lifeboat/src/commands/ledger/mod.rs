@@ -1,0 +1,9 @@
+//! To be written.
+
+use crate::cli::{Global, LedgerCommand};
+use crate::failure::{Failure, FailureKind};
+use crate::output::Output;
+
+pub fn run(_global: &Global, _arguments: &LedgerCommand, _output: &Output) -> Result<(), Failure> {
+    Err(Failure::new(FailureKind::Internal, "to be written"))
+}

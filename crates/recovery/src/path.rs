@@ -59,6 +59,8 @@ pub struct Run {
     pub from: Lsn,
     /// The end of the last complete record.
     pub to: Lsn,
+    /// The end of its bytes: behind `to` is the beginning of a record whose rest another timeline's log may have.
+    pub bytes_to: Lsn,
     /// Where the last complete record begins, if known: with it recovery can be told to stop exactly at the end.
     pub last_record: Option<Lsn>,
     /// What follows is archived and will be refused, because it is damaged or has two contents. Recovery must not ask for it.
@@ -100,6 +102,15 @@ pub(crate) struct Reach {
     pub is_cut: bool,
     /// What comes behind `end` is archived, and fetching it fails.
     pub is_refused: bool,
+}
+
+/// A run, as far as a path uses it.
+struct Used<'a> {
+    run: &'a Run,
+    /// The end of its last complete record.
+    to: Lsn,
+    /// The end of its bytes.
+    bytes_to: Lsn,
 }
 
 /// The way to one timeline, over all it descends from.
@@ -155,26 +166,38 @@ impl<'a> Path<'a> {
 
     /// Replays, in thought, from `start` until a byte is missing.
     pub fn reach(&self, start: Lsn) -> Reach {
-        let mut reach = Reach { end: start, last_at: None, last_record: None, is_cut: false, is_refused: false };
-        while let Some((run, end)) = self.furthest(reach.end) {
-            let begin = std::mem::replace(&mut reach.end, end);
-            let marks = run.marks.iter().filter(|mark| mark.up_to > begin && mark.up_to <= end);
-            reach.last_at = marks.map(|mark| mark.last_at).chain(reach.last_at).max();
-            reach.is_cut = run.to > end;
-            reach.is_refused = run.is_refused_behind && run.to == end;
-            reach.last_record = run.last_record.filter(|_| run.to == end);
+        let used = self.used();
+        // Bytes first: a record may begin in a parent's last segment and end in its child's first, which has all that the parent wrote in it.
+        let mut held = start;
+        while let Some(further) = used.iter().filter(|run| run.run.from <= held).map(|run| run.bytes_to).max()
+            && further > held
+        {
+            held = further;
         }
-        reach
+        let passed = || used.iter().filter(|run| run.run.from <= held && run.to > start);
+        let marks =
+            passed().flat_map(|run| run.run.marks.iter().filter(|mark| mark.up_to > start && mark.up_to <= run.to));
+        let last_at = marks.map(|mark| mark.last_at).max();
+        let Some(Used { run, to: end, .. }) = passed().max_by_key(|run| (run.to, run.run.timeline)) else {
+            return Reach { end: start, last_at: None, last_record: None, is_cut: false, is_refused: false };
+        };
+        Reach {
+            end: *end,
+            last_at,
+            last_record: run.last_record.filter(|_| run.to == *end),
+            is_cut: run.to > *end,
+            is_refused: run.is_refused_behind && run.to == *end,
+        }
     }
 
-    /// The run that holds the byte at `position` and leads furthest, with the end of its use.
-    fn furthest(&self, position: Lsn) -> Option<(&'a Run, Lsn)> {
-        let usable = self.coverage.runs.iter().filter(|run| run.from <= position).filter_map(|run| {
+    /// The log of the path's timelines, each up to where the path leaves it.
+    fn used(&self) -> Vec<Used<'a>> {
+        let used = self.coverage.runs.iter().filter_map(|run| {
             let (_, span_end) = self.history.span(run.timeline)?;
-            let end = span_end.map_or(run.to, |span_end| span_end.min(run.to));
-            (end > position).then_some((run, end))
+            let within = |end: Lsn| span_end.map_or(end, |span_end| span_end.min(end));
+            Some(Used { run, to: within(run.to), bytes_to: within(run.bytes_to) })
         });
-        usable.max_by_key(|(run, end)| (*end, run.timeline))
+        used.collect()
     }
 
     /// The way from one position to another, timeline by timeline.

@@ -175,7 +175,7 @@ async fn run(
     // Recovery would ask for it, hear that it can't be had, and give up: it must be told to stop before.
     let is_refused_behind = inventory.segment(last.next().name(size)).is_some() && span.to == last.end(size);
     let last_record = end.map(|end| end.last_record);
-    Ok(Run { timeline, from: span.from, to, last_record, is_refused_behind, marks })
+    Ok(Run { timeline, from: span.from, to, bytes_to: span.to, last_record, is_refused_behind, marks })
 }
 
 /// The first transactions after the timeline began, when that was in this run: they tell whether its parent lived on.

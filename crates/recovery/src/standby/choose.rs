@@ -169,7 +169,7 @@ mod tests {
     fn run(timeline: u32, from: u64, to: u64) -> Run {
         let (from, to) = (Lsn(from), Lsn(to));
         let timeline = TimelineId(timeline);
-        Run { timeline, from, to, last_record: None, is_refused_behind: false, marks: Vec::new() }
+        Run { timeline, from, to, bytes_to: to, last_record: None, is_refused_behind: false, marks: Vec::new() }
     }
 
     /// Timeline 2 left 1 at 500; the archive has both.

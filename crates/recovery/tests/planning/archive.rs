@@ -38,6 +38,7 @@ pub fn run(timeline: u32, from: u64, to: u64, marks: &[(u64, i64)]) -> Run {
         timeline: TimelineId(timeline),
         from: Lsn(from),
         to: Lsn(to),
+        bytes_to: Lsn(to),
         last_record: Some(Lsn(to - 1)),
         is_refused_behind: false,
         marks: marks.iter().map(|(up_to, at)| TransactionMark { up_to: Lsn(*up_to), last_at: minute(*at) }).collect(),

@@ -1,8 +1,8 @@
 //! One archive, many questions.
 
 use crate::archive::*;
-use lifeboat_postgres::TimelineId;
-use lifeboat_recovery::{Known, Target, TimelineChoice, Wanted, plan, unusable, windows};
+use lifeboat_postgres::{Lsn, TimelineId};
+use lifeboat_recovery::{Known, Run, Target, TimelineChoice, Wanted, plan, unusable, windows};
 
 fn check(known: &Known, cases: &[(Wanted, &str)]) {
     for (wanted, expected) in cases {
@@ -263,6 +263,34 @@ fn the_heir_of_a_timeline_that_ended_is_followed() {
         ],
     );
     assert_eq!(told(&tail).len(), 2);
+}
+
+/// Two takeovers within a segment: the first child had time to archive nothing, the parent's own last segment neither. The grandchild's first
+/// segment has all of it, and the end of the record that began in the segment before.
+///
+/// ```text
+/// 1   10 ======= 37-40
+/// 3              40 --43--45 ============ 100
+/// point   a 20-30
+/// ```
+#[test]
+fn a_record_that_begins_with_the_parent_may_end_with_the_grandchild() {
+    let parent = Run { bytes_to: Lsn(40), ..run(1, 10, 37, &[(30, 9), (37, 20)]) };
+    let histories = || vec![history(2, &[(1, 43)]), history(3, &[(1, 43), (2, 45)])];
+    let point = || vec![point("a", 1, 20, 30, 10)];
+    let whole = known(point(), vec![parent.clone(), run(3, 40, 100, &[(100, 90)])], histories());
+    check(
+        &whole,
+        &[
+            (wanted(Target::Latest).timeline(3), "a on 3: at the end of the log"),
+            (lsn(60).timeline(3), "a on 3: after the first record at 0/3C or later"),
+        ],
+    );
+    assert_eq!(told(&whole), ["timeline 3: 00:10:00Z to 01:30:00Z (0/1E to 0/64)"]);
+    // One byte is missing.
+    let parent = Run { bytes_to: Lsn(39), ..parent };
+    let holed = known(point(), vec![parent, run(3, 40, 100, &[(100, 90)])], histories());
+    check(&holed, &[(lsn(60).timeline(3), "no: the last moment that is archived is 00:20:00Z (0/25)")]);
 }
 
 /// A copy was promoted by accident and archived a little; the original went on.

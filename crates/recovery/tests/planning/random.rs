@@ -2,7 +2,7 @@
 
 use crate::archive::*;
 use lifeboat_postgres::Lsn;
-use lifeboat_recovery::{Known, Leg, PointSummary, RestorePlan, Stop, Target, Wanted, plan, windows};
+use lifeboat_recovery::{Known, Leg, PointSummary, RestorePlan, Run, Stop, Target, WalCoverage, Wanted, plan, windows};
 use proptest::prelude::*;
 
 /// Positions go up to this.
@@ -37,7 +37,9 @@ prop_compose! {
             // A child's log begins with the segment in which it branched off.
             let from = (*from).max(begins(*timeline).saturating_sub(2));
             let to = (from + length).max(begins(*timeline) + 1);
-            run(*timeline, from, to, &marks(from, to))
+            // The beginning of a record whose rest another run may have.
+            let bytes_to = Lsn(to + from % 3);
+            Run { bytes_to, ..run(*timeline, from, to, &marks(from, to)) }
         });
         let points = starts.iter().enumerate().filter(|(_, (timeline, ..))| *timeline == 1 || second);
         let points = points.map(|(index, (timeline, start, length))| {
@@ -66,7 +68,8 @@ fn is_there(known: &Known, timeline: u32, byte: u64) -> bool {
         ancestors.iter().flat_map(|h| &h.ancestors).map(|a| (a.timeline.0, a.switched_at.0)).collect();
     way.push((timeline, u64::MAX));
     way.iter().any(|(number, end)| {
-        byte < *end && log.runs.iter().any(|run| run.timeline.0 == *number && run.from.0 <= byte && byte < run.to.0)
+        byte < *end
+            && log.runs.iter().any(|run| run.timeline.0 == *number && run.from.0 <= byte && byte < run.bytes_to.0)
     })
 }
 
@@ -115,14 +118,24 @@ fn on_way(known: &Known, timeline: u32, point: &PointSummary) -> bool {
     (point.lsn_start.0..point.lsn_stop.0).all(|byte| at(byte) == point.timeline.0)
 }
 
-/// Could any point be brought to the position, on any timeline?
+/// Could any point be brought to the position, on any timeline? Then all bytes up to the end of some record there or behind are.
 fn reachable(known: &Known, lsn: u64) -> bool {
     let timelines = 1..=3;
     timelines.into_iter().any(|timeline| {
+        let ends: Vec<u64> = (lsn..=2 * END).filter(|end| is_in_records(known, timeline, *end)).collect();
         known.points.iter().any(|point| {
-            on_way(known, timeline, point) && point.lsn_stop.0 <= lsn && whole(known, timeline, point.lsn_start.0, lsn)
+            let leads_to = |end: &u64| whole(known, timeline, point.lsn_start.0, *end);
+            on_way(known, timeline, point) && point.lsn_stop.0 <= lsn && ends.iter().any(leads_to)
         })
     })
+}
+
+/// Whether replay may end there: with or within what is complete of some run.
+fn is_in_records(known: &Known, timeline: u32, end: u64) -> bool {
+    let log = &known.logs[0];
+    let short = |run: &Run| Run { bytes_to: run.to, ..run.clone() };
+    let complete = WalCoverage { runs: log.runs.iter().map(short).collect(), ..log.clone() };
+    end > 0 && is_there(&Known { logs: vec![complete], ..known.clone() }, timeline, end - 1)
 }
 
 proptest! {

@@ -392,6 +392,7 @@ mod tests {
             timeline: TimelineId(timeline),
             from: Lsn(from),
             to: Lsn(to),
+            bytes_to: Lsn(to),
             last_record: None,
             is_refused_behind: false,
             marks: Vec::new(),

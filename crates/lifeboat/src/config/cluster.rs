@@ -120,6 +120,7 @@ pub(super) fn read_alone(top: &mut Section, findings: &mut Findings) -> Clusters
     for other in ["encryption", "workload", "state_dir", "compression_level", "prune_after"] {
         top.value(other);
     }
+    super::plan::ignore(top);
     Clusters { clusters: read_all(top, findings, &names), locations }
 }
 

@@ -1,6 +1,6 @@
 //! Which file is the configuration: `--config`, `LIFEBOAT_CONFIG`, `./lifeboat.toml`, `/etc/lifeboat/lifeboat.toml`.
 
-use super::{Clusters, Parsed, Problems, UnknownKeys, parse, parse_clusters};
+use super::{Clusters, Parsed, Problems, UnknownKeys, parse_clusters, parse_including, plan};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,8 @@ pub fn search(named: Option<&Path>) -> Result<PathBuf, LoadError> {
 /// Finds and reads the configuration.
 pub fn load(named: Option<&Path>, unknown_keys: UnknownKeys) -> Result<Loaded, LoadError> {
     let (path, text) = read_text(named)?;
-    let parsed = parse(&path.to_string_lossy(), &text, unknown_keys)?;
+    let included = |pattern: &str| plan::fetch(&path, pattern);
+    let parsed = parse_including(&path.to_string_lossy(), &text, unknown_keys, &included)?;
     Ok(Loaded { path, parsed })
 }
 
@@ -57,15 +58,18 @@ pub fn load_clusters(named: Option<&Path>) -> Result<(PathBuf, Clusters), LoadEr
 
 fn read_text(named: Option<&Path>) -> Result<(PathBuf, String), LoadError> {
     let path = search(named)?;
-    let failed = |source| LoadError::Read { path: path.clone(), source };
-    let file = std::fs::File::open(&path).map_err(failed)?;
+    let text = read_file(&path)?;
+    Ok((path, text))
+}
+
+/// The text of a file of the configuration.
+pub(super) fn read_file(path: &Path) -> Result<String, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_path_buf(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(FILE_SIZE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_SIZE_MAX_BYTES {
-        return Err(LoadError::TooLarge { path });
+        return Err(LoadError::TooLarge { path: path.to_path_buf() });
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok((path, text)),
-        Err(_) => Err(LoadError::NotText { path }),
-    }
+    String::from_utf8(bytes).map_err(|_| LoadError::NotText { path: path.to_path_buf() })
 }

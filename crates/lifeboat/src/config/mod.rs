@@ -32,7 +32,7 @@ pub use values::{RATE_EXPECTED, nearest, parse_duration, parse_rate, parse_size}
 pub use window::Window;
 pub use workload::{Checkpoint, WorkloadConfig};
 
-use section::{Findings, Section};
+use section::{Findings, Section, syntax_error};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,22 +90,34 @@ pub struct Parsed {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads the text of a configuration. `file` is its name for messages.
+/// Reads the text of a configuration. `file` is its name for messages. What it includes is left out.
 pub fn parse(file: &str, text: &str, unknown_keys: UnknownKeys) -> Result<Parsed, Problems> {
+    parse_including(file, text, unknown_keys, &|_| Ok(Vec::new()))
+}
+
+/// The same with what it includes, which `included` gives.
+pub fn parse_including(
+    file: &str,
+    text: &str,
+    unknown_keys: UnknownKeys,
+    included: &plan::Fetch,
+) -> Result<Parsed, Problems> {
     let mut findings = Findings { text, file, unknown_keys, problems: Vec::new(), warnings: Vec::new() };
     let (root, errors) = DeTable::parse_recoverable(text);
     if let Some(error) = errors.first() {
-        // One slip makes several errors; the first is the one to mend.
-        let span = error.span().unwrap_or(0..0);
-        let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        findings.problem(&span, format!("not valid TOML: {message}"));
+        syntax_error(&mut findings, error);
         return Err(Problems(findings.problems));
     }
     let mut top = Section::new("the file", root.get_ref(), root.span());
-    let config = read(&mut top, &mut findings);
+    let config = read(&mut top, &mut findings, included);
     top.finish(&mut findings);
     let in_order = |mut problems: Vec<Problem>| {
-        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        // This file first, and its included ones by name.
+        let place = |problem: &Problem| {
+            let of_others = (problem.file != file).then(|| problem.file.clone());
+            (of_others, problem.line.unwrap_or(usize::MAX))
+        };
+        problems.sort_by_key(place);
         problems.truncate(PROBLEMS_SHOWN_MAX);
         problems
     };
@@ -125,8 +137,7 @@ pub fn parse_clusters(file: &str, text: &str) -> Result<Clusters, Problems> {
     let mut findings = Findings { text, file, unknown_keys, problems: Vec::new(), warnings: Vec::new() };
     let (root, errors) = DeTable::parse_recoverable(text);
     if let Some(error) = errors.first() {
-        let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        findings.problem(&error.span().unwrap_or(0..0), format!("not valid TOML: {message}"));
+        syntax_error(&mut findings, error);
         return Err(Problems(findings.problems));
     }
     let mut top = Section::new("the file", root.get_ref(), root.span());
@@ -135,7 +146,7 @@ pub fn parse_clusters(file: &str, text: &str) -> Result<Clusters, Problems> {
     if findings.problems.is_empty() { Ok(clusters) } else { Err(Problems(findings.problems)) }
 }
 
-fn read(top: &mut Section, findings: &mut Findings) -> Option<Config> {
+fn read(top: &mut Section, findings: &mut Findings, included: &plan::Fetch) -> Option<Config> {
     let mut locations = BTreeMap::new();
     let mut names = Vec::new();
     for (name, section) in top.subsections(findings, "location") {
@@ -164,12 +175,13 @@ fn read(top: &mut Section, findings: &mut Findings) -> Option<Config> {
     let level = top.integer(findings, "compression_level", 1..20);
     let prune_after =
         top.duration(findings, "prune_after", PRUNE_AFTER_BOUNDS, "a time of 1 hour to 1 year, such as \"3d\"");
+    let plan = plan::read(top, findings, included);
     Some(Config {
         locations,
         encryption: encryption?,
         workloads,
         clusters,
-        plan: PlanConfig::default(),
+        plan,
         state_dir,
         compression_level: level.and_then(|level| i32::try_from(level).ok()).unwrap_or(COMPRESSION_LEVEL),
         prune_after: prune_after.unwrap_or(PRUNE_AFTER),

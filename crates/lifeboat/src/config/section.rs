@@ -12,6 +12,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// How a secret is given.
+pub(super) const SECRET_EXPECTED: &str =
+    "{ file = \"/path\" }, { env = \"NAME\" } or { command = [\"program\", \"argument\"] }";
+
 /// What was found wrong so far, and how to say where.
 pub(super) struct Findings<'t> {
     pub text: &'t str,
@@ -73,6 +77,21 @@ impl<'a, 't> Section<'a, 't> {
     /// Where the value of a key stands, or the section when there is none.
     pub fn span_of(&self, key: &str) -> Range<usize> {
         self.table.get(key).map_or_else(|| self.span(), |value| value.span())
+    }
+
+    /// Where the name of a key stands, if it is there.
+    pub fn key_span(&self, key: &str) -> Option<Range<usize>> {
+        self.table.get_key_value(key).map(|(key, _)| key.span())
+    }
+
+    /// What the file says, as it is.
+    pub fn table(&self) -> &'a DeTable<'t> {
+        self.table
+    }
+
+    /// The keys that were asked for and are not there.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.known.iter().copied().filter(|key| !self.has(key)).collect()
     }
 
     /// Whether the file names the key.
@@ -158,32 +177,47 @@ impl<'a, 't> Section<'a, 't> {
 
     /// A secret by reference. A secret that stands in the file itself is refused, and not repeated in the message.
     pub fn secret(&mut self, findings: &mut Findings, key: &'static str) -> Option<SecretSource> {
-        const EXPECTED: &str = "{ file = \"/path\" }, { env = \"NAME\" } or { command = [\"program\", \"argument\"] }";
         let value = self.value(key)?;
         let Some(table) = value.get_ref().as_table() else {
             let found = if value.get_ref().is_str() { "written out" } else { describe_kind(value.get_ref()) };
-            let message = format!("`{key}` in {} is {found}; a secret is given by reference: {EXPECTED}", self.name);
+            let message =
+                format!("`{key}` in {} is {found}; a secret is given by reference: {SECRET_EXPECTED}", self.name);
             findings.problem(&value.span(), message);
             return None;
         };
-        let before = findings.problems.len();
-        let mut section = Section::new(format!("`{key}` in {}", self.name), table, value.span());
-        let file = section.absolute_path(findings, "file").map(SecretSource::File);
-        let variable = section.read(findings, "env", "the name of an environment variable", |value| {
+        Section::new(format!("`{key}` in {}", self.name), table, value.span()).into_secret(findings)
+    }
+
+    /// This table, when it is the reference to a secret.
+    pub fn into_secret(mut self, findings: &mut Findings) -> Option<SecretSource> {
+        let (before, name, span) = (findings.problems.len(), self.name.clone(), self.span());
+        let file = self.absolute_path(findings, "file").map(SecretSource::File);
+        let variable = self.read(findings, "env", "the name of an environment variable", |value| {
             value.as_str().filter(|name| !name.is_empty() && !name.contains(['=', '\0'])).map(str::to_owned)
         });
-        let command = section.read(findings, "command", "a list: program and arguments", |value| {
+        let command = self.read(findings, "command", "a list: program and arguments", |value| {
             texts_of(value).filter(|words| words.first().is_some_and(|program| !program.is_empty()))
         });
-        section.finish(findings);
+        self.finish(findings);
         let sources = [file, variable.map(SecretSource::Environment), command.map(SecretSource::Command)];
         let mut sources: Vec<SecretSource> = sources.into_iter().flatten().collect();
         if sources.len() != 1 && findings.problems.len() == before {
             let count = if sources.is_empty() { "no source" } else { "more than one source" };
-            findings
-                .problem(&value.span(), format!("`{key}` in {} names {count}; expected one of {EXPECTED}", self.name));
+            findings.problem(&span, format!("{name} names {count}; expected one of {SECRET_EXPECTED}"));
         }
         sources.pop()
+    }
+
+    /// The table of a key, such as `[plan]`, as a section of its own.
+    pub fn section(&mut self, findings: &mut Findings, key: &'static str) -> Option<Section<'a, 't>> {
+        let value = self.value(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            let found = describe(value.get_ref());
+            findings.problem(&value.span(), format!("`{key}` is {found}; expected a section [{key}]"));
+            return None;
+        };
+        let span = self.key_span(key).unwrap_or_else(|| value.span());
+        Some(Section::new(format!("[{key}]"), table, span))
     }
 
     /// Each entry of a table of tables, such as `[location.*]`, as a section of its own.
@@ -229,6 +263,12 @@ impl<'a, 't> Section<'a, 't> {
             findings.unknown(&key.span(), format!("unknown key `{}` in {}; {advice}", shown(text), self.name));
         }
     }
+}
+
+/// One slip makes several errors; the first is the one to mend.
+pub(super) fn syntax_error(findings: &mut Findings, error: &toml::de::Error) {
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    findings.problem(&error.span().unwrap_or(0..0), format!("not valid TOML: {message}"));
 }
 
 pub(super) fn absolute(text: &str) -> Option<PathBuf> {

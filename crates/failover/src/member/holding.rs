@@ -214,7 +214,14 @@ impl Member {
             return Retaking::NotYet;
         }
         let same_lineage = database.needs_promotion() || lease.history.last() == database.history.last();
-        let complete = lease.history.contains(database.position) && database.position.offset >= lease.position.offset;
+        // A write of ours that came late may name a lineage that we never began, from a position that we have left behind since. Nobody else
+        // could begin it, and we know.
+        let lineages = || database.history.forks().iter().map(|fork| Some(fork.lineage));
+        let never_begun = lease.is_of(&self.settings.name, self.incarnation)
+            && database.needs_promotion()
+            && lineages().all(|lineage| lineage != lease.history.last());
+        let path = if never_begun { lease.history.without_last() } else { lease.history.clone() };
+        let complete = path.contains(database.position) && database.position.offset >= lease.position.offset;
         if same_lineage && complete { Retaking::Yes } else { Retaking::No }
     }
 

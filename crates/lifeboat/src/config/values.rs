@@ -1,5 +1,6 @@
 //! Durations, sizes and names as people write them: `"30s"`, `"64MiB"`, `shop-db`. Pure.
 
+pub use lifeboat_plan::nearest;
 use std::time::Duration;
 
 /// The longest text that can be a value here; longer is refused before it is looked at.
@@ -61,17 +62,6 @@ pub fn is_name(text: &str) -> bool {
     starts_well && text.len() <= 63 && text.bytes().all(plain)
 }
 
-/// Of the names known, the one that was probably meant.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > 100 {
-        return None;
-    }
-    let rated = known.into_iter().map(|name| (strsim::damerau_levenshtein(word, name), name));
-    let (distance, name) = rated.min_by_key(|(distance, _)| *distance)?;
-    let starts_alike = name.starts_with(word) || word.starts_with(name);
-    (distance < name.len() && distance <= 1 + name.len() / 4 || starts_alike && !word.is_empty()).then_some(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,15 +87,5 @@ mod tests {
         for text in ["64", "64M", "MiB", "-1B", "18446744073709551615KiB", "64mib", "1e3B"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn the_nearest_name_is_near() {
-        let known = ["passphrase", "url", "location", "region"];
-        assert_eq!(nearest("pasphrase", known), Some("passphrase"));
-        assert_eq!(nearest("locations", known), Some("location"));
-        assert_eq!(nearest("uri", known), Some("url"));
-        assert_eq!(nearest("compression", known), None);
-        assert_eq!(nearest("", known), None);
     }
 }

@@ -7,5 +7,6 @@ pub mod copies;
 mod lookup;
 pub mod model;
 pub mod money;
+pub mod readiness;
 pub mod retention;
 pub mod run;

@@ -35,3 +35,6 @@ pub fn assess(observed: &Observed, groups: &[Group]) -> Vec<Answer> {
     let meant = CHECKS.iter().filter(|check| groups.is_empty() || groups.contains(&check.group));
     meant.flat_map(|check| (check.judge)(observed).into_iter().map(|reading| check.answer(reading))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod lookup;
 pub mod model;
 pub mod money;
 mod nearest;
+pub mod readiness;
 pub mod retention;
 pub mod run;
 

@@ -2,7 +2,7 @@
 //!
 //! Objects are the same everywhere, so a copy changes nothing; each is checked on the way, because damage must not
 //! spread. Order: keys and packs, then the index, then logs, then points and their receipts, so that a point is never
-//! there before what it needs.
+//! there before what it needs. Evidence comes last: no data waits for it.
 
 use crate::error::{Error, Result};
 use crate::index::{PackEntry, encode_fragment, fragments_of};
@@ -19,8 +19,10 @@ use std::fmt;
 
 /// In the order in which they are copied.
 pub(crate) const PREFIXES: [&str; 10] =
-    ["keys/", "packs/", "index/", "wal/", "ledger/", "plan/", "syncs/", "points/", "receipts/", "verifications/"];
+    ["keys/", "packs/", "index/", "wal/", "plan/", "syncs/", "points/", "receipts/", "verifications/", "ledger/"];
 const COPIES_AT_ONCE: usize = 4;
+/// Of evidence, one: no location gets an entry before those that it follows.
+const ENTRIES_AT_ONCE: usize = 1;
 
 /// What would be copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -192,7 +194,8 @@ async fn copy_objects(
                 None => copy_one(repository, from, to, &key, size).await,
             }
         });
-        let mut results = futures::stream::iter(copies).buffer_unordered(COPIES_AT_ONCE);
+        let at_once = if prefix == "ledger/" { ENTRIES_AT_ONCE } else { COPIES_AT_ONCE };
+        let mut results = futures::stream::iter(copies).buffer_unordered(at_once);
         while let Some(result) = results.next().await {
             match result {
                 Ok(bytes) => {

@@ -258,6 +258,11 @@ impl Keys {
         u64::from_le_bytes(first)
     }
 
+    /// What signs the evidence is made from this, and nothing else is.
+    pub(crate) fn signing_seed(&self) -> Result<Zeroizing<[u8; 32]>> {
+        derive(&self.master[..], &self.repository, &[b"lifeboat/1/ledger-signature"]).map(Zeroizing::new)
+    }
+
     /// What the keys of a spool's files come from.
     pub(crate) fn spool_keys(&self) -> Result<SpoolKeys> {
         Ok(SpoolKeys::new(derive(&self.master[..], &self.repository, &[b"lifeboat/1/spool"])?, self.repository))

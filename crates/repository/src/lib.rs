@@ -10,6 +10,7 @@ mod chunk;
 mod container;
 mod copy;
 mod error;
+mod evidence;
 mod fanout;
 mod file_map;
 mod findings;

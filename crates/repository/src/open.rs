@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use zeroize::Zeroizing;
 
 /// Bounds what is read of small foreign objects.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -283,6 +284,11 @@ impl Repository {
     /// 64 bits that tell whether a block changed since it was stored.
     pub fn block_fingerprint(&self, block: &[u8]) -> u64 {
         self.keys.block_fingerprint(block)
+    }
+
+    /// 32 secret bytes from which the key that signs the ledger's entries is made. The same for everybody who can open the repository.
+    pub fn signing_seed(&self) -> Result<Zeroizing<[u8; 32]>> {
+        self.keys.signing_seed()
     }
 
     /// The keys for what waits on a machine's own disk until a location has it.

@@ -403,7 +403,7 @@ pub(crate) fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) ->
         }
         "receipts" => repository.check_receipt(key, bytes),
         "holds" => repository.check_hold(key, bytes).map(|_| ()),
-        "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
+        "ledger" => crate::evidence::check(key, bytes),
         "removals" if !name.ends_with("/mark") && !name.starts_with("gone/") => Ok(()),
         "verifications" | "plan" | "removals" | "syncs" | "findings" => {
             repository.unseal(ContainerKind::Document, key, bytes).map(|_| ())

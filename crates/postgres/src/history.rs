@@ -126,6 +126,13 @@ impl TimelineHistory {
         })
     }
 
+    /// The history that one of the ancestors must have had. None when it is no ancestor, or the first, which has none.
+    pub fn of_ancestor(&self, timeline: TimelineId) -> Option<Self> {
+        let place =
+            self.ancestors.iter().position(|ancestor| ancestor.timeline == timeline).filter(|place| *place > 0)?;
+        Some(Self { timeline, ancestors: self.ancestors[..place].to_vec() })
+    }
+
     /// The history of the timeline that begins at `switched_at` of this one.
     /// None when the new number isn't greater.
     pub fn child(&self, timeline: TimelineId, switched_at: Lsn, reason: &str) -> Option<Self> {

@@ -8,9 +8,11 @@
 //!
 //! Where two children could each be the heir, nobody is chosen here.
 
-use crate::path::{PointSummary, WalCoverage};
+use crate::path::{PointSummary, Run, WalCoverage};
 use jiff::Timestamp;
+use lifeboat_postgres::history::TimelineHistory;
 use lifeboat_postgres::{Lsn, TimelineId};
+use std::collections::BTreeSet;
 
 /// Where the main line leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,29 +62,37 @@ fn is_heir(
     points: &[PointSummary],
     coverage: &WalCoverage,
 ) -> bool {
-    // Without log of its own there is nothing to follow: recovery would run on along the parent.
-    let has_log = coverage.runs_of(child).any(|run| run.from <= parted_at && parted_at < run.to);
+    // Without log behind the fork there is nothing to follow: recovery would run on along the parent. A child that was replaced before it
+    // archived anything has left its log at the beginning of its own child's.
+    let line = line_of(child, coverage);
+    let has_log = runs_of(&line, coverage).any(|run| run.from <= parted_at && parted_at < run.to);
     let ours = points.iter().filter(|point| point.system_id == coverage.system_id);
     let was_backed_up_later = ours.clone().any(|point| point.timeline == parent && point.lsn_stop > parted_at);
     if !has_log || was_backed_up_later {
         return false;
     }
-    match (last_transaction_after(parent, parted_at, coverage), first_transactions_after(child, parted_at, coverage)) {
+    let parent_last = marks_after(&[parent].into(), parted_at, coverage).max();
+    let child_first = marks_after(&line, parted_at, coverage).min();
+    match (parent_last, child_first) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(parent_last), Some(child_first)) => parent_last <= child_first,
     }
 }
 
-fn last_transaction_after(timeline: TimelineId, lsn: Lsn, coverage: &WalCoverage) -> Option<Timestamp> {
-    marks_after(timeline, lsn, coverage).max()
+/// A timeline and all that descend from it.
+fn line_of(timeline: TimelineId, coverage: &WalCoverage) -> BTreeSet<TimelineId> {
+    let descends = |history: &&TimelineHistory| history.ancestors.iter().any(|ancestor| ancestor.timeline == timeline);
+    let descendants = coverage.histories.iter().filter(descends).map(|history| history.timeline);
+    descendants.chain([timeline]).collect()
 }
 
-fn first_transactions_after(timeline: TimelineId, lsn: Lsn, coverage: &WalCoverage) -> Option<Timestamp> {
-    marks_after(timeline, lsn, coverage).min()
+fn runs_of<'a>(line: &'a BTreeSet<TimelineId>, coverage: &'a WalCoverage) -> impl Iterator<Item = &'a Run> {
+    coverage.runs.iter().filter(|run| line.contains(&run.timeline))
 }
 
-fn marks_after(timeline: TimelineId, lsn: Lsn, coverage: &WalCoverage) -> impl Iterator<Item = Timestamp> {
-    let marks = coverage.runs_of(timeline).flat_map(|run| run.marks.iter());
-    marks.filter(move |mark| mark.up_to > lsn).map(|mark| mark.last_at)
+/// When transactions ended behind a position, one for each mark.
+fn marks_after(line: &BTreeSet<TimelineId>, lsn: Lsn, coverage: &WalCoverage) -> impl Iterator<Item = Timestamp> {
+    let marks = runs_of(line, coverage).flat_map(|run| run.marks.iter()).filter(|mark| mark.up_to > lsn);
+    marks.map(|mark| mark.last_at).collect::<Vec<_>>().into_iter()
 }

@@ -293,6 +293,22 @@ fn a_record_that_begins_with_the_parent_may_end_with_the_grandchild() {
     check(&holed, &[(lsn(60).timeline(3), "no: the last moment that is archived is 00:20:00Z (0/25)")]);
 }
 
+/// The child was replaced before it had archived anything: its child's first segment has what it wrote.
+#[test]
+fn an_heir_without_log_of_its_own_is_followed_through_its_child() {
+    let runs = || vec![run(1, 10, 50, &[(30, 9), (50, 20)]), run(3, 45, 100, &[(60, 40), (100, 90)])];
+    let histories = || vec![history(2, &[(1, 48)]), history(3, &[(1, 48), (2, 52)])];
+    let known = |runs| known(vec![point("a", 1, 20, 30, 10)], runs, histories());
+    let cases = [
+        (wanted(Target::Latest), "a on 3: at the end of the log"),
+        (lsn(60), "a on 3: after the first record at 0/3C or later"),
+    ];
+    check(&known(runs()), &cases);
+    // The first one went on, and knew nothing of the other two.
+    let alive = vec![run(1, 10, 100, &[(30, 9), (60, 50), (100, 95)]), run(3, 45, 100, &[(60, 40), (100, 90)])];
+    check(&known(alive), &[(wanted(Target::Latest), "a on 1: at the end of the log")]);
+}
+
 /// A copy was promoted by accident and archived a little; the original went on.
 ///
 /// ```text

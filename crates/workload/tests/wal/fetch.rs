@@ -8,7 +8,7 @@ use lifeboat_postgres::wal_file::SegmentName;
 use lifeboat_postgres::{SystemId, TimelineId};
 use lifeboat_workload::postgres::wal::{
     FetchOptions, FetchOutcome, PrefetchOutcome, PrefetchSeat, Spool, WalArchive, WalError, WalErrorKind, fetch,
-    prefetch, push, take_prefetched,
+    observe, prefetch, push, take_prefetched,
 };
 use std::path::Path;
 
@@ -35,6 +35,37 @@ fn copy_tree(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), &target).unwrap();
         }
     }
+}
+
+/// Its primary died before it had archived it. Were it "not there", PostgreSQL would use the number of the timeline again.
+#[tokio::test]
+async fn a_history_that_nobody_archived_is_told_by_those_of_its_descendants() {
+    let world = World::new().await;
+    let mut cluster = waiting(15, 1).start().unwrap();
+    fill_segments(&cluster, 1).await;
+    pushed(&world, &cluster).await;
+    cluster.stop(Shutdown::Fast).unwrap();
+    let archive = world.archive().await;
+    let store = async |timeline: u32, text: &str| {
+        let path = cluster.data_dir().join(format!("pg_wal/{timeline:08X}.history"));
+        std::fs::write(&path, text).unwrap();
+        push(world.repository.clone(), WORKLOAD, &path, &world.spool, ALONE).await.unwrap();
+    };
+    store(2, "1\t0/3000000\tno recovery target specified\n").await;
+    store(4, "1\t0/3000000\tno recovery target specified\n\n2\t0/4000000\tx\n\n3\t0/4100000\tx\n").await;
+    let destination = world.path("fetched.history");
+    assert!(matches!(ask(&archive, "00000003.history", &destination).await.unwrap(), FetchOutcome::Found { .. }));
+    let told = std::fs::read_to_string(&destination).unwrap();
+    assert_eq!(told, "1\t0/3000000\tno recovery target specified\n2\t0/4000000\tx\n");
+    let known = observe(&archive).await.unwrap().histories;
+    assert_eq!(known.keys().map(|timeline| timeline.0).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(known[&TimelineId(3)].to_file(), told);
+    // The next number that nobody had.
+    assert_eq!(ask(&archive, "00000005.history", &destination).await.unwrap(), FetchOutcome::NotThere);
+    // Another one that tells it otherwise: then nobody knows.
+    store(6, "1\t0/3000000\tx\n3\t0/4100000\tx\n5\t0/5000000\tx\n").await;
+    assert_eq!(ask(&archive, "00000003.history", &destination).await.unwrap(), FetchOutcome::NotThere);
+    assert!(!observe(&archive).await.unwrap().histories.contains_key(&TimelineId(3)));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 use super::archive::{ArchivedName, TailName, WalArchive};
 use super::error::{Result, WalError};
 use super::facts;
+use super::inventory;
 use super::listing::Listing;
 use super::spool::replace;
 use super::tails;
@@ -109,6 +110,11 @@ async fn look(
     }
     match name {
         WalFileName::Segment(segment) => incomplete(archive, segment, &listing, options).await,
+        // PostgreSQL takes a history that isn't there for a timeline that nobody ever had, and uses its number again.
+        WalFileName::History(timeline) => {
+            let implied = inventory::implied_history(archive, timeline).await?;
+            Ok(implied.map(|history| (history.to_file().into_bytes(), None)))
+        }
         _ => Ok(None),
     }
 }

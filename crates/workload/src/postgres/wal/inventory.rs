@@ -24,7 +24,7 @@ pub struct Inventory {
     pub segment_size: SegmentSize,
     /// What there is of each timeline that has any file but a history.
     pub timelines: BTreeMap<TimelineId, TimelineLog>,
-    /// Every history that is archived and can be read.
+    /// Every history that is archived and can be read; and those that nobody had time to archive, as far as descendants tell them.
     pub histories: BTreeMap<TimelineId, TimelineHistory>,
     /// Names with two contents: neither can be trusted until a person decides.
     pub conflicts: BTreeSet<String>,
@@ -92,6 +92,11 @@ async fn read(archive: &WalArchive, listing: Listing) -> Result<Inventory> {
             }
         }
     }
+    let untold: BTreeSet<TimelineId> = inventory.histories.values().flat_map(ancestors).collect();
+    let is_stored = |timeline: &TimelineId| listing.entries.iter().any(|entry| entry.name == history_name(*timeline));
+    for timeline in untold.into_iter().filter(|timeline| !is_stored(timeline)) {
+        inventory.histories.extend(implied(timeline, inventory.histories.values()).map(|history| (timeline, history)));
+    }
     for log in inventory.timelines.values_mut() {
         for (number, partial) in &mut log.partials {
             if !log.segments.contains_key(number) {
@@ -101,6 +106,35 @@ async fn read(archive: &WalArchive, listing: Listing) -> Result<Inventory> {
         }
     }
     Ok(inventory)
+}
+
+fn ancestors(history: &TimelineHistory) -> impl Iterator<Item = TimelineId> {
+    history.ancestors.iter().map(|ancestor| ancestor.timeline)
+}
+
+fn history_name(timeline: TimelineId) -> String {
+    WalFileName::History(timeline).to_string()
+}
+
+/// The history of a timeline whose primary died before it archived one: every descendant's begins with it. None when they don't agree.
+fn implied<'a>(timeline: TimelineId, known: impl Iterator<Item = &'a TimelineHistory>) -> Option<TimelineHistory> {
+    let mut told = known.filter_map(|history| history.of_ancestor(timeline));
+    let first = told.next()?;
+    told.all(|other| other == first).then_some(first)
+}
+
+/// The same, asked of the archive: for a timeline of which no history is stored.
+pub(super) async fn implied_history(archive: &WalArchive, timeline: TimelineId) -> Result<Option<TimelineHistory>> {
+    let listing = archive.list("history/").await?;
+    let mut known = Vec::new();
+    for entry in &listing.entries {
+        if let Ok(ArchivedName::File(WalFileName::History(descendant))) = entry.name.parse()
+            && descendant > timeline
+        {
+            known.push(read_history(archive, entry, descendant).await?);
+        }
+    }
+    Ok(implied(timeline, known.iter()))
 }
 
 async fn read_history(archive: &WalArchive, entry: &LogEntry, timeline: TimelineId) -> Result<TimelineHistory> {

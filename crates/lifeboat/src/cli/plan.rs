@@ -1,13 +1,27 @@
 //! What can be typed about the plan.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use jiff::civil::Date;
 
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
     /// Whether the plan holds together; each finding with its place in the file
-    Check,
+    ///
+    /// Promises against what is bearable and what the configuration can give, everything protected exactly once, names, circles, copies,
+    /// reviews, contacts, drills. Nothing is connected to. Exit code 4 when something is wrong, 0 when there are only warnings.
+    #[command(
+        after_help = "Examples:\n  lifeboat plan check\n  lifeboat plan check --on 2027-06-30   what will be overdue then"
+    )]
+    Check(PlanCheckArguments),
     /// What downtime and protection cost, and the cheapest strategy that meets each objective
     Cost,
     /// Write the runbook: from the configuration as it is, and the last drill
     Runbook,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanCheckArguments {
+    /// As if it were that day, such as 2027-06-30 [default: today]
+    #[arg(long, value_name = "DATE")]
+    pub on: Option<Date>,
 }

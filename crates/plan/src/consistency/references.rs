@@ -188,7 +188,7 @@ fn around(circle: &[&str]) -> String {
 }
 
 /// Every circle, once, beginning with its first name; of several that share a thing, one for each way back.
-fn circles<'n>(edges: &BTreeMap<&'n str, &'n BTreeSet<String>>) -> Vec<Vec<&'n str>> {
+pub(super) fn circles<'n>(edges: &BTreeMap<&'n str, &'n BTreeSet<String>>) -> Vec<Vec<&'n str>> {
     let mut done = BTreeSet::new();
     let mut found: Vec<Vec<&str>> = Vec::new();
     for start in edges.keys().copied() {

@@ -1,9 +1,15 @@
-//! To be written.
+//! `lifeboat plan`: one file for each of its commands.
+
+mod check;
+mod known;
 
 use crate::cli::{Global, PlanCommand};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 
-pub fn run(_global: &Global, _arguments: &PlanCommand, _output: &Output) -> Result<(), Failure> {
-    Err(Failure::new(FailureKind::Internal, "to be written"))
+pub fn run(global: &Global, command: &PlanCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        PlanCommand::Check(arguments) => check::run(global, arguments, output),
+        PlanCommand::Cost | PlanCommand::Runbook => Err(Failure::new(FailureKind::Internal, "to be written")),
+    }
 }

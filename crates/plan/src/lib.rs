@@ -5,6 +5,7 @@
 
 pub mod consistency;
 pub mod copies;
+pub mod cost;
 mod lookup;
 pub mod model;
 pub mod money;

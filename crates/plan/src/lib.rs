@@ -4,6 +4,7 @@
 //! Values in, values out. Nothing here reads a clock, a file or a network; what is decided is carried out elsewhere.
 
 pub mod copies;
+pub mod incidents;
 mod lookup;
 pub mod model;
 pub mod money;

@@ -67,6 +67,15 @@ pub async fn look(place: &Place) -> lifeboat_location::Result<Look> {
     Ok(look)
 }
 
+impl Look {
+    /// Those that nothing there follows. Says something only when nothing is wrong.
+    pub fn heads(&self) -> BTreeSet<EntryName> {
+        let read: Vec<&Signed> = self.entries.values().filter_map(|read| read.as_ref().ok()).collect();
+        let followed: BTreeSet<&EntryHash> = read.iter().flat_map(|signed| &signed.entry.previous).collect();
+        read.iter().filter(|signed| !followed.contains(&signed.hash)).map(|signed| signed.name()).collect()
+    }
+}
+
 fn is_key(key: &str) -> bool {
     key.strip_prefix(PREFIX).is_some_and(|name| name.starts_with("key-") && name.ends_with(".json"))
 }

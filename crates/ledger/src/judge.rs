@@ -38,8 +38,8 @@ pub struct Finding {
 /// What is known from elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Entries that were there: from a report, the end of a drill.
-    pub heads: Vec<EntryHash>,
+    /// Hashes of entries that were there, or how they begin: from a report, the end of a drill.
+    pub heads: Vec<String>,
     /// Entries that this machine saw in a location, by its name.
     pub seen: BTreeMap<String, BTreeSet<EntryName>>,
 }
@@ -160,7 +160,7 @@ impl Judge<'_> {
     }
 
     fn compare_with_heads(&mut self, known: &Known) {
-        let gone: Vec<&EntryHash> = known.heads.iter().filter(|hash| !self.is_listed(hash)).collect();
+        let gone: Vec<&String> = known.heads.iter().filter(|hash| !self.is_listed(hash)).collect();
         for hash in gone {
             self.add(
                 Grade::Damage,
@@ -172,8 +172,8 @@ impl Judge<'_> {
         }
     }
 
-    fn is_listed(&self, hash: &EntryHash) -> bool {
-        self.looks.iter().any(|look| look.entries.keys().any(|name| name.hash == *hash))
+    fn is_listed(&self, start: &str) -> bool {
+        self.looks.iter().any(|look| look.entries.keys().any(|name| name.hash.to_string().starts_with(start)))
     }
 
     /// What is damaged hides what it follows: then heads say nothing.

@@ -169,7 +169,7 @@ async fn the_end_that_is_gone_everywhere_is_missed_by_who_knew_it() {
         world.memory(number).delete(&last.key()).await.unwrap();
     }
     assert_eq!(world.judge(&Known::default()).await.findings, [], "a chain alone can't tell");
-    let told = world.judge(&Known { heads: vec![last.hash], ..Known::default() }).await;
+    let told = world.judge(&Known { heads: vec![last.hash.to_string()], ..Known::default() }).await;
     assert_eq!(support::told(&told), [("", FlawKind::Truncated, last.hash.to_string())]);
     let seen = [("a".to_owned(), BTreeSet::from([last]))].into();
     let told = world.judge(&Known { seen, ..Known::default() }).await;

@@ -3,6 +3,7 @@
 mod bringing;
 mod cluster;
 mod drill;
+mod incident;
 mod ledger;
 mod plan;
 mod ready;
@@ -13,6 +14,7 @@ pub use bringing::*;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 pub use cluster::*;
 pub use drill::*;
+pub use incident::*;
 pub use ledger::*;
 use lifeboat_postgres::Lsn;
 pub use plan::*;

@@ -12,11 +12,12 @@ use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 use crate::rooms;
 use jiff::Timestamp;
-use lifeboat_ledger::{Error, Gathered, Place, Shelf, Signed, SigningKey, Written};
+use lifeboat_ledger::{Error, Gathered, Place, PublicKey, Shelf, Signed, SigningKey, Written};
 use lifeboat_plan::run::Run;
 use lifeboat_repository::Repository;
 pub use seen::Seen;
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// The kind of entries that hold a [`Run`].
 pub const DRILL: &str = "drill";
@@ -73,15 +74,19 @@ impl Book {
         let key = SigningKey::from_seed(&*repository.signing_seed()?)?;
         let replicas = repository.replicas().iter();
         let places = replicas.map(|replica| Place { name: replica.name.clone(), location: replica.location.clone() });
-        let directory = rooms::state_dir(config)?.join("ledger").join(key.public().id().as_str());
-        let addresses = config.locations.iter().map(|(name, location)| (name.clone(), location.url.to_string()));
         Ok(Self {
             places: places.collect(),
             away: repository.unavailable().to_vec(),
+            shelf: Shelf::in_directory(directory(config, key.public())?.join("entries")),
+            seen: Self::seen(config, key.public())?,
             key,
-            shelf: Shelf::in_directory(directory.join("entries")),
-            seen: Seen::read(directory.join("seen.json"), addresses.collect()),
         })
+    }
+
+    /// What this machine saw of the ledger with this key.
+    pub fn seen(config: &Config, key: &PublicKey) -> Result<Seen, Failure> {
+        let addresses = config.locations.iter().map(|(name, location)| (name.clone(), location.url.to_string()));
+        Ok(Seen::read(directory(config, key)?.join("seen.json"), addresses.collect()))
     }
 
     /// Every entry that any location has whole. What isn't is warned of.
@@ -125,6 +130,11 @@ impl Book {
     pub async fn catch_up(&self) -> Result<(Vec<lifeboat_ledger::Caught>, Vec<(String, String)>), Failure> {
         Ok(lifeboat_ledger::catch_up(&self.places, &self.key, &self.shelf).await?)
     }
+}
+
+/// Where this machine keeps what it saw and read of one ledger.
+fn directory(config: &Config, key: &PublicKey) -> Result<PathBuf, Failure> {
+    Ok(rooms::state_dir(config)?.join("ledger").join(key.id().as_str()))
 }
 
 /// Signs and appends an entry in every location that answers; an error only when none took it.

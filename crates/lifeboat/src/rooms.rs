@@ -8,7 +8,6 @@ use lifeboat_location as location;
 use lifeboat_postgres::connection::{Secret as ServerSecret, Target as ServerTarget};
 use lifeboat_repository::{Passphrase, Replica, Repository};
 use lifeboat_workload::postgres::{self, backup::Primary, wal::Spool};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -40,17 +39,22 @@ pub fn location_settings(config: &LocationConfig) -> Result<location::Settings, 
         Credentials::Azure { account_key: None, .. } => location::Credentials::Ambient,
         Credentials::Google { service_account_key } => key(String::new(), service_account_key)?,
     };
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| CLOUD_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
-        .collect();
-    let mut settings = location::Settings::new(config.url.to_string());
-    settings.endpoint.clone_from(&config.endpoint);
+    let mut settings = plain_settings(&config.url.to_string(), config.endpoint.clone());
     settings.region.clone_from(&config.region);
     settings.credentials = credentials;
-    settings.environment = environment;
     settings.time_limit = config.time_limit;
     Ok(settings)
+}
+
+/// Settings of a place that no configuration knows: credentials as the cloud's own tools find them.
+pub fn plain_settings(url: &str, endpoint: Option<String>) -> location::Settings {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| CLOUD_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    let mut settings = location::Settings::new(url);
+    settings.environment = environment.collect();
+    settings.endpoint = endpoint;
+    settings
 }
 
 /// The locations of these names, in this order.

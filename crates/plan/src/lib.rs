@@ -6,6 +6,7 @@
 pub mod consistency;
 pub mod copies;
 pub mod cost;
+pub mod incidents;
 mod lookup;
 pub mod model;
 pub mod money;

@@ -1,15 +1,6 @@
-//! What can be typed about reports and incidents.
+//! What can be typed about reports.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct ReportArguments {}
-
-#[derive(Debug, Subcommand)]
-pub enum IncidentCommand {
-    /// Something happened
-    Open {
-        /// In one sentence
-        what: String,
-    },
-}

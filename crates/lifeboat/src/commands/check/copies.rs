@@ -102,7 +102,8 @@ fn freshness(name: &str, location: &LocationConfig, currency: &Currency, now: Ti
     }
 }
 
-fn judge_workload(config: &Config, name: &str, stale: &[&str], away: &[String]) -> Judgement {
+/// By the rule, for one workload: `stale` disks and places that are `away` don't count.
+pub fn judge_workload(config: &Config, name: &str, stale: &[&str], away: &[String]) -> Judgement {
     let workload = &config.workloads[name];
     let device = |path: &Path| path.metadata().ok().map(|metadata| metadata.dev());
     let home_device = workload.data_dir.as_deref().and_then(device);

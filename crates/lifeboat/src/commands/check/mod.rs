@@ -23,7 +23,7 @@ use serde_json::json;
 /// The subject of the passphrase's finding.
 const PASSPHRASE: &str = "encryption passphrase";
 
-pub use copies::spoken as spoken_currency;
+pub use copies::{judge_workload, spoken as spoken_currency};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]

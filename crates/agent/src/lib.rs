@@ -7,6 +7,7 @@
 
 mod agent;
 pub mod api;
+pub mod certificate;
 pub mod client;
 pub mod clock;
 mod concerns;

@@ -1,7 +1,7 @@
 //! `lifeboat cluster`: seeing a cluster, and moving its primary, by asking its agents.
 
 mod protect;
-mod status;
+pub mod status;
 
 use crate::cli::{ClusterCommand, Global};
 use crate::config::{ClusterConfig, Clusters, MemberConfig, load_clusters};
@@ -135,7 +135,8 @@ impl Asking {
         Ok(Self { client, chosen })
     }
 
-    async fn everybody(&self) -> Answers {
+    /// What each agent says.
+    pub async fn everybody(&self) -> Answers {
         let asked = self
             .chosen
             .cluster

@@ -7,6 +7,7 @@ mod one;
 mod owner;
 mod tell;
 
+use super::ready::stamp;
 use super::{find_named, load_config, wal};
 use crate::cli::{Global, VerifyArguments};
 use crate::config::{Config, UnknownKeys};
@@ -170,7 +171,7 @@ async fn check_stored(
     let looked = Looked { level, is_whole: arguments.point.is_none(), workload, log: &missing };
     // First: what is known to be damaged is then looked for elsewhere, and a point that has it there passes.
     note(&repository, &report, looked, output).await;
-    if let Err(failure) = record(&repository, arguments, &report, level).await {
+    if let Err(failure) = record(config, &repository, arguments, &report, level).await {
         // Looking at a copy with the right to read only is a good habit.
         output.warn(&format!("the result can't be kept with the points: {}", failure.message));
     }
@@ -210,6 +211,7 @@ pub async fn note(repository: &Repository, report: &VerifyReport, looked: Looked
 
 /// Keeps the result with every point that was followed.
 async fn record(
+    config: &Config,
     repository: &Arc<Repository>,
     arguments: &VerifyArguments,
     report: &VerifyReport,
@@ -221,6 +223,7 @@ async fn record(
     let passed = concern::passed(repository, report, &points).await?;
     for (header, passed) in points.into_iter().zip(passed) {
         let mut details = json!({ "objects": report.objects, "bytes": report.bytes, "bad": report.bad.len() });
+        stamp::note(&mut details, config);
         if !report.away.is_empty() {
             details["left_out"] = json!(report.away);
         }

@@ -211,3 +211,12 @@ fn read_encryption(top: &mut Section, findings: &mut Findings) -> Option<Encrypt
     section.finish(findings);
     Some(EncryptionConfig { passphrase: passphrase? })
 }
+
+/// What was decided, in one hash: of every setting as it was understood, so that comments, order and the places of caches don't
+/// count; secrets are references, and stay such. BLAKE3 in hexadecimal. What was proven of another one isn't proven of this.
+pub fn fingerprint(config: &Config) -> String {
+    let mut decided = config.clone();
+    decided.state_dir = None;
+    decided.plan.places.clear();
+    blake3::hash(format!("{decided:?}").as_bytes()).to_hex().to_string()
+}

@@ -43,6 +43,8 @@ pub struct Workload {
     pub backup_within: Option<Duration>,
     /// By the configuration, by level.
     pub verify_within: BTreeMap<String, Duration>,
+    /// Why its server doesn't answer, or isn't the one that was protected.
+    pub reachable: Seen<Vec<String>>,
     /// The server.
     pub server: Seen<Server>,
     /// How its log goes away.
@@ -70,8 +72,6 @@ pub struct Workload {
 /// A server that answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {
-    /// Why it can't be protected well, if it answers but isn't what it should be: the wrong cluster.
-    pub troubles: Vec<String>,
     /// Such as 170004.
     pub version_number: u32,
     /// What is wrong with its settings for archiving.

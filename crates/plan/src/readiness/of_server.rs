@@ -19,8 +19,10 @@ fn version(number: u32) -> String {
 }
 
 pub fn reachable(observed: &Observed) -> Vec<Reading> {
-    of_server(observed, |server| {
-        Figure::none_of(&server.troubles, format!("{} answers", version(server.version_number)))
+    each(observed, |workload| {
+        workload
+            .reachable
+            .read(&workload.name, |troubles| Figure::none_of(troubles, "answers, as the cluster that it is"))
     })
 }
 

@@ -36,7 +36,8 @@ pub fn show(chosen: &Chosen, answers: &Answers, output: &Output) -> Result<(), F
     }
 }
 
-fn newest(answers: &Answers) -> Option<&LeaseView> {
+/// The newest lease that anybody knows.
+pub fn newest(answers: &Answers) -> Option<&LeaseView> {
     answers.values().flatten().filter_map(|status| status.lease.as_ref()).max_by_key(|lease| lease.epoch)
 }
 

@@ -2,6 +2,7 @@
 
 use super::tell;
 use crate::cli::VerifyArguments;
+use crate::commands::ready::stamp;
 use crate::commands::served::why_no_mounts;
 use crate::commands::{restore, wal};
 use crate::config::{Config, WorkloadConfig};
@@ -127,7 +128,9 @@ async fn run_one(
     // A rehearsal that was broken off says nothing about the point.
     ending.hold().await;
     let report = report.map_err(gone_meanwhile)?;
-    if let Err(error) = repository.put_verification(&report.verification(point, Timestamp::now())).await {
+    let mut verification = report.verification(point, Timestamp::now());
+    stamp::note(&mut verification.details, config);
+    if let Err(error) = repository.put_verification(&verification).await {
         output.warn(&format!("the result can't be kept with the point: {error}"));
     }
     Ok(Booted { workload: name.to_owned(), point: plan.point.clone(), report })

@@ -70,8 +70,8 @@ fn workload() -> Workload {
         limits: limits(),
         backup_within: None,
         verify_within: BTreeMap::new(),
+        reachable: seen(vec![]),
         server: seen(Server {
-            troubles: vec![],
             version_number: 170_004,
             settings: vec![],
             has_checksums: true,

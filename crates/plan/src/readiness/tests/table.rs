@@ -17,14 +17,8 @@ fn hidden<T>() -> Seen<T> {
 pub const CASES: &[Case] = &[
     Case {
         id: "server-reachable",
-        breaks: |observed| {
-            if let Some(known) = observed.workloads[0].server.known_mut() {
-                known.troubles.push("another cluster".into());
-            }
-        },
-        hides: |observed| {
-            observed.workloads[0].server = hidden();
-        },
+        breaks: |observed| observed.workloads[0].reachable = seen(vec!["another cluster".into()]),
+        hides: |observed| observed.workloads[0].reachable = hidden(),
     },
     Case {
         id: "archive-age",

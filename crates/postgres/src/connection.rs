@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::config::{Config, Host, SslMode};
 /// The driver's session, and its failure, which [`Error::from_driver`] understands.
-pub use tokio_postgres::{Client, Error as DriverError};
+pub use tokio_postgres::{Client, Error as DriverError, SimpleQueryMessage};
 
 /// How long a connection may take when the string doesn't say (`connect_timeout`). libpq waits for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

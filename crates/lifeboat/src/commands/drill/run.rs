@@ -1,0 +1,146 @@
+//! `lifeboat drill run`.
+
+use super::{around, scenarios};
+use crate::cli::{DrillRunArguments, Global};
+use crate::commands::load_config;
+use crate::config::{Config, UnknownKeys};
+use crate::failure::{Failure, FailureKind};
+use crate::output::{Output, Tone, human};
+use crate::{evidence, interrupt, rooms};
+use lifeboat_drill::engine::{Planned, Rehearsed, plan, rehearse};
+use lifeboat_drill::scenario::Scenario;
+use lifeboat_drill::surroundings::Surroundings;
+use lifeboat_drill::words::spoken;
+use lifeboat_plan::run::{Phase, Run, Verdict};
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+
+pub fn run(global: &Global, arguments: &DrillRunArguments, output: &Output) -> Result<(), Failure> {
+    let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
+    let scenario = scenarios::find(&arguments.scenario, &config)?;
+    let around = around::surroundings(arguments, &scenario, (&config_path, &config))?;
+    let parameters = around::parameters(&arguments.with)?;
+    if arguments.dry_run {
+        return show_steps(&scenario, &around, output);
+    }
+    let rehearsed = rooms::runtime()?.block_on(async {
+        let interrupted = interrupt::signal();
+        let tell = |text: &str| output.tell(text);
+        rehearse(&scenario, &parameters, &around, &tell, interrupted).await
+    });
+    keep(&config, &rehearsed, output)?;
+    show(&rehearsed, &config_path, output)
+}
+
+/// The record of it, and of everybody who was called.
+fn keep(config: &Config, rehearsed: &Rehearsed, output: &Output) -> Result<(), Failure> {
+    let runtime = rooms::runtime()?;
+    for called in &rehearsed.called {
+        let mut body = json!(called);
+        body["run"] = json!(rehearsed.run.id);
+        runtime.block_on(evidence::keep(config, "page", body, output))?;
+    }
+    runtime.block_on(evidence::keep(config, "drill", json!(rehearsed.run), output)).map(drop).map_err(|failure| {
+        failure.while_doing(format!("keep the record of {}, which {}", rehearsed.run.id, word(rehearsed.run.verdict)))
+    })
+}
+
+fn show_steps(scenario: &Scenario, around: &Surroundings, output: &Output) -> Result<(), Failure> {
+    let steps = plan(scenario, around.workloads.len());
+    if output.is_json() {
+        let one = |planned: &Planned| {
+            json!({"phase": planned.phase, "name": planned.step.name, "does": spoken(&planned.step.action),
+                "workload": around.workloads.get(planned.workload).map(|one| &one.name)})
+        };
+        return output.document(&json!({
+            "dry_run": true,
+            "scenario": scenario,
+            "steps": steps.iter().map(one).collect::<Vec<_>>(),
+            "production": around.production.addresses.iter().map(|one| format!("{}:{}", one.host, one.port)).collect::<Vec<_>>(),
+        }));
+    }
+    output.text(&format!("{}: {}", scenario.name, scenario.title))?;
+    let mut phase = None;
+    for planned in &steps {
+        if phase != Some(planned.phase) {
+            output.text(heading(planned.phase))?;
+            phase = Some(planned.phase);
+        }
+        output.text(&format!("  {}\n    {}", planned.step.name, spoken(&planned.step.action)))?;
+    }
+    output.text("always, at the end\n  end the servers and remove the place")?;
+    for step in &around.left_out {
+        output.text(&format!("left out: vendor step {step}, which acts outside the place"))?;
+    }
+    output.hint("nothing was done; leave out --dry-run to do it");
+    Ok(())
+}
+
+fn heading(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Prepare => "first",
+        Phase::Before => "before",
+        Phase::Fault => "what breaks",
+        Phase::Recovery => "how it is brought back",
+        Phase::After => "what is asked afterwards",
+        Phase::Cleanup => "cleanup",
+    }
+}
+
+/// How a run ended, as a sentence about it ends.
+pub fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "failed",
+        Verdict::CleanupFailed => "was not cleaned up",
+        Verdict::Aborted => "was broken off",
+        Verdict::Refused => "was refused",
+    }
+}
+
+fn show(rehearsed: &Rehearsed, config: &Path, output: &Output) -> Result<(), Failure> {
+    let run = &rehearsed.run;
+    let (verdict, reasons) = run.entailed();
+    if output.is_json() {
+        output.document(&json!({"run": run, "reasons": reasons, "called": rehearsed.called, "kept": rehearsed.kept}))?;
+    } else {
+        show_text(run, output)?;
+        if let Some(place) = &rehearsed.kept {
+            output.text(&format!("it is still there: {}", place.display()))?;
+            output.hint(&format!("`lifeboat --config {} drill cleanup` removes it", config.display()));
+        }
+    }
+    if verdict == Verdict::Passed {
+        return Ok(());
+    }
+    let message = format!("{} {}: {}", run.scenario, word(verdict), reasons.join("; "));
+    Err(Failure::new(FailureKind::CheckFailed, message).after_its_document())
+}
+
+/// The figures of a run.
+pub fn show_text(run: &Run, output: &Output) -> Result<(), Failure> {
+    let (verdict, _) = run.entailed();
+    let tone = if verdict == Verdict::Passed { Tone::Good } else { Tone::Bad };
+    output.text(&format!("{} {} ({})", run.scenario, output.paint(word(verdict), tone), run.id))?;
+    let seconds = |seconds: f64| human::duration(Duration::from_secs_f64(seconds.max(0.0)));
+    let against = |promised: Option<f64>| promised.map_or_else(String::new, |promised| format!(", promised {}", seconds(promised)));
+    let measured = &run.measured;
+    if let Some(rta) = measured.fault_to_healthy_seconds {
+        let text = "from the fault to the application's first right answer";
+        output.text(&format!("RTA  {}  {text}{}", seconds(rta), against(run.promised.rto_seconds)))?;
+    }
+    if let Some(rpa) = measured.loss_seconds {
+        let lost = measured.writes_lost.unwrap_or_default();
+        let checked = measured.writes_checked.unwrap_or_default();
+        let text = format!("{lost} of {checked} acknowledged writes lost");
+        output.text(&format!("RPA  {}  {text}{}", seconds(rpa), against(run.promised.rpo_seconds)))?;
+    }
+    if let Some(seen) = run.alert_seen {
+        output.text(if seen { "the alarm came" } else { "the alarm did NOT come" })?;
+    }
+    for nobody in &run.does_not_show {
+        output.text(&format!("it does not show {nobody}"))?;
+    }
+    Ok(())
+}

@@ -15,9 +15,11 @@ use std::process::Command;
 const ALLOWED_EDGES: &[(&str, &[&str])] = &[
     (
         "lifeboat",
-        &["agent", "failover", "ledger", "plan", "workload", "recovery", "mount", "repository", "location", "postgres"],
+        &[
+            "agent", "document", "drill", "failover", "ledger", "location", "mount", "plan", "postgres", "recovery", "report", "repository",
+            "workload",
+        ],
     ),
-    ("lifeboat", &["agent", "drill", "failover", "plan", "workload", "recovery", "mount", "repository", "location", "postgres"]),
     ("agent", &["failover", "location", "postgres"]),
     ("drill", &["plan", "postgres"]),
     ("failover", &[]),

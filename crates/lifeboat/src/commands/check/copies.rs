@@ -102,7 +102,6 @@ fn freshness(name: &str, location: &LocationConfig, currency: &Currency, now: Ti
     }
 }
 
-/// The rule, without the disks that are stale or away.
 /// By the rule, for one workload: `stale` disks and places that are `away` don't count.
 pub fn judge_workload(config: &Config, name: &str, stale: &[&str], away: &[String]) -> Judgement {
     let workload = &config.workloads[name];

@@ -14,6 +14,7 @@ mod bucket;
 mod changes;
 mod condition;
 mod contents;
+mod drills;
 mod exactness;
 mod existing;
 mod followers;

@@ -3,10 +3,17 @@
 use crate::scenario::{Scenario, parse};
 
 /// Name and text of each.
-pub const TEXTS: [(&str, &str); 4] = [
+pub const TEXTS: [(&str, &str); 11] = [
     ("restore-database", include_str!("builtin/restore-database.toml")),
+    ("restore-group", include_str!("builtin/restore-group.toml")),
     ("dropped-table", include_str!("builtin/dropped-table.toml")),
+    ("delete-without-where", include_str!("builtin/delete-without-where.toml")),
+    ("corrupted-pages", include_str!("builtin/corrupted-pages.toml")),
+    ("ransomware", include_str!("builtin/ransomware.toml")),
+    ("lost-location", include_str!("builtin/lost-location.toml")),
+    ("full-disk", include_str!("builtin/full-disk.toml")),
     ("lost-key", include_str!("builtin/lost-key.toml")),
+    ("nobody-answers", include_str!("builtin/nobody-answers.toml")),
     ("missing-backup", include_str!("builtin/missing-backup.toml")),
 ];
 

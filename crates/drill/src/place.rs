@@ -107,7 +107,7 @@ impl Place {
             if !checks.is_empty() {
                 text.push_str(&format!("check = {}\n", toml::Value::from(checks)));
             }
-            text.push_str(&format!("backup_within = \"1h\"\nalarm = [\"{place}/alarm\"]\n"));
+            text.push_str(&format!("backup_within = \"1h\"\nalarm = {{ command = [\"{place}/alarm\"] }}\n"));
         }
         text
     }

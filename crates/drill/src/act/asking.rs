@@ -150,6 +150,7 @@ impl Rehearsal<'_> {
             line.extend([Some(person), deputy].into_iter().flatten());
         }
         let mut tried = Line::default();
+        let begun = std::time::Instant::now();
         for person in line {
             if !tried.is_new(&person) {
                 continue;
@@ -161,7 +162,8 @@ impl Rehearsal<'_> {
             match answered {
                 Ok(()) => {
                     let said = format!("{}{person} answered", tried.said);
-                    return Seen { value: said.into(), by: Some(person), ..Seen::default() };
+                    let value = serde_json::json!({"by": person, "said": said, "seconds": begun.elapsed().as_secs_f64()});
+                    return Seen { value, by: Some(person), ..Seen::default() };
                 }
                 Err(why) => {
                     (self.tell)(&format!("   {person}: {why}"));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// All of them.
-pub const FAULTS: [&str; 11] = [
+pub const FAULTS: [&str; 12] = [
     "assumed-loss",
     "kill-server",
     "lose-data-directory",
@@ -20,6 +20,7 @@ pub const FAULTS: [&str; 11] = [
     "fill-disk",
     "empty-disk",
     "out-of-reach",
+    "in-reach",
     "stop-background",
 ];
 
@@ -27,7 +28,8 @@ const PAGE_BYTES: u64 = 8192;
 /// Files of this size or more are damaged: smaller ones hold little.
 const DAMAGED_FILE_BYTES_MIN: u64 = 2 * PAGE_BYTES;
 const PAGES_DAMAGED: usize = 3;
-const SMALL_DISK: &std::ffi::CStr = c"size=96m";
+/// Of a small disk, when nothing is said.
+const SMALL_DISK: &str = "96m";
 /// Left by whoever fills a disk.
 const FILLER: &str = "filler";
 
@@ -48,6 +50,7 @@ impl Rehearsal<'_> {
             "fill-disk" => fill(&path).map_err(|error| error.to_string()).map(Into::into),
             "empty-disk" => std::fs::remove_file(path.join(FILLER)).map_err(|error| error.to_string()).map(Into::into),
             "out-of-reach" => out_of_reach(&path).map_err(|error| error.to_string()).map(Into::into),
+            "in-reach" => self.in_reach(&path).map_err(|error| error.to_string()).map(Into::into),
             "stop-background" => {
                 let all = std::mem::take(&mut self.background);
                 for (_, _, child) in all {
@@ -92,7 +95,9 @@ impl Rehearsal<'_> {
             return Err(io::Error::other("a small disk can only be mounted by root"));
         }
         self.place.make_directory(path)?;
-        mount("tmpfs", path, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, SMALL_DISK)?;
+        let size = self.meanings.get("disk_size").map_or(SMALL_DISK, String::as_str);
+        let options = std::ffi::CString::new(format!("size={size}")).map_err(io::Error::other)?;
+        mount("tmpfs", path, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, options.as_c_str())?;
         if let Some((uid, gid)) = self.place.owner() {
             std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
         }
@@ -100,15 +105,26 @@ impl Rehearsal<'_> {
     }
 }
 
+impl Rehearsal<'_> {
+    /// The servers' account may read it again.
+    fn in_reach(&self, path: &Path) -> io::Result<()> {
+        match self.place.owner() {
+            Some((uid, gid)) => std::os::unix::fs::chown(path, Some(uid), Some(gid)),
+            None => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)),
+        }
+    }
+}
+
 fn lose(path: &Path) -> Result<(), String> {
     std::fs::remove_dir_all(path).map_err(|error| format!("remove {}: {error}", path.display()))
 }
 
-/// It belongs to root from now on: a copy that was pulled away by another account. Without root it is only made read-only.
+/// It belongs to root from now on: a copy that another account pulled away. Without root it could be taken back by whoever attacks.
 fn out_of_reach(path: &Path) -> io::Result<()> {
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(path, Some(0), Some(0))?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(io::Error::other("only root can put a copy out of an account's reach"));
     }
+    std::os::unix::fs::chown(path, Some(0), Some(0))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 

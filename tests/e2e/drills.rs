@@ -54,7 +54,13 @@ impl Shop {
     pub fn passes(&self, arguments: &[&str]) -> Result<Value> {
         let ran = self.drill(arguments)?;
         let run = &ran.document["run"];
-        ensure!(ran.code == Some(0) && run["verdict"] == "passed", "{}\n{:#}\n{:#}", ran.said, ran.document["reasons"], ran.document["error"]);
+        ensure!(
+            ran.code == Some(0) && run["verdict"] == "passed",
+            "{}\n{:#}\n{:#}",
+            ran.said,
+            ran.document["reasons"],
+            ran.document["error"]
+        );
         self.nothing_is_left()?;
         Ok(run.clone())
     }
@@ -64,7 +70,13 @@ impl Shop {
         let ran = self.drill(arguments)?;
         let run = &ran.document["run"];
         let reasons = ran.document["reasons"].to_string();
-        ensure!(ran.code == Some(4) && run["verdict"] == verdict, "{}\n{:#}\n{:#}", ran.said, ran.document["reasons"], ran.document["error"]);
+        ensure!(
+            ran.code == Some(4) && run["verdict"] == verdict,
+            "{}\n{:#}\n{:#}",
+            ran.said,
+            ran.document["reasons"],
+            ran.document["error"]
+        );
         ensure!(reasons.contains(word), "{reasons} doesn't say {word:?}\n{}", ran.said);
         self.nothing_is_left()?;
         Ok(run.clone())
@@ -126,7 +138,11 @@ async fn the_escrowed_passphrase_opens_and_a_wrong_one_does_not() -> Result<()> 
     fs::remove_file(shop.world.path("passphrase"))?;
     let run = shop.passes(&["lost-key", "--with", &with(&right)])?;
     ensure!(measured(&run, "fault_to_healthy_seconds")? > 0.0);
-    shop.ends(&["lost-key", "--with", &with(&wrong)], "failed", "the escrowed passphrase opens the backups did not hold")?;
+    shop.ends(
+        &["lost-key", "--with", &with(&wrong)],
+        "failed",
+        "the escrowed passphrase opens the backups did not hold",
+    )?;
     shop.ends(&["lost-key"], "refused", "escrow_file is not given")?;
     fs::write(shop.world.path("passphrase"), host)?;
     Ok(())

@@ -2,12 +2,14 @@
 //!
 //! It makes a PostgreSQL of its own, fills it, backs it up, goes on writing, drops a table "by accident" at a known
 //! moment, loses the whole data directory, brings back the moment before the accident somewhere else, and counts: every
-//! order that was acknowledged before must be there, and none that came after. The times are measured, not known.
+//! order that was acknowledged before must be there, and none that came after. The times are measured, not known. Then it asks whether that would
+//! work again: it rehearses two disasters, asks what is ready, and leaves a report.
 //!
 //! Every step is the command that a person would type, run as a process of its own.
 
 mod account;
 mod ledger;
+mod rehearse;
 mod stage;
 mod story;
 
@@ -17,9 +19,11 @@ use crate::output::{Output, Tone, human};
 use crate::rooms;
 use lifeboat_postgres::MajorVersion;
 use lifeboat_postgres::cluster::Programs;
+use rehearse::Rehearsed;
 use serde_json::json;
 use stage::Stage;
 use std::path::PathBuf;
+use std::time::Duration;
 use story::Measured;
 
 pub fn run(arguments: &DemoArguments, output: &Output) -> Result<(), Failure> {
@@ -54,6 +58,33 @@ fn find_programs(named: Option<&std::path::Path>) -> Result<Programs, Failure> {
     })
 }
 
+fn show_rehearsed(rehearsed: &Rehearsed, output: &Output) -> Result<(), Failure> {
+    let seconds = |value: &serde_json::Value| {
+        value
+            .as_f64()
+            .map_or("not measured".to_owned(), |seconds| human::duration(Duration::from_secs_f64(seconds.max(0.0))))
+    };
+    for run in &rehearsed.runs {
+        let (name, verdict) =
+            (run["scenario"].as_str().unwrap_or_default(), run["verdict"].as_str().unwrap_or_default());
+        let (measured, promised) = (&run["measured"], &run["promised"]);
+        output.text(&format!(
+            "drill  {name} {verdict}: RTA {} (promised {}), RPA {} (promised {})",
+            seconds(&measured["fault_to_healthy_seconds"]),
+            seconds(&promised["rto_seconds"]),
+            seconds(&measured["loss_seconds"]),
+            seconds(&promised["rpo_seconds"]),
+        ))?;
+    }
+    let overall = &rehearsed.ready["overall"];
+    let verdict = if overall["is_ready"] == true { "ready" } else { "NOT READY" };
+    output.text(&format!(
+        "ready  {verdict}: {} ready, {} not ready, {} unknown; one directory on one machine is no place for the only copy",
+        overall["ready"], overall["not_ready"], overall["unknown"],
+    ))?;
+    output.text(&format!("report {}", rehearsed.report.display()))
+}
+
 fn show(measured: &Measured, kept: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
     let passed = measured.missing == 0 && measured.unwanted == 0;
     if output.is_json() {
@@ -68,6 +99,9 @@ fn show(measured: &Measured, kept: Option<PathBuf>, output: &Output) -> Result<(
             "rpa_to_the_accident_rows": measured.missing,
             "rpa_of_the_lost_machine_seconds": measured.site_loss.as_secs_f64(),
             "database_bytes": measured.bytes,
+            "ready": measured.rehearsed.ready["overall"],
+            "drills": measured.rehearsed.runs,
+            "report": measured.rehearsed.report,
             "kept": kept,
         }))?;
     } else {
@@ -89,6 +123,7 @@ fn show(measured: &Measured, kept: Option<PathBuf>, output: &Output) -> Result<(
             measured.missing,
             human::duration(measured.site_loss)
         ))?;
+        show_rehearsed(&measured.rehearsed, output)?;
         if let Some(place) = kept {
             output.text(&format!("kept in {}", place.display()))?;
         }

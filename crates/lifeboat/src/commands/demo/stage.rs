@@ -16,6 +16,56 @@ const STOP_TIME_LIMIT: Duration = Duration::from_secs(20);
 /// Sockets are private to the directory, so any number will do.
 const PORT: u16 = 5432;
 
+/// What is promised: by nobody, to nobody, for as long as the demo lasts.
+const PLAN: &str = r#"
+[plan]
+organisation = "A demonstration"
+currency = "EUR"
+
+[tier.gold]
+rto = "5m"
+rpo = "1m"
+drill_every = "30d"
+strategy = "point_in_time"
+
+[process.ordering]
+title = "Orders are taken"
+owner = "ada"
+approver = "grace"
+tier = "gold"
+cost_per_hour = 1_000_000
+maximum_tolerable_downtime = "4h"
+groups = ["shop"]
+
+[group.shop]
+workloads = ["shop"]
+
+[person.ada]
+name = "Ada Example"
+email = "ada@example.org"
+deputy = "grace"
+
+[person.grace]
+name = "Grace Example"
+email = "grace@example.org"
+
+[role.decides]
+title = "decides"
+people = ["ada", "grace"]
+escalate_after = "15m"
+
+[drill.restore]
+scenario = "restore-database"
+target = "shop"
+owner = "ada"
+
+[drill.table]
+scenario = "dropped-table"
+target = "shop"
+owner = "ada"
+with = { table = "orders" }
+"#;
+
 /// Where everything is.
 pub struct Stage {
     directory: PathBuf,
@@ -47,21 +97,34 @@ impl Stage {
         std::fs::copy(&program, &own).map_err(failed("copy this program"))?;
         let stage = Self { directory, program: own, programs, output: output.clone() };
         stage.write_private("passphrase", &random_passphrase().map_err(failed("read randomness"))?)?;
-        stage.write_private("lifeboat.toml", &stage.configuration())?;
+        stage.write_private("lifeboat.toml", &stage.configuration("shop"))?;
         Ok(stage)
     }
 
-    fn configuration(&self) -> String {
+    /// `data`: the name of the directory that is protected.
+    fn configuration(&self, data: &str) -> String {
         let place = self.directory.display();
         let bin_dir = self.programs.directory().display();
         format!(
             "state_dir = \"{place}/state\"\n\n\
              [location.vault]\nurl = \"file://{place}/vault\"\n\n\
              [encryption]\npassphrase = {{ file = \"{place}/passphrase\" }}\n\n\
-             [workload.shop]\nkind = \"postgres\"\ndata_dir = \"{place}/shop\"\nbin_dir = \"{bin_dir}\"\n\
+             [workload.shop]\nkind = \"postgres\"\ndata_dir = \"{place}/{data}\"\nbin_dir = \"{bin_dir}\"\n\
              connection = \"host={place} port={PORT} user=postgres dbname=postgres\"\n\
-             check = [\"select count(*) > 0 from orders\"]\n"
+             check = [\"select count(*) > 0 from orders\"]\n{PLAN}"
         )
+    }
+
+    /// From here on that directory is the one that is protected.
+    pub fn protect(&self, data: &str) -> Result<(), Failure> {
+        let path = self.path("lifeboat.toml");
+        std::fs::remove_file(&path).map_err(failed(format!("replace {}", path.display())))?;
+        self.write_private("lifeboat.toml", &self.configuration(data))
+    }
+
+    /// A directory for what stays when the demo has gone.
+    pub fn report_directory(&self) -> Result<PathBuf, Failure> {
+        make_directory(&std::env::temp_dir(), "lifeboat-demo-report").map_err(failed("make a directory"))
     }
 
     fn write_private(&self, name: &str, text: &str) -> Result<(), Failure> {
@@ -89,15 +152,25 @@ impl Stage {
         command
     }
 
+    /// The same for a command whose answer may be no.
+    pub fn lifeboat_says(&self, arguments: &[&str]) -> Result<serde_json::Value, Failure> {
+        self.run(arguments, &[FailureKind::CheckFailed.exit_code().into()])
+    }
+
     /// Runs one of our commands and returns its document. What is typed is shown.
     pub fn lifeboat(&self, arguments: &[&str]) -> Result<serde_json::Value, Failure> {
+        self.run(arguments, &[])
+    }
+
+    /// `also_right`: exit codes beside nought.
+    fn run(&self, arguments: &[&str], also_right: &[i32]) -> Result<serde_json::Value, Failure> {
         let typed =
             arguments.iter().map(|word| if word.contains(' ') { format!("\"{word}\"") } else { (*word).into() });
         self.say(&format!("   $ lifeboat {}", typed.collect::<Vec<_>>().join(" ")));
         let mut command = self.command(arguments);
         let result = command.args(["--json", "--quiet"]).output().map_err(failed("run lifeboat"))?;
         let document: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap_or_default();
-        if result.status.success() {
+        if result.status.success() || result.status.code().is_some_and(|code| also_right.contains(&code)) {
             return Ok(document);
         }
         let said = document["error"]["message"].as_str().map_or_else(

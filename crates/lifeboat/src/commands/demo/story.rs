@@ -1,6 +1,7 @@
 //! What happens in the demo, step by step, and what is measured on the way.
 
 use super::ledger::{Customers, Order, now_ns};
+use super::rehearse::{Rehearsed, rehearse};
 use super::stage::Stage;
 use crate::failure::{Failure, FailureKind};
 use lifeboat_postgres::cluster::{Cluster, RunState, StopMode};
@@ -32,6 +33,8 @@ pub struct Measured {
     pub site_loss: Duration,
     /// Size of the restored cluster.
     pub bytes: u64,
+    /// What came after it.
+    pub rehearsed: Rehearsed,
 }
 
 pub async fn tell(stage: &Stage) -> Result<Measured, Failure> {
@@ -119,6 +122,8 @@ async fn recover(stage: &Stage, lost: Lost) -> Result<Measured, Failure> {
     let expected = lost.ledger.values().filter(|order| must(order)).count();
     let missing = lost.ledger.iter().filter(|(id, order)| must(order) && !present.contains(id)).count();
     let unwanted = lost.ledger.iter().filter(|(id, order)| must_not(order) && present.contains(id)).count();
+    let site_loss = site_loss(stage, lost.crashed_ns)?;
+    let last = lost.ledger.keys().max().copied().unwrap_or(LOADED_ORDERS);
     Ok(Measured {
         expected: expected + LOADED_ORDERS as usize,
         missing: missing + (LOADED_ORDERS - loaded).unsigned_abs() as usize,
@@ -126,8 +131,9 @@ async fn recover(stage: &Stage, lost: Lost) -> Result<Measured, Failure> {
         rta,
         restore,
         replay: rta - restore,
-        site_loss: site_loss(stage, lost.crashed_ns)?,
+        site_loss,
         bytes: restored["bytes"].as_u64().or(restored["bytes_written"].as_u64()).unwrap_or_default(),
+        rehearsed: rehearse(stage, last + 1).await?,
     })
 }
 
@@ -171,6 +177,6 @@ async fn remove(data_dir: &std::path::Path) -> Result<(), Failure> {
     }
 }
 
-fn server_failed(error: impl std::error::Error) -> Failure {
+pub(super) fn server_failed(error: impl std::error::Error) -> Failure {
     Failure::from_error(FailureKind::Unavailable, &error).while_doing("talk to the demo's server")
 }

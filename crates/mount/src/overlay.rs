@@ -505,7 +505,7 @@ impl Overlay {
 
     /// Removes every trace, when no file is coming any more: from then on the directories are what they seem to be.
     /// `view` is of the first one: what was held back gets its name.
-    pub fn finish(self, view: &View) -> Result<(), OverlayError> {
+    pub fn finish(&self, view: &View) -> Result<(), OverlayError> {
         let files = self.numbers().len();
         if files > 0 {
             return Err(OverlayError::Unfinished { files });

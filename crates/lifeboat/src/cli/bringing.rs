@@ -179,6 +179,9 @@ pub struct RescueArguments {
     /// What stands behind the name beside the present table [default: _rescued_ and the time of day]
     #[arg(long = "suffix", value_name = "TEXT", conflicts_with = "to")]
     pub called: Option<String>,
+    /// Where nothing can be mounted, copy everything first, into /var/tmp
+    #[arg(long)]
+    pub or_copy: bool,
     #[command(flatten)]
     pub moment: MomentArguments,
 }

@@ -73,6 +73,7 @@ pub fn wanting(arguments: &MomentArguments, writable: bool, config: &Config) -> 
         point: arguments.point.clone().map(PointId),
         location: arguments.from.clone(),
         writable,
+        or_copy: false,
     })
 }
 

@@ -9,7 +9,7 @@ mod prepare;
 mod typed;
 
 use super::open::wanting;
-use super::served::{Past, Seat, must_mount};
+use super::served::{Past, Seat, Wanting, must_mount};
 use super::{find_named, load_config};
 use crate::cli::{Global, RescueArguments};
 use crate::config::{Config, UnknownKeys};
@@ -41,11 +41,13 @@ pub fn run(global: &Global, arguments: &RescueArguments, output: &Output) -> Res
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
     let settings = find_named("workload", &arguments.workload, &config.workloads)?;
     // What can be refused is refused before anything is fetched.
-    let wanting = wanting(&arguments.moment, true, &config)?;
+    let wanting = Wanting { or_copy: arguments.or_copy, ..wanting(&arguments.moment, true, &config)? };
     let now = Timestamp::now().to_zoned(TimeZone::system());
     let names = Names::new(arguments, suffix(&arguments.called, &arguments.moment, &now)?);
     let wish = Wish::new(arguments, rooms::user_and_database(settings).1, names)?;
-    must_mount()?;
+    if !arguments.or_copy {
+        must_mount().map_err(|failure| failure.with_more_hint("--or-copy copies everything first"))?;
+    }
     rooms::runtime()?.block_on(async {
         let mut interrupted = interrupt::signal();
         let destination = match arguments.list {

@@ -133,6 +133,18 @@ impl Service<'_> {
         }
     }
 
+    /// Brings everything to a directory that nothing is mounted over, and leaves an ordinary one.
+    pub async fn bring_all(&self, serving: &Serving) -> Result<(), Failure> {
+        let telling = Arc::new(self.telling(&serving.overlay, &serving.live));
+        let (_begin, begun) = watch::channel(true);
+        let is_whole = self.bring(serving.overlay.clone(), serving.rest.clone(), telling.clone(), begun).await;
+        telling.progress.finish();
+        if !is_whole {
+            return Err(Failure::new(FailureKind::Unavailable, "not all of it could be copied"));
+        }
+        serving.overlay.finish(&instant::view()).map_err(failure_of)
+    }
+
     /// What to type where no server started.
     fn then(&self, is_whole: bool) -> String {
         match is_whole {

@@ -252,6 +252,8 @@ pub struct Wanting {
     pub location: Option<String>,
     /// Whether sessions may write unless they say otherwise. It is thrown away in any case.
     pub writable: bool,
+    /// Where nothing can be mounted, everything is copied first.
+    pub or_copy: bool,
 }
 
 /// The server of a moment.
@@ -356,11 +358,19 @@ impl<'a> Past<'a> {
                 return Err(failure);
             }
         };
-        if let Some(error) = why_not {
+        let lacking = match why_not {
+            None => None,
+            Some(error) if !wanting.or_copy => Some(unmountable(error)),
+            Some(error) => {
+                service.output.warn(&format!("{}: everything is copied first", unmountable(error).sentence()));
+                service.bring_all(&serving).await.err()
+            }
+        };
+        if let Some(failure) = lacking {
             if let Some(held) = serving.held.take() {
                 held.release().await;
             }
-            return Err(unmountable(error));
+            return Err(failure);
         }
         Ok((service, place, serving, found))
     }

@@ -247,6 +247,7 @@ impl Seeker<'_> {
             point: None,
             location: self.wish.line.location.clone(),
             writable: false,
+            or_copy: false,
         };
         let seat = Seat::free(self.wish.workload)?;
         let watched = (self.parts, self.interrupted.clone());

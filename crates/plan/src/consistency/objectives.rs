@@ -63,7 +63,7 @@ impl Look<'_> {
                     &path,
                     "rto-near-maximum",
                     what,
-                    format!("leave a fifth: an RTO of {} at most", spoken(most * RTO_SHARE_PERCENT / 100)),
+                    format!("leave a fifth: an RTO of {} at most", spoken(rounded(most * RTO_SHARE_PERCENT / 100))),
                 );
             }
         }
@@ -182,6 +182,13 @@ impl Look<'_> {
             }
         }
     }
+}
+
+/// Down to whole hours or minutes, where there are several.
+fn rounded(time: Duration) -> Duration {
+    let seconds = time.as_secs();
+    let unit = [3600, 60].into_iter().find(|unit| seconds >= 2 * unit).unwrap_or(1);
+    Duration::from_secs(seconds / unit * unit)
 }
 
 /// A kind of disruption, in a sentence.

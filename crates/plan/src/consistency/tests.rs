@@ -251,6 +251,16 @@ const CASES: &[(&str, Change, &[&str])] = &[
         &["problem process.checkout.depends_on.payment dependency-lower"],
     ),
     (
+        "a process that no risk touches",
+        |plan, _| {
+            let other = plan.processes["checkout"].clone();
+            plan.processes.insert("payment".into(), other);
+            plan.risks.get_mut("server").unwrap().processes = names(&["payment"]);
+        },
+        &["warning process.checkout no-risk"],
+    ),
+    ("no risk", |plan, _| plan.risks.clear(), &["warning plan no-risk"]),
+    (
         "a deputy stands in",
         |plan, _| {
             plan.roles.get_mut("recovers").unwrap().people.pop();

@@ -156,7 +156,7 @@ const MALFORMED: &[(&str, &str, &str)] = &[
     ("password in an address", "https://vcenter", "https://me:topsecret@vcenter"),
     ("no address", "https://vcenter.example.com/api/shop/start", "vcenter"),
     ("unknown policy", "on_failure = \"rollback\"", "on_failure = \"ignore\""),
-    ("drill without scenario", "scenario = \"restore\"\n", ""),
+    ("drill without scenario", "scenario = \"restore-database\"\n", ""),
     ("drill with a list", "{ table = \"orders\" }", "{ table = [\"orders\"] }"),
     ("a connection in an included file", "[plan]", "[workload.shop]\nkind = \"postgres\"\n[plan]"),
     ("an include in an included file", "[plan]", "include = [\"more.toml\"]\n[plan]"),

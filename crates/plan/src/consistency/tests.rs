@@ -1,3 +1,5 @@
+//! Beside what the program's own tests show: each rule by itself, and circles against a plain way to find them.
+
 use super::references::circles;
 use super::*;
 use crate::copies::{Medium, Place, judge};

@@ -1,6 +1,7 @@
 //! The configuration against texts that nobody would write, and the promise for `restore`.
 
 use lifeboat_cli::config::{UnknownKeys, load, load_clusters, parse, parse_including};
+use lifeboat_plan::consistency::{Context, check};
 use proptest::prelude::*;
 
 const GOOD: &str = "[location.local]\nurl = \"file:///x\"\n[encryption]\npassphrase = { env = \"P\" }\n";
@@ -225,7 +226,12 @@ proptest! {
             prop_assert!(!problems.0.is_empty());
             prop_assert!(problems.0.iter().all(|problem| problem.file == "g"), "{:?}", problems);
         }
-        prop_assert!(parse_including("f", &main, UnknownKeys::Warn, &included).is_ok());
+        let config = parse_including("f", &main, UnknownKeys::Warn, &included).expect("a restore").config.plan;
+        let context = Context { today: jiff::civil::date(2026, 11, 22), workloads: [].into(), clusters: [].into(), scenarios: None };
+        for finding in check(&config.plan, &context) {
+            let is_known = finding.path.starts_with("plan") || config.place(&finding.path).is_some();
+            prop_assert!(is_known, "{finding:?} has no place");
+        }
     }
 
     #[test]

@@ -64,37 +64,55 @@ impl Look<'_> {
         target == group || self.plan.groups.get(group).is_some_and(|group| group.workloads.contains(target))
     }
 
+    /// A group is rehearsed as often as the one of its workloads that is rehearsed least.
     fn is_rehearsed(&mut self, group: &str) {
         let about: Vec<(&String, &Drill)> =
             self.plan.drills.iter().filter(|(_, drill)| self.is_about(drill, group)).collect();
         let tier = self.plan.tier_of_group(group);
         let wanted = tier.and_then(|(name, tier)| Some((name, tier.drill_every?)));
-        let hint = |every: Option<Duration>| {
-            let every = every.map(|every| format!(", every = \"{}\"", spoken(every))).unwrap_or_default();
-            format!("[drill.NAME] with target = \"{group}\"{every}")
+        let whole = |drill: &Drill| drill.target.as_deref().is_none_or(|target| target == group);
+        let workloads = self.plan.groups[group].workloads.iter();
+        let seldom = workloads.map(|workload| {
+            let of_it = about.iter().filter(|(_, drill)| whole(drill) || drill.target.as_ref() == Some(workload));
+            let most_often = of_it.map(|(name, drill)| (drill.every.or(wanted.map(|(_, every)| every)), *name)).min();
+            (workload, most_often)
+        });
+        let seldom: Vec<_> = seldom.collect();
+        let hint = match wanted {
+            Some((_, every)) => format!("[drill.NAME] with target = \"{group}\", every = \"{}\"", spoken(every)),
+            None => format!("[drill.NAME] with target = \"{group}\""),
         };
-        match (wanted, &about[..]) {
-            (Some((tier, every)), []) => {
-                let what = format!("no drill is about it, and tier `{tier}` promises one every {}", spoken(every));
-                self.problem(format!("group.{group}"), "no-drill", what, hint(Some(every)));
+        let missed = seldom.iter().find(|(_, found)| found.is_none()).map(|(workload, _)| *workload);
+        let what = match missed {
+            _ if about.is_empty() => "no drill is about it".to_owned(),
+            Some(workload) => format!("no drill is about its workload `{workload}`, nor about the group as a whole"),
+            None => return self.is_often(wanted, &seldom, group),
+        };
+        match wanted {
+            Some((tier, every)) => {
+                let what = format!("{what}, and tier `{tier}` promises one every {}", spoken(every));
+                self.problem(format!("group.{group}"), "no-drill", what, hint);
             }
-            (None, []) => {
-                let what = "no drill is about it: nobody knows whether it can be brought back";
-                self.warning(format!("group.{group}"), "no-drill", what, hint(None));
+            None => {
+                let what = format!("{what}: nobody knows whether it can be brought back");
+                self.warning(format!("group.{group}"), "no-drill", what, hint);
             }
-            (Some((tier, every)), about) => {
-                let most_often = about.iter().map(|(name, drill)| (drill.every.unwrap_or(every), name)).min();
-                if let Some((found, name)) = most_often.filter(|(found, _)| *found > every) {
-                    let what = format!(
-                        "group `{group}` is rehearsed every {}, and tier `{tier}` promises every {}",
-                        spoken(found),
-                        spoken(every)
-                    );
-                    let hint = format!("every = \"{}\", or leave it out: then it is as the tier says", spoken(every));
-                    self.problem(format!("drill.{name}.every"), "drill-too-seldom", what, hint);
-                }
-            }
-            (None, _) => {}
         }
     }
+
+    fn is_often(&mut self, wanted: Option<(&str, Duration)>, seldom: &[Rehearsed], group: &str) {
+        let Some((tier, every)) = wanted else { return };
+        let found = seldom.iter().filter_map(|(_, found)| found.and_then(|(every, name)| Some((every?, name)))).max();
+        let Some((found, name)) = found.filter(|(found, _)| *found > every) else { return };
+        let what = format!(
+            "group `{group}` is rehearsed as a whole every {}, and tier `{tier}` promises every {}",
+            spoken(found),
+            spoken(every)
+        );
+        let hint = format!("every = \"{}\", or leave it out: then it is as the tier says", spoken(every));
+        self.problem(format!("drill.{name}.every"), "drill-too-seldom", what, hint);
+    }
 }
+
+/// A workload, and the drill that is done with it most often: how often, if that is known, and its name.
+type Rehearsed<'r> = (&'r String, Option<(Option<Duration>, &'r String)>);

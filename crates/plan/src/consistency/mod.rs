@@ -57,7 +57,7 @@ pub struct Protected {
 impl Protected {
     /// The least that copies and log lose: what can be reached after the last moment that was sent.
     pub fn loss_min(&self) -> Duration {
-        self.log_interval + self.lag_max.unwrap_or_default()
+        self.log_interval.saturating_add(self.lag_max.unwrap_or_default())
     }
 }
 

@@ -54,7 +54,7 @@ impl Look<'_> {
                 );
                 let hint = "a stricter tier, or ask again what is bearable";
                 self.problem(&path, "rto-over-maximum", what, hint);
-            } else if rto * 100 > most * RTO_SHARE_PERCENT {
+            } else if rto.saturating_mul(100) > most.saturating_mul(RTO_SHARE_PERCENT) {
                 let what = format!(
                     "tier `{tier_name}` promises recovery{when} within {rto_said} of the {most_said} that the business bears: {} are left for noticing and deciding",
                     spoken(most - rto)
@@ -63,7 +63,7 @@ impl Look<'_> {
                     &path,
                     "rto-near-maximum",
                     what,
-                    format!("leave a fifth: an RTO of {} at most", spoken(most * RTO_SHARE_PERCENT / 100)),
+                    format!("leave a fifth: an RTO of {} at most", spoken(rounded(most / 100 * RTO_SHARE_PERCENT))),
                 );
             }
         }
@@ -132,7 +132,7 @@ impl Look<'_> {
         let Some(most) = process.maximum_tolerable_downtime else { return };
         let groups = self.all_groups(name);
         let tiers = groups.iter().filter_map(|group| self.plan.tier_of_group(group));
-        let sum: Duration = tiers.map(|(_, tier)| tier.objective.rto).sum();
+        let sum = tiers.map(|(_, tier)| tier.objective.rto).fold(Duration::ZERO, Duration::saturating_add);
         if groups.len() > 1 && sum >= most && tier.objective.rto < most {
             let what = format!(
                 "its {} groups, one after the other, may take {}; the business bears {}",
@@ -182,6 +182,13 @@ impl Look<'_> {
             }
         }
     }
+}
+
+/// Down to whole hours or minutes, where there are several.
+fn rounded(time: Duration) -> Duration {
+    let seconds = time.as_secs();
+    let unit = [3600, 60].into_iter().find(|unit| seconds >= 2 * unit).unwrap_or(1);
+    Duration::from_secs(seconds / unit * unit)
 }
 
 /// A kind of disruption, in a sentence.

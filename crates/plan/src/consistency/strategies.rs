@@ -164,10 +164,13 @@ fn said(
             format!("the copies of workload `{workload}` come from a standby that may be {} behind", spoken(lag));
         (what, "a smaller `standby_max_lag`".to_owned())
     } else if rpo.is_zero() {
-        let where_to = if kind == Some(Disruption::Site) { " that is in another region" } else { "" };
-        let what = format!("no commit of workload `{workload}` waits until another place{where_to} has it");
+        let is_site = kind == Some(Disruption::Site);
+        let where_to = if is_site { " in another region" } else { "" };
+        let of_regions = if is_site { " over regions" } else { "" };
+        let count = if is_site { "[\"FAR\"]" } else { "1" };
+        let what = format!("no commit of workload `{workload}` waits until a place{where_to} has it");
         let help = format!(
-            "synchronous = {{ locations = 1 }} in [workload.{workload}] with a location{where_to}, or a cluster in synchronous mode"
+            "commits that wait: a cluster in synchronous mode{of_regions}, or synchronous = {{ locations = {count} }} in [workload.{workload}]"
         );
         (what, help)
     } else {

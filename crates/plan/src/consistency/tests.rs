@@ -1,3 +1,5 @@
+//! Beside what the program's own tests show: each rule by itself, and circles against a plain way to find them.
+
 use super::references::circles;
 use super::*;
 use crate::copies::{Medium, Place, judge};
@@ -250,6 +252,16 @@ const CASES: &[(&str, Change, &[&str])] = &[
         },
         &["problem process.checkout.depends_on.payment dependency-lower"],
     ),
+    (
+        "a process that no risk touches",
+        |plan, _| {
+            let other = plan.processes["checkout"].clone();
+            plan.processes.insert("payment".into(), other);
+            plan.risks.get_mut("server").unwrap().processes = names(&["payment"]);
+        },
+        &["warning process.checkout no-risk"],
+    ),
+    ("no risk", |plan, _| plan.risks.clear(), &["warning plan no-risk"]),
     (
         "a deputy stands in",
         |plan, _| {

@@ -124,6 +124,9 @@ fn secret(subject: String, source: &SecretSource) -> Finding {
 /// Every secret that the configuration refers to, with what it is for.
 fn secrets(config: &Config) -> Vec<(String, &SecretSource)> {
     let mut secrets = vec![(PASSPHRASE.to_owned(), &config.encryption.passphrase)];
+    for ((step, header), source) in &config.plan.vendor_secrets {
+        secrets.push((format!("vendor step {step} header {header}"), source));
+    }
     for (name, location) in &config.locations {
         let mut add = |what: &str, source| secrets.push((format!("location {name} {what}"), source));
         match &location.credentials {

@@ -15,6 +15,7 @@ pub fn context(config: &Config, today: Date) -> Context {
         today,
         workloads: config.workloads.iter().map(protected).collect(),
         clusters: config.clusters.keys().cloned().collect(),
+        // Which ones are built in, this doesn't know yet.
         scenarios: None,
     }
 }

@@ -1,6 +1,7 @@
 //! `[plan]`, `[process.NAME]`, `[tier.NAME]`: what the business does, and what it is promised.
 
 use super::reader::Reader;
+use crate::config::section::{Section, describe};
 use jiff::civil::Date;
 use lifeboat_plan::model::{Disruption, Impact, Objective, Plan, Process, Strategy, Tier};
 use std::collections::BTreeMap;
@@ -73,34 +74,38 @@ fn impacts(reader: &mut Reader) -> Vec<Impact> {
     const EXPECTED: &str = "a list such as [{ after = \"4h\", cost = 20000, words = \"customers go elsewhere\" }]";
     let Some(value) = reader.section.value("impacts") else { return Vec::new() };
     let name = reader.section.name().to_owned();
-    let items = value.get_ref().as_array().map(|items| items.iter().collect::<Vec<_>>());
-    let tables: Option<Vec<_>> = items
-        .map(|items| items.into_iter().filter_map(|item| Some((item.get_ref().as_table()?, item.span()))).collect());
-    let is_list_of_tables =
-        tables.as_ref().is_some_and(|tables| value.get_ref().as_array().is_some_and(|all| all.len() == tables.len()));
-    if !is_list_of_tables {
+    let Some(items) = value.get_ref().as_array() else {
         reader.section.read(reader.findings, "impacts", EXPECTED, |_| None::<()>);
         return Vec::new();
-    }
-    let tables = tables.unwrap_or_default().into_iter().enumerate();
-    tables
-        .filter_map(|(number, (table, span))| {
-            let title = format!("`impacts` number {} in {name}", number + 1);
-            let section = crate::config::section::Section::new(title, table, span);
-            let mut inner = Reader::new(section, reader.findings);
-            inner.section.require(inner.findings, "after", "a time such as \"4h\"", |value| value.as_str().map(|_| ()));
-            let after = inner.time("after", SECOND, "a time of a second or more, such as \"4h\"");
-            let (cost, words) = (inner.amount("cost"), inner.text("words", "what it means, on one line"));
-            if cost.is_none() && words.is_none() && !inner.section.has("cost") && !inner.section.has("words") {
-                inner.problem(
-                    "after",
-                    format!("`impacts` number {} in {name} says nothing; expected `cost`, `words` or both", number + 1),
-                );
+    };
+    let mut found = Vec::new();
+    for (number, item) in items.iter().enumerate() {
+        let title = format!("`impacts` number {} in {name}", number + 1);
+        match item.get_ref().as_table() {
+            Some(table) => found.extend(impact(reader, Section::new(title, table, item.span()))),
+            None => {
+                let what = describe(item.get_ref());
+                reader.findings.problem(&item.span(), format!("{title} is {what}; expected {EXPECTED}"));
             }
-            inner.finish();
-            Some(Impact { after: after?, cost, words })
-        })
-        .collect()
+        }
+    }
+    found
+}
+
+fn impact(outer: &mut Reader, section: Section) -> Option<Impact> {
+    const AFTER: &str = "a time of a second or more, such as \"4h\"";
+    let mut reader = Reader::new(section, outer.findings);
+    if !reader.section.has("after") {
+        reader.section.require(reader.findings, "after", AFTER, |_| None::<()>);
+    }
+    let after = reader.time("after", SECOND, AFTER);
+    let (cost, words) = (reader.amount("cost"), reader.text("words", "what it means"));
+    if !reader.section.has("cost") && !reader.section.has("words") {
+        let message = format!("{} says nothing; expected `cost`, `words` or both", reader.section.name());
+        reader.problem("after", message);
+    }
+    reader.finish();
+    Some(Impact { after: after?, cost, words })
 }
 
 const RTO_EXPECTED: &str = "a time of a second or more, such as \"4h\"";

@@ -98,7 +98,8 @@ fn likelihood(reader: &mut Reader) -> Option<Likelihood> {
 }
 
 pub(super) fn drill(reader: &mut Reader) -> Option<Drill> {
-    let scenario = reader.required_name("scenario", "a scenario, such as \"restore\" (`lifeboat drill list` has them)");
+    let scenario =
+        reader.required_name("scenario", "a scenario, such as \"restore-database\" (`lifeboat drill list` has them)");
     let hour = Duration::from_secs(3600);
     Some(Drill {
         target: reader.name("target", "a workload, a group or a cluster"),

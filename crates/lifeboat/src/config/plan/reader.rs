@@ -28,12 +28,14 @@ impl<'r, 'a, 't, 'f> Reader<'r, 'a, 't, 'f> {
 
     /// Words of somebody, on one line.
     pub fn text(&mut self, key: &'static str, expected: &str) -> Option<String> {
-        self.section.read(self.findings, key, expected, |value| line_of(value.as_str()?))
+        let expected = format!("{expected}, on one line");
+        self.section.read(self.findings, key, &expected, |value| line_of(value.as_str()?))
     }
 
     /// The same; it must be there.
     pub fn title(&mut self, key: &'static str, expected: &str) -> Option<String> {
-        self.section.require(self.findings, key, expected, |value| line_of(value.as_str()?))
+        let expected = format!("{expected}, on one line");
+        self.section.require(self.findings, key, &expected, |value| line_of(value.as_str()?))
     }
 
     /// Words of somebody, on as many lines as it takes.
@@ -83,7 +85,7 @@ impl<'r, 'a, 't, 'f> Reader<'r, 'a, 't, 'f> {
 
     /// A day of the calendar.
     pub fn date(&mut self, key: &'static str) -> Option<Date> {
-        self.section.read(self.findings, key, "a day such as 2026-10-01", date_of)
+        self.section.read(self.findings, key, "a day without a time, such as 2026-10-01", date_of)
     }
 
     /// An amount, in the plan's currency.

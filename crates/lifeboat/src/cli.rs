@@ -2,6 +2,7 @@
 
 mod bringing;
 mod cluster;
+mod cost;
 mod drill;
 mod ledger;
 mod plan;
@@ -12,6 +13,7 @@ mod standby;
 pub use bringing::*;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 pub use cluster::*;
+pub use cost::*;
 pub use drill::*;
 pub use ledger::*;
 use lifeboat_postgres::Lsn;

@@ -4,8 +4,8 @@ use super::{Figure, Recovery, StrategyRow};
 use crate::model::{Disruption, Strategy};
 use std::time::Duration;
 
-/// The word of the configuration.
-pub(super) fn word(disruption: Disruption) -> &'static str {
+/// A kind of disruption as the files have it.
+pub fn disruption_word(disruption: Disruption) -> &'static str {
     match disruption {
         Disruption::Corruption => "corruption",
         Disruption::Ransomware => "ransomware",

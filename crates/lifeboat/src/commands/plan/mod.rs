@@ -1,9 +1,14 @@
-//! To be written.
+//! `lifeboat plan`: each of its commands has its own file.
+
+mod cost;
 
 use crate::cli::{Global, PlanCommand};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 
-pub fn run(_global: &Global, _arguments: &PlanCommand, _output: &Output) -> Result<(), Failure> {
-    Err(Failure::new(FailureKind::Internal, "to be written"))
+pub fn run(global: &Global, command: &PlanCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        PlanCommand::Cost(arguments) => cost::run(global, arguments, output),
+        PlanCommand::Check | PlanCommand::Runbook => Err(Failure::new(FailureKind::Internal, "to be written")),
+    }
 }

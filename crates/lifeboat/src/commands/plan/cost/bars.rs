@@ -19,11 +19,12 @@ pub fn bars(scope: &ScopeAnalysis, unicode: bool) -> String {
         let protection = long(row.protection.known.as_units()).min(all);
         let _ = writeln!(
             text,
-            "{:<14}  {}{} {}",
+            "{:<14}  {}{} {}{}",
             words::strategy(row.strategy),
             full.repeat(protection),
             shaded.repeat(all - protection),
-            words::amount(&row.total.expected, unicode)
+            words::amount(&row.total.expected, unicode),
+            words::unpriced(row)
         );
     }
     if !text.is_empty() {

@@ -72,6 +72,7 @@ fn strategy(row: &StrategyRow, is_judged: bool) -> Value {
         "loss_per_year": range(&row.loss),
         "purchase": amount(&row.purchase),
         "cost_in_first_year": amount(&row.first_year),
+        "without_storage_over_period": amount(&row.own),
         "protection_over_period": amount(&row.protection),
         "total_over_period": range(&row.total),
         "against_backup_restore": row.benefit.map(|benefit| json!({

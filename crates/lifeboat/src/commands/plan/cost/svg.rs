@@ -110,7 +110,7 @@ fn bar(body: &mut String, row: &StrategyRow, scope: &ScopeAnalysis, y: f64, scal
     }
     let text = match words::amount(&row.total.expected, true) {
         unknown if unknown == "?" => "not given".to_owned(),
-        text => text,
+        text => format!("{text}{}", words::unpriced(row)),
     };
     let at = LEFT + total.max(high) + 8.0;
     let _ = writeln!(body, "<text class=\"small\" x=\"{at:.1}\" y=\"{base:.0}\">{text}</text>");

@@ -37,7 +37,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn scope(&self, text: &mut String, scope: &ScopeAnalysis) {
-        let _ = writeln!(text, "\n{}", self.heading(scope));
+        let _ = writeln!(text, "\n{}", words::wrapped("", &self.heading(scope)));
         let _ = writeln!(text, "\n{}\n", self.costs(scope));
         text.push_str(&bars::bars(scope, self.unicode));
         let _ = writeln!(text, "\n{}", self.worth(scope));
@@ -168,15 +168,15 @@ impl Page<'_> {
         let risks = scope.rows.first().into_iter().flat_map(|row| &row.scenarios);
         for (number, risk) in risks.enumerate() {
             let often = risk.per_year;
-            let _ = writeln!(
-                text,
-                "\n{}: {}, {} times a year ({} to {})",
+            let heading = format!(
+                "{}: {}, {} times a year ({} to {})",
                 risk.risk,
                 words::disruption(risk.disruption),
                 often.expected,
                 often.low,
                 often.high
             );
+            let _ = writeln!(text, "\n{}", words::wrapped("", &heading));
             let rows = scope.rows.iter().filter_map(|row| Some((row, row.scenarios.get(number)?)));
             let rows: Vec<_> = rows
                 .map(|(row, scenario)| {
@@ -208,14 +208,14 @@ impl Page<'_> {
             Column::Right("1st year"),
             Column::Right("all years"),
             Column::Right("1 restore"),
-            Column::Right("takes at least"),
+            Column::Right("at least"),
         ];
         let row = |cost: &StoreCost| {
             let store = &cost.store;
             let dash = || "?".to_owned();
             vec![
-                cut(&store.name, 16),
-                cut(&store.class, 20),
+                cut(&store.name, 12),
+                cut(&store.class, 17),
                 store.bytes.map_or_else(dash, human::size),
                 store.objects.map_or_else(dash, |count| count.to_string()),
                 self.amount(&cost.per_year.first().cloned().unwrap_or_default()),
@@ -225,7 +225,11 @@ impl Page<'_> {
             ]
         };
         let rows: Vec<_> = self.analysis.stores.iter().map(row).collect();
-        let _ = writeln!(text, "\nStorage, as it was just measured\n{}", render(&columns, &rows, None));
+        let _ = writeln!(
+            text,
+            "\nStorage, as it was just measured; a whole restore costs, and takes at least\n{}",
+            render(&columns, &rows, None)
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Amounts, times and objections as people read them. Pure.
 
 use crate::output::human;
-use lifeboat_plan::cost::{Amount, Figure, Objection, Payback, Source};
+use lifeboat_plan::cost::{Amount, Figure, Objection, Payback, Source, StrategyRow};
 pub use lifeboat_plan::cost::{disruption_word as disruption, strategy_word as strategy};
 use lifeboat_plan::money::Money;
 use std::time::Duration;
@@ -28,6 +28,11 @@ pub fn amount(amount: &Amount, unicode: bool) -> String {
         (false, true) => "?".to_owned(),
         (false, false) => format!("{}{}", if unicode { "≥" } else { ">=" }, money(amount.known)),
     }
+}
+
+/// A remark behind a sum in which the strategy's own cost is missing: it looks cheaper than it is.
+pub fn unpriced(row: &StrategyRow) -> &'static str {
+    if row.own.is_whole() { "" } else { " + cost" }
 }
 
 /// How a figure is known, in at most 19 characters.
@@ -81,18 +86,28 @@ pub fn objection(objection: &Objection) -> String {
     }
 }
 
-/// Lines of at most 100 characters; the ones that follow are indented by two more.
-pub fn bullet(text: &str) -> String {
-    let (mut lines, mut line) = (Vec::new(), "  -".to_owned());
+/// Lines of at most 100 characters, each but the first indented as far as the first's text.
+pub fn wrapped(first: &str, text: &str) -> String {
+    let indent = " ".repeat(first.chars().count());
+    let (mut lines, mut line, mut is_empty) = (Vec::new(), first.to_owned(), true);
     for word in text.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > 100 {
-            lines.push(std::mem::replace(&mut line, "   ".to_owned()));
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > 100 {
+            lines.push(std::mem::replace(&mut line, indent.clone()));
+            is_empty = true;
         }
-        line.push(' ');
+        if !is_empty {
+            line.push(' ');
+        }
         line.push_str(word);
+        is_empty = false;
     }
     lines.push(line);
     lines.join("\n")
+}
+
+/// One of a list.
+pub fn bullet(text: &str) -> String {
+    wrapped("  - ", text)
 }
 
 #[cfg(test)]

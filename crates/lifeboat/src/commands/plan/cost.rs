@@ -44,11 +44,15 @@ pub fn run(global: &Global, arguments: &CostArguments, output: &Output) -> Resul
     if let Some(path) = &arguments.svg {
         files::may_be_written(path)?;
     }
-    let (measured, runs) = rooms::runtime()?.block_on(async {
-        let measured = measure::measure(&config, &book, output).await;
-        Ok::<_, Failure>((measured, evidence::runs(&config, output).await?))
-    })?;
-    let runs: Vec<Run> = runs.into_iter().map(|(_, run)| run).collect();
+    let (measured, runs) = rooms::runtime()?
+        .block_on(async { (measure::measure(&config, &book, output).await, evidence::runs(&config, output).await) });
+    let runs: Vec<Run> = match runs {
+        Ok(runs) => runs.into_iter().map(|(_, run)| run).collect(),
+        Err(failure) => {
+            output.warn(&format!("no drill is counted: {}", failure.sentence()));
+            Vec::new()
+        }
+    };
     let analysis = analyse(&Inputs {
         plan: &config.plan.plan,
         assumptions: &assumptions,

@@ -38,7 +38,8 @@ struct Page<'a> {
 impl Page<'_> {
     fn scope(&self, text: &mut String, scope: &ScopeAnalysis) {
         let _ = writeln!(text, "\n{}", words::wrapped("", &self.heading(scope)));
-        let _ = writeln!(text, "\n{}\n", self.costs(scope));
+        let planned = if scope.rows.iter().any(|row| row.is_planned) { "* what the tier says\n" } else { "" };
+        let _ = writeln!(text, "\n{}\n{planned}", self.costs(scope));
         text.push_str(&bars::bars(scope, self.unicode));
         let _ = writeln!(text, "\n{}", self.worth(scope));
         self.recommended(text, scope);

@@ -2,6 +2,7 @@
 
 mod bringing;
 mod cluster;
+mod cost;
 mod drill;
 mod incident;
 mod ledger;
@@ -13,6 +14,7 @@ mod standby;
 pub use bringing::*;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 pub use cluster::*;
+pub use cost::*;
 pub use drill::*;
 pub use incident::*;
 pub use ledger::*;

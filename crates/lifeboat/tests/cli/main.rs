@@ -4,6 +4,7 @@ mod agents;
 mod arguments;
 mod clusters;
 mod configuration;
+mod costs;
 mod gaps;
 mod holds;
 mod keys;

@@ -91,7 +91,11 @@ pub struct StrategyRow {
     pub purchase: Amount,
     /// What the first year costs otherwise, storage included.
     pub first_year: Amount,
-    /// Over the period, in the money of today, without losses.
+    /// What the strategy itself costs in the first year, without storage, which costs the same with all of them.
+    pub own_first_year: Amount,
+    /// The strategy itself, over the period, in the money of today: without storage and losses.
+    pub own: Amount,
+    /// Over the period, in the money of today, with storage, without losses.
     pub protection: Amount,
     /// And with losses.
     pub total: Range,
@@ -189,13 +193,12 @@ impl Work<'_> {
         };
         let storage = self.storage(group);
         let parts = |of: &dyn Fn(Option<&str>) -> Amount| groups.iter().map(|group| of(*group)).sum::<Amount>();
-        let running = parts(&|group| self.running(group, strategy));
-        let running: Vec<Amount> =
-            (0..years as usize).map(|year| running.clone() + storage.get(year).cloned().unwrap_or_default()).collect();
+        let own_first_year = parts(&|group| self.running(group, strategy));
         let purchases: Vec<Amount> =
             (0..years).map(|year| parts(&|group| self.purchase(group, strategy, year))).collect();
         let rate = assumptions.discount_rate();
-        let protection = total(&purchases, &running, rate);
+        let own = total(&purchases, &vec![own_first_year.clone(); years as usize], rate);
+        let protection = own.clone() + total(&[], &storage, rate);
         let of_losses = |loss: &Amount| {
             let yearly = (0..years).map(|year| present_value(loss.known, year, rate)).sum();
             protection.clone() + Amount { known: yearly, missing: loss.missing.clone() }
@@ -208,7 +211,9 @@ impl Work<'_> {
             scenarios,
             loss,
             purchase: purchases.first().cloned().unwrap_or_default(),
-            first_year: running.first().cloned().unwrap_or_default(),
+            first_year: own_first_year.clone() + storage.first().cloned().unwrap_or_default(),
+            own_first_year,
+            own,
             protection,
             benefit: None,
             objections: group.map(|group| self.objections(group, processes, strategy)).unwrap_or_default(),
@@ -223,13 +228,19 @@ impl Work<'_> {
     fn running(&self, group: Option<&str>, strategy: Strategy) -> Amount {
         let whose = Self::whose(group, strategy);
         let members = group.and_then(|name| self.inputs.plan.groups.get(name));
-        let said = self.inputs.assumptions.of(group, strategy).cloned().unwrap_or_default();
+        let Some(said) = self.inputs.assumptions.of(group, strategy) else {
+            return Amount::missing(format!("all that {whose} costs"));
+        };
         said.cost_per_year(members, self.inputs.assumptions.staff_cost_per_hour, &whose)
     }
 
     fn purchase(&self, group: Option<&str>, strategy: Strategy, year: u32) -> Amount {
-        let capital = self.inputs.assumptions.of(group, strategy).map(|said| said.capital).unwrap_or_default();
-        if capital.is_bought_in(year) { capital.purchase(&Self::whose(group, strategy)) } else { Amount::ZERO }
+        let whose = Self::whose(group, strategy);
+        match self.inputs.assumptions.of(group, strategy).map(|said| said.capital) {
+            None if year == 0 => Amount::missing(format!("all that {whose} costs")),
+            Some(capital) if capital.is_bought_in(year) => capital.purchase(&whose),
+            _ => Amount::ZERO,
+        }
     }
 
     /// Storage year by year: all of it for the whole, by the share of what its points added for one group of several.
@@ -343,7 +354,7 @@ impl Work<'_> {
 
 fn benefit(base: &StrategyRow, row: &StrategyRow, years: u32) -> Option<Benefit> {
     let avoided = base.loss.expected.whole()? - row.loss.expected.whole()?;
-    let running = row.first_year.whole()? - base.first_year.whole()?;
+    let running = row.own_first_year.whole()? - base.own_first_year.whole()?;
     let purchase = row.purchase.whole()? - base.purchase.whole()?;
     let per_year = running + purchase.times(1.0 / f64::from(years.max(1)));
     let net_per_year = avoided - running;

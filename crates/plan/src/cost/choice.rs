@@ -4,8 +4,8 @@ use super::{Figure, Recovery, StrategyRow};
 use crate::model::{Disruption, Strategy};
 use std::time::Duration;
 
-/// The word of the configuration.
-pub(super) fn word(disruption: Disruption) -> &'static str {
+/// A kind of disruption as the files have it.
+pub fn disruption_word(disruption: Disruption) -> &'static str {
     match disruption {
         Disruption::Corruption => "corruption",
         Disruption::Ransomware => "ransomware",
@@ -50,7 +50,7 @@ pub struct Choice {
     pub cheapest: Option<Strategy>,
     /// Strategies that keep every promise and of which it isn't known whether they are cheaper.
     pub untold: Vec<Strategy>,
-    /// Whether something is missing in its own total, too.
+    /// Whether something is missing in its expected loss.
     pub is_least: bool,
 }
 
@@ -69,17 +69,18 @@ pub(super) fn broken(
     over.collect()
 }
 
-/// Chooses among the rows of a group, by cost of protection and expected loss together.
+/// Chooses among the rows of a group, by cost of protection and expected loss together. Storage costs the same with all of them, so that it
+/// needn't be known.
 pub(super) fn choose(rows: &[StrategyRow]) -> Choice {
     let fitting = || rows.iter().filter(|row| row.objections.is_empty());
-    let cheapest = fitting().filter(|row| row.protection.is_whole()).min_by_key(|row| row.total.expected.known);
+    let cheapest = fitting().filter(|row| row.own.is_whole()).min_by_key(|row| row.total.expected.known);
     let may_be_cheaper = |row: &&StrategyRow| {
         let bound = cheapest.map(|cheapest| cheapest.total.expected.known);
-        !row.protection.is_whole() && bound.is_none_or(|bound| row.total.expected.known < bound)
+        !row.own.is_whole() && bound.is_none_or(|bound| row.total.expected.known < bound)
     };
     Choice {
         cheapest: cheapest.map(|row| row.strategy),
         untold: fitting().filter(may_be_cheaper).map(|row| row.strategy).collect(),
-        is_least: cheapest.is_some_and(|row| !row.total.expected.is_whole()),
+        is_least: cheapest.is_some_and(|row| !row.loss.expected.is_whole()),
     }
 }

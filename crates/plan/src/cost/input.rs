@@ -10,7 +10,7 @@ const UNITS_MAX: f64 = 1e12;
 
 /// A whole number or a fraction.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a number")]
+#[serde(untagged, expecting = "expected a number, such as 80 or 0.5")]
 enum Number {
     Whole(i64),
     Fraction(f64),

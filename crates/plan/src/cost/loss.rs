@@ -71,7 +71,7 @@ pub fn affected<'p>(plan: &'p Plan, risk: &Risk) -> BTreeSet<&'p str> {
 
 /// What it costs one process once. What isn't known of the recovery is missing.
 pub fn single_loss(name: &str, process: &Process, disruption: Disruption, recovery: &Recovery) -> Amount {
-    let word = super::choice::word(disruption);
+    let word = super::choice::disruption_word(disruption);
     let down = recovery.rta.time.map_or_else(
         || Amount::missing(format!("how long recovery takes ({word})")),
         |time| downtime_cost(name, process, time),

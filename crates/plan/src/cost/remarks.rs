@@ -3,8 +3,8 @@
 use super::{Inputs, ScopeAnalysis, Source, StoreCost, is_beyond_the_curve};
 use crate::model::Strategy;
 
-/// The word of the configuration.
-pub(super) fn strategy_word(strategy: Strategy) -> &'static str {
+/// A strategy as the files have it.
+pub fn strategy_word(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::BackupRestore => "backup_restore",
         Strategy::PointInTime => "point_in_time",

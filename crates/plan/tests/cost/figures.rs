@@ -243,6 +243,9 @@ fn storage_is_counted_with_growth_requests_and_what_is_added_to_each_object() {
     assert_eq!(analysis.stores[0].per_year[0].to_string(), "2.09");
     let analysis = rehearsed(&study_plan(), &[], &[store("own-disk", 100 << 30, 2000)], &[("shop", size(Some(0.0)))]);
     assert_eq!(analysis.stores[0].per_year[0].to_string(), "not given", "nobody said what the disk costs");
+    let choice = analysis.scopes[0].choice.as_ref().unwrap();
+    assert_eq!(choice.cheapest, Some(Strategy::PilotLight), "storage costs the same with every strategy");
+    assert!(analysis.scopes[0].rows[2].benefit.is_some() && !analysis.scopes[0].rows[2].protection.is_whole());
     let mut plan = study_plan();
     plan.currency = Some("EUR".into());
     let analysis = rehearsed(&plan, &[], &[store("s3-standard", 100 << 30, 2000)], &[("shop", size(Some(0.0)))]);

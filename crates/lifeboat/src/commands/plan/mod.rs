@@ -2,6 +2,9 @@
 
 mod check;
 mod known;
+//! `lifeboat plan`: each of its commands has its own file.
+
+mod cost;
 
 use crate::cli::{Global, PlanCommand};
 use crate::failure::{Failure, FailureKind};
@@ -11,5 +14,7 @@ pub fn run(global: &Global, command: &PlanCommand, output: &Output) -> Result<()
     match command {
         PlanCommand::Check(arguments) => check::run(global, arguments, output),
         PlanCommand::Cost | PlanCommand::Runbook => Err(Failure::new(FailureKind::Internal, "to be written")),
+        PlanCommand::Cost(arguments) => cost::run(global, arguments, output),
+        PlanCommand::Check | PlanCommand::Runbook => Err(Failure::new(FailureKind::Internal, "to be written")),
     }
 }

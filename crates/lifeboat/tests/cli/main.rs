@@ -7,6 +7,7 @@ mod configuration;
 mod gaps;
 mod holds;
 mod keys;
+mod ledger;
 mod metrics;
 mod program;
 mod prune;

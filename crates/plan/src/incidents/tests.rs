@@ -1,3 +1,5 @@
+//! Worked examples of incidents: steps that become one value, and figures that can be reckoned by hand.
+
 use super::*;
 use jiff::SignedDuration;
 

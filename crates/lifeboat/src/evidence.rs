@@ -3,8 +3,6 @@
 //! The room `ledger` signs, chains and verifies; here it meets the configuration: which locations, which key, and what this machine
 //! remembers of what it saw.
 
-#![allow(dead_code, reason = "the commands that use it come one by one")]
-
 mod seen;
 
 use crate::config::Config;
@@ -191,5 +189,54 @@ impl From<Error> for Failure {
             FailureKind::Unavailable => failure.with_hint("`lifeboat check` says what is wrong with each location"),
             _ => failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_plan::run::{Measured, Promised, Verdict};
+
+    fn run(verdict: Verdict) -> Run {
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        Run {
+            id: "1".into(),
+            scenario: "restore".into(),
+            scenario_hash: String::new(),
+            drill: None,
+            disruption: None,
+            workloads: Vec::new(),
+            group: None,
+            requested_by: "root".into(),
+            approved_by: None,
+            participants: Vec::new(),
+            started_at: at,
+            ended_at: at,
+            promised: Promised { tier: None, rto_seconds: None, rpo_seconds: None },
+            configuration_hash: String::new(),
+            versions: Default::default(),
+            host: "db1".into(),
+            point: None,
+            location: None,
+            isolation: Vec::new(),
+            steps: Vec::new(),
+            measured: Measured::default(),
+            alert_seen: None,
+            aborted: None,
+            refused: Some("not isolated".into()),
+            verdict,
+            learnt: Vec::new(),
+            does_not_show: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_record_that_contradicts_its_verdict_is_not_believed() {
+        let honest = serde_json::to_value(run(Verdict::Refused)).unwrap();
+        assert_eq!(run_of(&honest).unwrap(), run(Verdict::Refused));
+        let flattering = serde_json::to_value(run(Verdict::Passed)).unwrap();
+        let why = run_of(&flattering).unwrap_err();
+        assert!(why.contains("Passed") && why.contains("Refused: not isolated"), "{why}");
+        assert!(run_of(&serde_json::json!({})).is_err());
     }
 }

@@ -13,6 +13,8 @@ use std::fmt;
 
 /// One mean of one value is that value, and says nothing about the next.
 const COUNT_MIN: usize = 2;
+/// A span shorter than a day says nothing about a year.
+const OBSERVED_SECONDS_MIN: f64 = 24.0 * 3600.0;
 
 /// A step, as it was told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -186,7 +188,7 @@ pub struct Figures {
     /// Mean operating time between failures: the time in the span during which nothing was down, for each incident in it
     /// (IEC 60050-191, "mean operating time between failures": the expected operating time between successive failures).
     pub mtbf_seconds: Option<f64>,
-    /// The part of the span during which nothing was down, 0 to 1. None: nothing was observed.
+    /// The part of the span during which nothing was down, 0 to 1. None: less than a day was observed.
     pub availability: Option<f64>,
     /// Acknowledged writes that are known to be lost.
     pub writes_lost: u64,
@@ -220,7 +222,7 @@ pub fn figures(incidents: &[Incident], runs: &[Run], since: Timestamp, until: Ti
         mttr_seconds: mean(&outages),
         mttd_seconds: mean(&detections.collect::<Vec<_>>()),
         mtbf_seconds: (within.len() >= COUNT_MIN).then(|| operating / within.len() as f64),
-        availability: (observed > 0.0).then(|| operating / observed),
+        availability: (observed >= OBSERVED_SECONDS_MIN).then(|| operating / observed),
         writes_lost: within.iter().filter_map(|incident| incident.writes_lost).sum(),
         writes_lost_unknown: closed.filter(|incident| incident.writes_lost.is_none()).count(),
         drills: recoveries.len(),

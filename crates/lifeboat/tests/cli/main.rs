@@ -8,6 +8,7 @@ mod costs;
 mod gaps;
 mod holds;
 mod keys;
+mod ledger;
 mod metrics;
 mod plans;
 mod program;

@@ -1,9 +1,11 @@
+//! Worked examples of incidents: steps that become one value, and figures that can be reckoned by hand.
+
 use super::*;
 use jiff::SignedDuration;
 
-/// Minutes after a moment.
-fn at(minutes: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_mins(minutes)
+/// Hours after a moment.
+fn at(hours: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_hours(hours)
 }
 
 fn opened(began: i64, detected: Option<i64>) -> Event {
@@ -38,7 +40,7 @@ fn steps_become_one_incident() {
     assert_eq!(refused, []);
     let [only] = &incidents[..] else { panic!("{incidents:?}") };
     assert_eq!((only.opened.began_at, only.opened.detected_at), (at(5), Some(at(12))));
-    assert_eq!((only.outage_seconds(), only.writes_lost), (Some(3600.0), Some(0)));
+    assert_eq!((only.outage_seconds(), only.writes_lost), (Some(60.0 * 3600.0), Some(0)));
     assert_eq!(only.notes, [(at(1), "more is known".to_owned())]);
 }
 
@@ -64,7 +66,7 @@ fn a_step_that_cannot_be_is_left_out_with_the_reason() {
     assert_eq!(folded(late).1[0].1, StepError::Before { what: "it would be over", began_at: at(25) });
 }
 
-/// Of 1000 minutes: down from 100 to 160, and from 500 to 520; noticed after 10 and 4 minutes.
+/// Of 1000 hours: down from 100 to 160, and from 500 to 520; noticed after 10 and 4 minutes.
 #[test]
 fn figures_of_a_worked_example() {
     let (incidents, _) = folded(vec![
@@ -74,10 +76,10 @@ fn figures_of_a_worked_example() {
         ("d", closed("c", 520, None)),
     ]);
     let figures = figures(&incidents, &[], at(0), at(1000));
-    assert_eq!(figures.mttr_seconds, Some(40.0 * 60.0));
-    assert_eq!(figures.longest_seconds, Some(60.0 * 60.0));
-    assert_eq!(figures.mttd_seconds, Some(7.0 * 60.0));
-    assert_eq!(figures.mtbf_seconds, Some(460.0 * 60.0), "920 minutes of operation, two failures");
+    assert_eq!(figures.mttr_seconds, Some(40.0 * 3600.0));
+    assert_eq!(figures.longest_seconds, Some(60.0 * 3600.0));
+    assert_eq!(figures.mttd_seconds, Some(7.0 * 3600.0));
+    assert_eq!(figures.mtbf_seconds, Some(460.0 * 3600.0), "920 hours of operation, two failures");
     assert_eq!(figures.availability, Some(0.92));
     assert_eq!((figures.writes_lost, figures.writes_lost_unknown), (7, 1));
     assert_eq!((figures.incidents, figures.open), (2, 0));
@@ -88,11 +90,11 @@ fn too_few_say_nothing() {
     let none = figures(&[], &[], at(0), at(1000));
     assert_eq!((none.mttr_seconds, none.mtbf_seconds, none.longest_seconds), (None, None, None));
     assert_eq!(none.availability, Some(1.0));
-    assert_eq!(figures(&[], &[], at(0), at(0)).availability, None, "nothing was observed");
+    assert_eq!(figures(&[], &[], at(0), at(23)).availability, None, "less than a day");
     let (one, _) = folded(vec![("a", opened(100, None)), ("b", closed("a", 160, None))]);
     let one = figures(&one, &[], at(0), at(1000));
     assert_eq!((one.mttr_seconds, one.mtbf_seconds, one.mttd_seconds), (None, None, None));
-    assert_eq!(one.longest_seconds, Some(3600.0));
+    assert_eq!(one.longest_seconds, Some(60.0 * 3600.0));
 }
 
 #[test]
@@ -105,9 +107,9 @@ fn incidents_at_the_same_time_are_down_once_and_open_ones_last() {
         ("e", opened(900, None)),
     ]);
     let all = figures(&incidents, &[], at(0), at(1000));
-    assert_eq!(all.availability, Some(0.84), "60 and 100 minutes");
+    assert_eq!(all.availability, Some(0.84), "60 and 100 hours");
     assert_eq!((all.incidents, all.open), (3, 1));
-    assert_eq!(all.mttr_seconds, Some(40.0 * 60.0), "what isn't over has no time yet");
+    assert_eq!(all.mttr_seconds, Some(40.0 * 3600.0), "what isn't over has no time yet");
     let part = figures(&incidents, &[], at(130), at(330));
     assert_eq!((part.incidents, part.availability), (0, Some(0.85)), "it began before, and was still down");
 }

@@ -3,6 +3,7 @@
 mod apart;
 mod bench;
 mod damage;
+mod evidence;
 mod flip;
 mod golden;
 mod healing;

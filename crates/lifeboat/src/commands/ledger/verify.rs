@@ -214,6 +214,7 @@ fn tell(looks: &[Look], verdict: &Verdict, (key, trust): (&PublicKey, Trust), ou
     for look in looks {
         let bad = verdict.findings.iter().filter(|finding| finding.location == look.place).count();
         let state = match bad {
+            0 if look.entries.is_empty() => "nothing to verify".to_owned(),
             0 => output.paint("whole, signed, in place", Tone::Good),
             bad => output.paint(&format!("{} wrong", human::count(bad, "thing")), Tone::Bad),
         };

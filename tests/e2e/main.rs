@@ -31,6 +31,7 @@ mod pasted;
 mod program;
 mod proof;
 mod random;
+mod ready;
 mod relations;
 mod remote;
 mod rpo_zero;

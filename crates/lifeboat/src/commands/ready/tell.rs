@@ -119,14 +119,14 @@ impl Report {
 
     fn explanation(&self, check: &Check, output: &Output) -> String {
         let mut text = format!(
-            "{}: {}\n  group      {}, counts for {}\n  limit      {} {}, {}\n  to do      {}\n  asked by   {}\n",
+            "{}: {}\n  group      {}, counts for {}\n  limit      {} {} ({})\n  to do      {}\n  asked by   {}\n",
             check.id,
             check.title,
             check.group.word(),
             check.aspect.word(),
             check.comparator.sign(),
-            check.unit,
             check.threshold,
+            check.unit,
             check.advice,
             check.standards.join(", ")
         );

@@ -222,7 +222,10 @@ async fn a_server_that_is_gone_is_not_ready_and_what_it_would_say_is_unknown() -
     ];
     must_be(&world, &expected)?;
     let explained = world.lifeboat(&["ready", "--explain", "archive-age"])?;
-    ensure!(explained.code == Some(4) && explained.stdout.contains("unknown shop: the server doesn't answer"), "{explained:?}");
+    ensure!(
+        explained.code == Some(4) && explained.stdout.contains("unknown shop: the server doesn't answer"),
+        "{explained:?}"
+    );
     let typo = world.lifeboat(&["ready", "--explain", "archive-ages"])?;
     ensure!(typo.code == Some(2) && typo.stderr.contains("did you mean archive-age?"), "{typo:?}");
     let (_, locations) = asked(&world, &["--only", "location"])?;

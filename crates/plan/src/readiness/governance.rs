@@ -28,7 +28,7 @@ impl From<&Run> for Rehearsed {
 }
 
 /// Those that count, newest first. A run that never began says nothing about a recovery.
-fn newest_first<'r>(runs: &'r [Run], is_meant: impl Fn(&Run) -> bool) -> Vec<&'r Run> {
+fn newest_first(runs: &[Run], is_meant: impl Fn(&Run) -> bool) -> Vec<&Run> {
     let mut found: Vec<&Run> =
         runs.iter().filter(|run| run.verdict != Verdict::Refused).filter(|run| is_meant(run)).collect();
     found.sort_by_key(|run| std::cmp::Reverse(run.ended_at));

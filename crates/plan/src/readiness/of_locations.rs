@@ -48,7 +48,7 @@ pub fn space(observed: &Observed) -> Vec<Reading> {
             let days = days.min(YEARS_OF_DAYS);
             let how = if space.is_assumed { "would come with a whole point each day" } else { "come a day" };
             let why = format!("{free} free, {} {how}: {days:.0} days", gibibytes(growth));
-            Figure::new(days, defaults::FULL_IN_DAYS, "14 days by default", why)
+            Figure::of(days, defaults::FULL_IN_DAYS, "14 days by default", why)
         })
     })
 }
@@ -71,7 +71,7 @@ pub fn disk(observed: &Observed) -> Vec<Reading> {
                 Some(at) => {
                     let why =
                         format!("last brought up to date {}, {} points behind", ago(at, observed.at), disk.behind);
-                    Figure::new(age_seconds(at, observed.at), limit.seconds, limit.basis, why)
+                    Figure::of(age_seconds(at, observed.at), limit.seconds, limit.basis, why)
                 }
             }
         })

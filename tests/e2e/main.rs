@@ -32,6 +32,7 @@ mod pasted;
 mod program;
 mod proof;
 mod random;
+mod ready;
 mod relations;
 mod remote;
 mod rpo_zero;

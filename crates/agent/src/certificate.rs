@@ -38,8 +38,11 @@ pub fn ends_at(pem: &[u8]) -> Result<Timestamp, CertificateError> {
     earliest.ok_or(CertificateError::NoCertificate)
 }
 
-/// Certificate → tbsCertificate → past version, serial number, signature, issuer → validity → its second time.
-fn end_of(der: &[u8]) -> Result<Timestamp, CertificateError> {
+/// Of one in DER: certificate → tbsCertificate → past version, serial number, signature, issuer → validity → its second time.
+///
+/// # Errors
+/// When it isn't understood.
+pub fn end_of(der: &[u8]) -> Result<Timestamp, CertificateError> {
     let unreadable = |what| move || CertificateError::Unreadable(what);
     let (_, certificate, _) = element(der, Some(SEQUENCE)).ok_or_else(unreadable("the beginning"))?;
     let (_, mut rest, _) = element(certificate, Some(SEQUENCE)).ok_or_else(unreadable("the content"))?;
@@ -90,6 +93,32 @@ fn read_time(tag: u8, content: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Made by OpenSSL.
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBmDCCAT+gAwIBAgIUeV4KlmRbi0fIqoEgFIKnIi6z1JwwCgYIKoZIzj0EAwIw\n\
+        IjERMA8GA1UECgwITGlmZWJvYXQxDTALBgNVBAMMBHRlc3QwHhcNMjYxMTIyMjIy\n\
+        NTU0WhcNMzYxMTE5MjIyNTU0WjAiMREwDwYDVQQKDAhMaWZlYm9hdDENMAsGA1UE\n\
+        AwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDEqhMsu0Lsj+bkwcj2W\n\
+        97LA3VUzzQL/JaXaTlVROEKoPh3YFQWtQY4ZnJe6hbaGpaXMMTNnkXWtZQ3+dWs0\n\
+        BQujUzBRMB0GA1UdDgQWBBQL8uoxibKCrVjKR2La8YvjTNak1DAfBgNVHSMEGDAW\n\
+        gBQL8uoxibKCrVjKR2La8YvjTNak1DAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49\n\
+        BAMCA0cAMEQCIQDsUt37w9J3ia9uxlG9UPSrPdEnEFeqyKLA2MrHv+IP2gIfca7C\n\
+        iJh7M7o4vXcC/pySnjrH9gGgFpetPNmB1dfIgA==\n\
+        -----END CERTIFICATE-----\n";
+
+    #[test]
+    fn the_end_of_a_real_one() {
+        let end: Timestamp = "2036-11-19T22:25:54Z".parse().unwrap();
+        assert_eq!(ends_at(PEM.as_bytes()).unwrap(), end);
+        let chain = PEM.repeat(2);
+        assert_eq!(ends_at(chain.as_bytes()).unwrap(), end);
+        assert!(matches!(ends_at(b"nothing"), Err(CertificateError::NoCertificate)));
+        let der = CertificateDer::from_pem_slice(PEM.as_bytes()).unwrap();
+        for length in 0..der.len() {
+            assert!(end_of(&der[..length]).is_err(), "{length}");
+        }
+    }
 
     #[test]
     fn both_forms_of_time() {

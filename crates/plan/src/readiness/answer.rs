@@ -245,7 +245,7 @@ pub struct Figure {
 
 impl Figure {
     /// One that is there.
-    pub fn new(measured: f64, threshold: f64, basis: impl Into<String>, why: impl Into<String>) -> Opinion {
+    pub fn of(measured: f64, threshold: f64, basis: impl Into<String>, why: impl Into<String>) -> Opinion {
         Opinion::Figure(Self::plain(Some(measured), threshold, basis.into(), why.into()))
     }
 
@@ -257,7 +257,7 @@ impl Figure {
     /// So many things are wrong, where none may be.
     pub fn none_of(wrong: &[String], fine: impl Into<String>) -> Opinion {
         let why = if wrong.is_empty() { fine.into() } else { wrong.join("; ") };
-        Self::new(wrong.len() as f64, 0.0, "always", why)
+        Self::of(wrong.len() as f64, 0.0, "always", why)
     }
 
     fn plain(measured: Option<f64>, threshold: f64, basis: String, why: String) -> Self {

@@ -28,7 +28,7 @@ impl From<&Run> for Rehearsed {
 }
 
 /// Those that count, newest first. A run that never began says nothing about a recovery.
-fn newest_first<'r>(runs: &'r [Run], is_meant: impl Fn(&Run) -> bool) -> Vec<&'r Run> {
+fn newest_first(runs: &[Run], is_meant: impl Fn(&Run) -> bool) -> Vec<&Run> {
     let mut found: Vec<&Run> =
         runs.iter().filter(|run| run.verdict != Verdict::Refused).filter(|run| is_meant(run)).collect();
     found.sort_by_key(|run| std::cmp::Reverse(run.ended_at));
@@ -120,4 +120,138 @@ pub fn groups_seen(
     seen: impl Fn(Vec<Rehearsed>) -> super::Seen<Vec<Rehearsed>>,
 ) -> Vec<GroupSeen> {
     drills.into_iter().map(|(name, limits, runs)| GroupSeen { name, limits, runs: seen(runs) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Group;
+    use crate::readiness::Seen;
+    use crate::run::{Measured, Outcome, Phase, Promised, Step};
+    use jiff::SignedDuration;
+
+    fn at(hours: i64) -> Timestamp {
+        "2026-11-22T12:00:00Z".parse::<Timestamp>().unwrap() - SignedDuration::from_hours(hours)
+    }
+
+    /// A run that passed, so many hours ago.
+    fn run(id: &str, hours: i64) -> Run {
+        let step = Step {
+            phase: Phase::After,
+            name: "asked".into(),
+            did: String::new(),
+            started_at: None,
+            ended_at: None,
+            outcome: Outcome::Held,
+            counts: true,
+            seen: None,
+            output_hash: None,
+            by: None,
+        };
+        Run {
+            id: id.into(),
+            scenario: "dropped-table".into(),
+            scenario_hash: String::new(),
+            drill: None,
+            disruption: None,
+            workloads: vec!["shop".into()],
+            group: None,
+            requested_by: "root".into(),
+            approved_by: None,
+            participants: vec![],
+            started_at: at(hours),
+            ended_at: at(hours),
+            promised: Promised { tier: None, rto_seconds: None, rpo_seconds: None },
+            configuration_hash: "c1".into(),
+            versions: [(PROGRAM.to_owned(), "1.0".to_owned())].into(),
+            host: String::new(),
+            point: None,
+            location: Some("far".into()),
+            isolation: vec![],
+            steps: vec![step],
+            measured: Measured { restore_seconds: Some(hours as f64), ..Measured::default() },
+            alert_seen: None,
+            aborted: None,
+            refused: None,
+            verdict: Verdict::Passed,
+            learnt: vec![],
+            does_not_show: vec![],
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_does_not_follow_is_no_pass_and_a_run_that_never_began_is_none() {
+        let mut wrong = run("a", 1);
+        wrong.measured.fault_to_healthy_seconds = Some(9.0);
+        wrong.promised.rto_seconds = Some(8.0);
+        assert!(!Rehearsed::from(&wrong).passed, "{:?}", wrong.entailed());
+        let mut refused = run("b", 0);
+        (refused.verdict, refused.refused) = (Verdict::Refused, Some("not isolated".into()));
+        let runs = [run("c", 5), refused];
+        let plan = plan(&["shop"]);
+        let drills = group_drills(&plan, &runs);
+        assert_eq!(drills[0].2.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["c"]);
+        assert!(drills[0].2[0].passed);
+        assert_eq!(drills[0].2[0].stamp.version.as_deref(), Some("1.0"));
+    }
+
+    fn plan(workloads: &[&str]) -> Plan {
+        let group = Group {
+            title: None,
+            tier: None,
+            workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
+            vendor_steps: [].into(),
+            after: [].into(),
+            health: [].into(),
+        };
+        Plan { groups: [("all".to_owned(), group)].into(), ..Plan::default() }
+    }
+
+    #[test]
+    fn a_group_is_rehearsed_by_a_run_of_it_or_of_all_that_it_holds() {
+        let runs = [run("a", 3)];
+        for (workloads, count) in [(&["shop"][..], 1), (&["shop", "stock"], 0), (&["stock"], 0)] {
+            assert_eq!(group_drills(&plan(workloads), &runs)[0].2.len(), count, "{workloads:?}");
+        }
+        let mut named = run("b", 2);
+        named.group = Some("all".into());
+        assert_eq!(group_drills(&plan(&["shop", "stock"]), &[named])[0].2.len(), 1);
+    }
+
+    #[test]
+    fn what_runs_say_of_key_alarm_failover_and_restores() {
+        let mut key = run("key", 9);
+        key.scenario = "lost-key".into();
+        let mut alarm = run("alarm", 4);
+        alarm.alert_seen = Some(true);
+        let mut primary = run("primary", 7);
+        primary.disruption = Some(Disruption::Instance);
+        let found = governance(&[run("old", 30), key, alarm, primary], "lost-key");
+        assert_eq!(found.escrow.unwrap().passed_at, Some(at(9)));
+        assert_eq!(found.alarm, Some((at(4), true)));
+        assert_eq!(found.failover.unwrap().newest_at, at(7));
+        assert_eq!(found.restored[&("shop".to_owned(), "far".to_owned())], (at(4), 4.0));
+        assert_eq!(governance(&[], "lost-key"), FromRuns::default());
+    }
+
+    #[test]
+    fn findings_stay_open_until_they_are_closed() {
+        let learnt = |what: &str, due: Option<&str>| Learnt {
+            what: what.into(),
+            owner: None,
+            due: due.map(|due| due.parse().unwrap()),
+        };
+        let (mut early, mut late) = (run("a", 9), run("b", 2));
+        early.learnt = vec![learnt("slow", Some("2026-10-01")), learnt("mended", None)];
+        late.learnt = vec![learnt("slow", Some("2027-01-01"))];
+        let open = findings_open(&[late, early], &["mended".to_owned()]);
+        assert_eq!(open.len(), 1);
+        assert_eq!(open[0].due, Some("2026-10-01".parse().unwrap()), "learnt again is no new time");
+    }
+
+    #[test]
+    fn runs_that_could_not_be_read_leave_every_group_unknown() {
+        let seen = groups_seen(group_drills(&plan(&["shop"]), &[]), |_| Seen::unknown("away", "the ledger"));
+        assert!(seen.iter().all(|group| matches!(group.runs, Seen::Unknown { .. })));
+    }
 }

@@ -194,8 +194,10 @@ pub struct Place {
 pub struct Space {
     /// What is free.
     pub free_bytes: u64,
-    /// By the points of the last weeks. None: too few of them.
+    /// How fast it goes. None: there is no point to tell it from.
     pub growth_bytes_per_day: Option<f64>,
+    /// There are too few points yet: as if a whole one came each day, which is more than will.
+    pub is_assumed: bool,
 }
 
 /// A removable disk.

@@ -26,7 +26,7 @@ pub fn gaps(observed: &Observed) -> Vec<Reading> {
                 0 => "the stored log has no hole".to_owned(),
                 count => format!("the stored log has {count} holes"),
             };
-            Figure::new(log.gaps as f64, 0.0, "always", why)
+            Figure::of(log.gaps as f64, 0.0, "always", why)
         })
     })
 }
@@ -39,11 +39,11 @@ pub fn newest_log(observed: &Observed) -> Vec<Reading> {
             (None, _) => Figure::never(most, &*limit.basis, "no moment can be reached from there"),
             (Some(_), Some(unsent)) => {
                 let why = format!("has all log that left the server; what hasn't is at most {} old", spoken(unsent));
-                Figure::new(unsent, most, &*limit.basis, why)
+                Figure::of(unsent, most, &*limit.basis, why)
             }
             (Some((_, newest)), None) => {
                 let why = format!("the newest moment that can be reached was {}", ago(newest, observed.at));
-                Figure::new(age_seconds(newest, observed.at), most, &*limit.basis, why)
+                Figure::of(age_seconds(newest, observed.at), most, &*limit.basis, why)
             }
         })
     })
@@ -56,7 +56,7 @@ pub fn newest_point(observed: &Observed) -> Vec<Reading> {
         copy.newest_point.read(target, |newest| match newest {
             Some(at) => {
                 let why = format!("the newest complete point was made {}", ago(*at, observed.at));
-                Figure::new(age_seconds(*at, observed.at), limit.seconds, limit.basis, why)
+                Figure::of(age_seconds(*at, observed.at), limit.seconds, limit.basis, why)
             }
             None => Figure::never(limit.seconds, limit.basis, "there is no complete point"),
         })
@@ -78,7 +78,7 @@ pub fn size(observed: &Observed) -> Vec<Reading> {
             (ratio + 1.0) * 100.0,
             usual.len()
         );
-        let opinion = Figure::new(ratio.abs(), defaults::SIZE_RATIO, "30 %; a loss of half is critical", why);
+        let opinion = Figure::of(ratio.abs(), defaults::SIZE_RATIO, "30 %; a loss of half is critical", why);
         if ratio < -defaults::SIZE_LOST_RATIO { opinion } else { opinion.as_warning() }
     })
 }
@@ -91,7 +91,7 @@ pub fn pages(observed: &Observed) -> Vec<Reading> {
                 0 => format!("no damaged page was read for point {}", newest.id),
                 count => format!("{count} damaged pages were read for point {}", newest.id),
             };
-            Figure::new(newest.pages_bad as f64, 0.0, "always", why)
+            Figure::of(newest.pages_bad as f64, 0.0, "always", why)
         }
     })
 }
@@ -108,7 +108,7 @@ pub fn window(observed: &Observed) -> Vec<Reading> {
             Some((oldest, _)) => {
                 let covered = age_seconds(oldest, observed.at);
                 let why = format!("the oldest moment that can be reached was {}", ago(oldest, observed.at));
-                Figure::new(covered, promised.seconds, promised.basis, why)
+                Figure::of(covered, promised.seconds, promised.basis, why)
             }
         })
     })
@@ -121,7 +121,7 @@ pub fn restore_time(observed: &Observed) -> Vec<Reading> {
             Some(restored) => {
                 let (took, way) = (spoken(restored.seconds), &restored.way);
                 let why = format!("the last restore from there took {took} ({way}, {})", ago(restored.at, observed.at));
-                Figure::new(restored.seconds, limit.seconds, &*limit.basis, why)
+                Figure::of(restored.seconds, limit.seconds, &*limit.basis, why)
             }
             None => Opinion::Unknown("no restore from there was measured yet".into()),
         })
@@ -165,7 +165,7 @@ pub fn same_version(observed: &Observed) -> Vec<Reading> {
             match (&newest.passed_with.version, &observed.stamp.version) {
                 (Some(then), Some(now)) => {
                     let why = format!("the last proof was made by version {then}, this is {now}");
-                    Figure::new(if then == now { 1.0 } else { 0.0 }, 1.0, "always", why)
+                    Figure::of(if then == now { 1.0 } else { 0.0 }, 1.0, "always", why)
                 }
                 _ => Opinion::Unknown("the last proof doesn't note which version made it".into()),
             }

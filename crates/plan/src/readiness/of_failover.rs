@@ -41,7 +41,7 @@ pub fn lag(observed: &Observed) -> Vec<Reading> {
                 let lag = latest.lag_seconds.unwrap_or_default();
                 let behind = gibibytes(latest.behind_bytes.unwrap_or_default() as f64);
                 let why = format!("{} replays {} late, {behind} behind", latest.name, spoken(lag));
-                Figure::new(lag, most, &*limit.basis, why)
+                Figure::of(lag, most, &*limit.basis, why)
             }
         }
     })
@@ -102,7 +102,7 @@ pub fn primary(observed: &Observed) -> Vec<Reading> {
                 Some(name) => (1.0, format!("{name} is the primary")),
                 None => (0.0, "no agent says that there is a primary".to_owned()),
             };
-            Figure::new(count, 1.0, "always", why)
+            Figure::of(count, 1.0, "always", why)
         })
     })
 }
@@ -111,7 +111,7 @@ pub fn redundant(observed: &Observed) -> Vec<Reading> {
     of_clusters(observed, |cluster| {
         cluster.members.read(&cluster.name, |members| {
             if members.is_paused {
-                return Figure::new(0.0, 1.0, "always", "the cluster is paused: nobody takes over")
+                return Figure::of(0.0, 1.0, "always", "the cluster is paused: nobody takes over")
                     .with_advice(format!("`lifeboat cluster resume {}`", cluster.name));
             }
             let why = match (members.able.is_empty(), members.unable.is_empty()) {
@@ -120,7 +120,7 @@ pub fn redundant(observed: &Observed) -> Vec<Reading> {
                 (false, true) => format!("{} could take over, every member answers", members.able.join(", ")),
             };
             let (able, others) = (members.able.len(), members.able.len() + members.unable.len());
-            let opinion = Figure::new(able as f64, others.max(1) as f64, "every other member", why);
+            let opinion = Figure::of(able as f64, others.max(1) as f64, "every other member", why);
             // Somebody could take over, and it isn't as it should be.
             if able == 0 { opinion } else { opinion.as_warning() }
         })
@@ -149,7 +149,7 @@ pub fn route(observed: &Observed) -> Vec<Reading> {
         cluster.routes.read(&cluster.name, |routes| {
             worst(routes, true, "there is no route with a time to live", |name, ttl| {
                 let why = format!("clients may remember the address of route {name} for {}", spoken(ttl));
-                Figure::new(ttl, limit.seconds, limit.basis.clone(), why)
+                Figure::of(ttl, limit.seconds, limit.basis.clone(), why)
             })
         })
     })
@@ -172,7 +172,7 @@ pub fn certificates(observed: &Observed) -> Vec<Reading> {
                     days if days < 0.0 => format!("{file} ended {:.0} days ago", -days),
                     days => format!("{file} ends in {days:.0} days"),
                 };
-                Figure::new(days, defaults::CERTIFICATE_DAYS, "30 days by default", why)
+                Figure::of(days, defaults::CERTIFICATE_DAYS, "30 days by default", why)
             })
         })
     })

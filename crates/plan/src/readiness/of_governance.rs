@@ -49,7 +49,7 @@ fn achieved(runs: &[Rehearsed], limit: &Limit, what: &str, of: impl Fn(&Rehearse
         None => Opinion::Unknown(format!("the last drill ({}) measured no {what}", newest.id)),
         Some(seconds) => {
             let why = format!("{what} of {} in the last drill ({})", spoken(seconds), newest.id);
-            Figure::new(seconds, limit.seconds, &*limit.basis, why)
+            Figure::of(seconds, limit.seconds, &*limit.basis, why)
         }
     }
 }
@@ -73,7 +73,7 @@ pub fn trend(observed: &Observed) -> Vec<Reading> {
             return Opinion::Skip("there is no earlier drill to compare with".into());
         }
         let why = format!("RTA of {}, before that {} in the mean", spoken(newest), spoken(mean));
-        Figure::new(newest / mean, TREND_RATIO, "half as long again", why)
+        Figure::of(newest / mean, TREND_RATIO, "half as long again", why)
     })
 }
 
@@ -89,7 +89,7 @@ pub fn escrow(observed: &Observed) -> Vec<Reading> {
             None => Figure::never(limit.seconds, "92 days by default", "the key in the safe was never proven"),
             Some(at) => {
                 let why = format!("the key in the safe opened the repository {}", ago(at, observed.at));
-                Figure::new(age_seconds(at, observed.at), limit.seconds, "92 days by default", why)
+                Figure::of(age_seconds(at, observed.at), limit.seconds, "92 days by default", why)
             }
         },
     };
@@ -181,7 +181,7 @@ pub fn alarm_seen(observed: &Observed) -> Vec<Reading> {
         ),
         Some((at, true)) => {
             let why = format!("the alarm of a drill came {}", ago(*at, observed.at));
-            Figure::new(age_seconds(*at, observed.at), most, "92 days by default", why)
+            Figure::of(age_seconds(*at, observed.at), most, "92 days by default", why)
         }
     })]
 }

@@ -42,12 +42,13 @@ pub fn space(observed: &Observed) -> Vec<Reading> {
         place.space.read(&place.name, |space| {
             let free = gibibytes(space.free_bytes as f64);
             let Some(growth) = space.growth_bytes_per_day else {
-                return Opinion::Unknown(format!("{free} free, and too few points to tell how fast it grows"));
+                return Opinion::Unknown(format!("{free} free, and no point to tell how fast it grows"));
             };
             let days = if growth > 0.0 { space.free_bytes as f64 / growth } else { YEARS_OF_DAYS };
             let days = days.min(YEARS_OF_DAYS);
-            let why = format!("{free} free, {} come a day: {days:.0} days", gibibytes(growth));
-            Figure::new(days, defaults::FULL_IN_DAYS, "14 days by default", why)
+            let how = if space.is_assumed { "would come with a whole point each day" } else { "come a day" };
+            let why = format!("{free} free, {} {how}: {days:.0} days", gibibytes(growth));
+            Figure::of(days, defaults::FULL_IN_DAYS, "14 days by default", why)
         })
     })
 }
@@ -70,7 +71,7 @@ pub fn disk(observed: &Observed) -> Vec<Reading> {
                 Some(at) => {
                     let why =
                         format!("last brought up to date {}, {} points behind", ago(at, observed.at), disk.behind);
-                    Figure::new(age_seconds(at, observed.at), limit.seconds, limit.basis, why)
+                    Figure::of(age_seconds(at, observed.at), limit.seconds, limit.basis, why)
                 }
             }
         })

@@ -30,7 +30,7 @@ pub fn archive_age(observed: &Observed) -> Vec<Reading> {
     each(observed, |workload| {
         let limit = &workload.limits.rpo;
         workload.archiving.read(&workload.name, |Archiving { age_seconds, told, .. }| match age_seconds {
-            Some(age) => Figure::new(*age, allowed(limit.seconds), &*limit.basis, told.clone()),
+            Some(age) => Figure::of(*age, allowed(limit.seconds), &*limit.basis, told.clone()),
             None => Figure::never(allowed(limit.seconds), &*limit.basis, told.clone()),
         })
     })
@@ -50,7 +50,7 @@ pub fn archive_failures(observed: &Observed) -> Vec<Reading> {
                 0 => format!("{} has not failed since it last succeeded", archiving.way),
                 count => format!("{} failed {count} times since it last succeeded{failed}", archiving.way),
             };
-            Figure::new(archiving.failures as f64, 0.0, "always", why)
+            Figure::of(archiving.failures as f64, 0.0, "always", why)
         })
     })
 }
@@ -62,7 +62,7 @@ pub fn archive_settings(observed: &Observed) -> Vec<Reading> {
 pub fn checksums(observed: &Observed) -> Vec<Reading> {
     of_server(observed, |server| {
         let word = if server.has_checksums { "with" } else { "without" };
-        Figure::new(flag(server.has_checksums), 1.0, "always", format!("pages {word} checksums"))
+        Figure::of(flag(server.has_checksums), 1.0, "always", format!("pages {word} checksums"))
     })
 }
 
@@ -84,7 +84,7 @@ pub fn supported(observed: &Observed) -> Vec<Reading> {
             Some((_, end)) => {
                 let days = days_until(observed.today, *end);
                 let tense = if days < 0.0 { "ended" } else { "ends" };
-                Figure::new(days, 0.0, "the end of its support", format!("{name}: its support {tense} on {end}"))
+                Figure::of(days, 0.0, "the end of its support", format!("{name}: its support {tense} on {end}"))
             }
             None if major < ENDS[0].0 => {
                 Figure::never(0.0, "the end of its support", format!("{name} is older than what is supported"))
@@ -121,7 +121,7 @@ pub fn room(observed: &Observed) -> Vec<Reading> {
             let needed = *needed_bytes as f64 * defaults::ROOM_RATIO;
             let why =
                 format!("{} free in {directory}, a restore needs {}", gibibytes(*free_bytes as f64), gibibytes(needed));
-            Figure::new(*free_bytes as f64, needed, "size of the newest point and a tenth", why)
+            Figure::of(*free_bytes as f64, needed, "size of the newest point and a tenth", why)
         })
     })
 }
@@ -148,7 +148,7 @@ pub fn skew(ahead_seconds: f64, whose: &str) -> Opinion {
     let off = ahead_seconds.abs();
     let word = if ahead_seconds < 0.0 { "behind" } else { "ahead of" };
     let why = format!("{whose} is {} {word} ours", spoken(off));
-    Figure::new(off, defaults::CLOCK_SECONDS, "what leases and signatures bear", why)
+    Figure::of(off, defaults::CLOCK_SECONDS, "what leases and signatures bear", why)
 }
 
 fn flag(is: bool) -> f64 {

@@ -62,7 +62,7 @@ impl Proof {
         let age = age_seconds(passed_at, now);
         let told = format!("{what} passed {}", ago(passed_at, now));
         match self.passed_with.expired(stamp) {
-            None => Figure::new(age, limit.seconds, &*limit.basis, told),
+            None => Figure::of(age, limit.seconds, &*limit.basis, told),
             Some(Expired::Configuration) => never(format!("{told}, and plan or configuration changed since")),
             Some(Expired::Version) => {
                 let version = self.passed_with.version.as_deref().unwrap_or_default();

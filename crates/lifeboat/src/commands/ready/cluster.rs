@@ -134,3 +134,93 @@ fn certificates(section: &ClusterConfig) -> Seen<BTreeMap<String, f64>> {
     }
     known(days, asked)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_clusters;
+    use lifeboat_agent::api::{LeaseView, Status};
+    use lifeboat_agent::client::AskError;
+
+    fn section() -> ClusterConfig {
+        let text = "[cluster.shop]\nlease = { etcd = [\"http://127.0.0.1:1\"] }\ntoken = { env = \"T\" }\n\
+            [cluster.shop.member.a]\nagent = \"http://a:1\"\ndatabase = \"a:5432\"\n\
+            [cluster.shop.member.b]\nagent = \"http://b:1\"\ndatabase = \"b:5432\"\n\
+            [cluster.shop.member.w]\nagent = \"http://w:1\"\n";
+        parse_clusters("f", text).unwrap().clusters.remove("shop").unwrap()
+    }
+
+    fn status(name: &str, state: &str, follows: Option<&str>, holds: Option<u64>) -> Status {
+        Status {
+            cluster: "shop".into(),
+            member: name.into(),
+            region: None,
+            state: state.into(),
+            system_id: Some("7".into()),
+            promised_epoch: 3,
+            lease: Some(LeaseView {
+                epoch: 3,
+                holder: "a".into(),
+                state: "held".into(),
+                paused: false,
+                quorum: "nobody".into(),
+                position: 0,
+            }),
+            holds_for_milliseconds: holds,
+            database: "running".into(),
+            timeline: None,
+            position: None,
+            replayed: None,
+            replay_age_milliseconds: None,
+            receives_from: follows.map(Into::into),
+            members: Vec::new(),
+            at_risk_bytes: None,
+            kept_bytes: None,
+            lost_slots: Vec::new(),
+            in_maintenance: false,
+            told: None,
+            made_anew: 0,
+        }
+    }
+
+    fn sound() -> Answers {
+        [
+            ("a", status("a", "primary", None, Some(9000))),
+            ("b", status("b", "standby", Some("a"), None)),
+            ("w", status("w", "witness", None, None)),
+        ]
+        .map(|(name, status)| (name.to_owned(), Ok(status)))
+        .into()
+    }
+
+    fn silent() -> Result<Status, AskError> {
+        Err(AskError::Refused { agent: "b".into(), why: "no token".into() })
+    }
+
+    #[test]
+    fn a_sound_cluster() {
+        let seen = members(&sound(), &section());
+        assert_eq!((seen.primary.as_deref(), seen.able, seen.unable), (Some("a"), vec!["b".to_owned()], vec![]));
+        assert_eq!(lease(&sound()), Some(vec![]));
+    }
+
+    #[test]
+    fn what_breaks_in_a_cluster_is_named() {
+        let mut answers = sound();
+        answers.insert("b".into(), silent());
+        let seen = members(&answers, &section());
+        assert!(seen.able.is_empty() && seen.unable[0].starts_with("b: "), "{seen:?}");
+        let mut stray = sound();
+        stray.insert("b".into(), Ok(status("b", "standby", None, None)));
+        assert_eq!(members(&stray, &section()).unable, ["b doesn't receive from the primary"]);
+        let mut headless = sound();
+        headless.insert("a".into(), silent());
+        assert_eq!(members(&headless, &section()).primary, None);
+        assert_eq!(lease(&headless), Some(vec!["a, who holds it, doesn't answer".to_owned()]));
+        let mut unheld = sound();
+        unheld.insert("a".into(), Ok(status("a", "primary", None, None)));
+        assert_eq!(lease(&unheld), Some(vec!["a doesn't renew it: its store doesn't answer".to_owned()]));
+        let nobody: Answers = ["a", "b"].map(|name| (name.to_owned(), silent())).into();
+        assert_eq!(lease(&nobody), None);
+    }
+}

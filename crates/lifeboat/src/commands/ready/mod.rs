@@ -43,7 +43,8 @@ pub fn run(global: &Global, arguments: &ReadyArguments, output: &Output) -> Resu
         find_named("workload", name, &config.workloads)?;
     }
     let explained = arguments.explain.as_deref().map(named).transpose()?;
-    rooms::runtime()?.block_on(async {
+    let runtime = rooms::runtime()?;
+    let outcome = runtime.block_on(async {
         let begun = Instant::now();
         let observed = observe::observe(global, &config, arguments, output).await;
         let answers = plan::assess(&observed, &groups(&arguments.only));
@@ -59,7 +60,10 @@ pub fn run(global: &Global, arguments: &ReadyArguments, output: &Output) -> Resu
         }
         report.show(explained, output)?;
         report.verdict()
-    })
+    });
+    // A mount that hangs would be waited for, after its time was over.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn groups(named: &[GroupName]) -> Vec<Group> {

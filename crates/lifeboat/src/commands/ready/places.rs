@@ -177,11 +177,17 @@ fn room(space: &Seen<Option<u64>>, held: &BTreeMap<String, Seen<Held>>) -> Seen<
     match space.known() {
         Some(None) => Seen::absent("the store has no end that it tells of"),
         Some(Some(free)) => map(space, |_| {
-            let each: Vec<f64> = held.values().filter_map(|held| held.known()?.stored_bytes_per_day).collect();
-            let growth = (!each.is_empty()).then(|| each.iter().sum());
-            Space { free_bytes: *free, growth_bytes_per_day: growth }
+            let held: Vec<&Held> = held.values().filter_map(|held| held.known()).collect();
+            // Of each workload by its points, as long as there are too few of them by the size of a whole one.
+            let each = |held: &&Held| held.stored_bytes_per_day.or(Some(held.points.first()?.bytes as f64));
+            let growth: Vec<f64> = held.iter().filter_map(each).collect();
+            Space {
+                free_bytes: *free,
+                growth_bytes_per_day: (!growth.is_empty()).then(|| growth.iter().sum()),
+                is_assumed: held.iter().any(|held| held.stored_bytes_per_day.is_none()),
+            }
         }),
-        None => map(space, |_| Space { free_bytes: 0, growth_bytes_per_day: None }),
+        None => map(space, |_| Space { free_bytes: 0, growth_bytes_per_day: None, is_assumed: true }),
     }
 }
 

@@ -60,15 +60,12 @@ impl Report {
             text.push_str(&render(&columns, &rows, terminal_width()));
             text.push('\n');
         }
-        let troubles = answers.iter().filter(|answer| matches!(answer.status, Status::NotReady | Status::Unknown));
-        for answer in troubles {
-            let advice = answer.advice.as_deref().unwrap_or_default();
-            let word = output.paint(word(answer), tone(answer));
-            text.push_str(&format!("\n{word} {} of {}: {}\n  {advice}", answer.id, answer.target, answer.why));
+        for line in troubles(answers, output) {
+            text.push_str(&format!("\n{line}"));
         }
         let skipped: Vec<String> = skipped(answers);
         if !skipped.is_empty() {
-            text.push_str(&format!("\nskipped: {}", skipped.join("; ")));
+            text.push_str(&format!("\n{}", wrapped(&format!("skipped: {}", skipped.join("; ")))));
         }
         text.trim_end().to_owned()
     }
@@ -119,14 +116,14 @@ impl Report {
 
     fn explanation(&self, check: &Check, output: &Output) -> String {
         let mut text = format!(
-            "{}: {}\n  group      {}, counts for {}\n  limit      {} {}, {}\n  to do      {}\n  asked by   {}\n",
+            "{}: {}\n  group      {}, counts for {}\n  limit      {} {} ({})\n  to do      {}\n  asked by   {}\n",
             check.id,
             check.title,
             check.group.word(),
             check.aspect.word(),
             check.comparator.sign(),
-            check.unit,
             check.threshold,
+            check.unit,
             check.advice,
             check.standards.join(", ")
         );
@@ -145,6 +142,48 @@ impl Report {
         }
         text.trim_end().to_owned()
     }
+}
+
+/// What isn't as it should be, and what to do; each reason once, with all that it keeps from being known.
+fn troubles(answers: &[&Answer], output: &Output) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
+    for answer in answers.iter().filter(|answer| matches!(answer.status, Status::NotReady | Status::Unknown)) {
+        let same: Vec<&&Answer> = match answer.status {
+            Status::Unknown => {
+                answers.iter().filter(|other| other.status == Status::Unknown && other.why == answer.why).collect()
+            }
+            _ => Vec::new(),
+        };
+        let word = output.paint(word(answer), tone(answer));
+        if same.len() < 2 {
+            let line = wrapped(&format!("{} of {}: {}", answer.id, answer.target, answer.why));
+            let advice = answer.advice.as_deref().unwrap_or_default();
+            lines.push(format!("{word} {line}\n  {}", wrapped(advice)));
+        } else if !told.contains(&answer.why.as_str()) {
+            told.push(&answer.why);
+            let mut ids: Vec<&str> = same.iter().map(|other| other.id).collect();
+            ids.dedup();
+            lines.push(format!("{word} {}", wrapped(&format!("{}: {}", ids.join(", "), answer.why))));
+        }
+    }
+    lines
+}
+
+/// Broken between words where a terminal ends, the following lines indented.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 96;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one from the beginning");
+        let is_full = !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH;
+        match is_full {
+            true => lines.push(word.to_owned()),
+            false if line.is_empty() => line.push_str(word),
+            false => line.push_str(&format!(" {word}")),
+        }
+    }
+    lines.join("\n  ")
 }
 
 /// Each reason once, with the checks that it keeps from being asked.

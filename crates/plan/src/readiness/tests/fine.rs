@@ -132,7 +132,11 @@ fn place() -> Place {
         reachable: seen(vec![]),
         opens: seen(vec![]),
         clock_ahead_seconds: seen(1.0),
-        space: seen(Space { free_bytes: 100 << 30, growth_bytes_per_day: Some((1u64 << 30) as f64) }),
+        space: seen(Space {
+            free_bytes: 100 << 30,
+            growth_bytes_per_day: Some((1u64 << 30) as f64),
+            is_assumed: false,
+        }),
         immutable: seen(vec![]),
         damage: seen(vec![]),
         disk: seen(Disk { synced_at: Some(ago(48)), behind: 1, max_age: None }),

@@ -13,11 +13,13 @@ use std::process::Command;
 /// Which room may use which: data flows downwards, arrows never go up. `components` (real servers for tests) is for
 /// tests, for `xtask` and for the example only, so it appears nowhere else on the right.
 const ALLOWED_EDGES: &[(&str, &[&str])] = &[
-    ("lifeboat", &["agent", "failover", "plan", "workload", "recovery", "mount", "repository", "location", "postgres"]),
+    ("lifeboat", &["agent", "failover", "plan", "report", "document", "workload", "recovery", "mount", "repository", "location", "postgres"]),
     ("agent", &["failover", "location", "postgres"]),
     ("failover", &[]),
     ("sim", &["failover"]),
     ("plan", &[]),
+    ("report", &["plan", "document"]),
+    ("document", &[]),
     ("recovery", &["workload", "mount", "repository", "location", "postgres"]),
     ("workload", &["repository", "location", "postgres"]),
     ("mount", &[]),
@@ -44,6 +46,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("zstd", "repository"),
     ("fuser", "mount"),
     ("hickory-proto", "agent"),
+    ("krilla", "document"),
+    ("rustybuzz", "document"),
 ];
 
 const FOR_TESTS: &[&str] = &["sim", "components", "example", "xtask", "tests"];

@@ -29,7 +29,7 @@ pub enum Block {
         level: u8,
         /// What it says.
         text: Text,
-        /// Letters, digits and hyphens.
+        /// Letters, digits, hyphens, points and underscores; what else is in it is left out.
         anchor: Option<String>,
     },
     /// Running text.
@@ -290,7 +290,7 @@ impl Document {
         let numbered = headings.enumerate();
         numbered
             .map(|(index, (level, text, anchor))| {
-                let clean = |anchor: String| anchor.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>();
+                let clean = |anchor: String| anchor.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect::<String>();
                 let anchor = anchor.map(clean).filter(|anchor| !anchor.is_empty());
                 (level.clamp(1, 3), text, anchor.unwrap_or_else(|| format!("h-{index}")))
             })

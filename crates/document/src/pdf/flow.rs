@@ -13,6 +13,7 @@ const BODY: Setting = Setting { size: 9.6, role: Role::Ink, bold: false };
 const FAINT: Setting = Setting { size: 8.8, role: Role::Faint, bold: false };
 const LEADING: f32 = 13.6;
 const CODE_SIZE: f32 = 8.2;
+const CODE_SIZE_MIN: f32 = 6.2;
 const CODE_LEADING: f32 = 11.4;
 /// Blocks of at most so many lines aren't cut.
 const WHOLE_LINES_MAX: usize = 14;
@@ -203,11 +204,14 @@ fn notice(fonts: &Fonts, kind: NoticeKind, text: &Text) -> Vec<Piece> {
 }
 
 fn code(fonts: &Fonts, text: &str, left: f32) -> Vec<Piece> {
-    let setting = Setting { size: CODE_SIZE, role: Role::Ink, bold: false };
-    let character = fonts.shape(Style::Mono, "m").width * CODE_SIZE;
-    let most = (((ROOM - left - 16.0) / character) as usize).max(10);
+    let lines = lines(text);
+    let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default().max(1);
+    let (room, character) = (ROOM - left - 16.0, fonts.shape(Style::Mono, "m").width);
+    // Cut, a command would be copied as two: rather smaller, as long as it can be read.
+    let size = (room / (longest as f32 * character)).clamp(CODE_SIZE_MIN, CODE_SIZE);
+    let most = ((room / (character * size)) as usize).max(10);
     let mut pieces = Vec::new();
-    for line in lines(text) {
+    for line in lines {
         let characters: Vec<char> = line.chars().collect();
         let cut: Vec<String> = match characters.is_empty() {
             true => vec![String::new()],
@@ -215,8 +219,8 @@ fn code(fonts: &Fonts, text: &str, left: f32) -> Vec<Piece> {
         };
         for part in cut {
             let run = fonts.shape(Style::Mono, &part);
-            let placed = Placed { x: left + 8.0, run, role: setting.role, link: None };
-            let ink = vec![Ink::Words { y: 8.6, size: CODE_SIZE, placed }];
+            let placed = Placed { x: left + 8.0, run, role: Role::Ink, link: None };
+            let ink = vec![Ink::Words { y: 8.6, size, placed }];
             pieces.push(Piece { height: CODE_LEADING, ink, ..Piece::default() });
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn pieces(fonts: &Fonts, table: &Table) -> Vec<Piece> {
     header.line(vec![(0.0, header.height - 0.5), (ROOM, header.height - 0.5)], Role::Faint, 1.0);
     header.keeps_next = true;
     let repeated = Rc::new(header.clone());
-    header.space = 5.0;
+    header.space = 10.0;
     let mut pieces = vec![header];
     for cells in &table.rows {
         let setting = Setting { size: SIZE, role: Role::Ink, bold: false };

@@ -1,9 +1,14 @@
-//! To be written.
+//! `lifeboat plan`: one file for each of its commands.
+
+mod runbook;
 
 use crate::cli::{Global, PlanCommand};
 use crate::failure::{Failure, FailureKind};
 use crate::output::Output;
 
-pub fn run(_global: &Global, _arguments: &PlanCommand, _output: &Output) -> Result<(), Failure> {
-    Err(Failure::new(FailureKind::Internal, "to be written"))
+pub fn run(global: &Global, command: &PlanCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        PlanCommand::Runbook(arguments) => runbook::run(global, arguments, output),
+        PlanCommand::Check | PlanCommand::Cost => Err(Failure::new(FailureKind::Internal, "to be written")),
+    }
 }

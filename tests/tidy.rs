@@ -31,12 +31,15 @@ const ALLOWED_EDGES: &[(&str, &[&str])] = &[
             "workload",
         ],
     ),
+    ("lifeboat", &["agent", "failover", "plan", "report", "document", "workload", "recovery", "mount", "repository", "location", "postgres"]),
     ("agent", &["failover", "location", "postgres"]),
     ("drill", &["plan", "postgres"]),
     ("failover", &[]),
     ("ledger", &["location"]),
     ("sim", &["failover"]),
     ("plan", &[]),
+    ("report", &["plan", "document"]),
+    ("document", &[]),
     ("recovery", &["workload", "mount", "repository", "location", "postgres"]),
     ("workload", &["repository", "location", "postgres"]),
     ("mount", &[]),
@@ -64,6 +67,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("zstd", "repository"),
     ("fuser", "mount"),
     ("hickory-proto", "agent"),
+    ("krilla", "document"),
+    ("rustybuzz", "document"),
 ];
 
 const FOR_TESTS: &[&str] = &["sim", "components", "example", "xtask", "tests"];

@@ -13,6 +13,7 @@ mod failure_of;
 mod freshness;
 mod interrupt;
 pub mod output;
+pub mod papers;
 mod removable;
 mod rooms;
 pub mod run;

@@ -4,6 +4,9 @@ use clap::{Args, Subcommand};
 use jiff::civil::Date;
 use super::CostArguments;
 use clap::Subcommand;
+use crate::papers::Format;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
@@ -25,7 +28,32 @@ pub enum PlanCommand {
         lifeboat plan cost --assumptions costs.toml --price-book prices.toml --svg cost.svg")]
     Cost(CostArguments),
     /// Write the runbook: from the configuration as it is, and the last drill
-    Runbook,
+    ///
+    /// Who is called, what is done in which order, with which commands, how long it took the last time, and where copies and keys are. It is
+    /// read with nothing of ours. Names, numbers and addresses of people stand in it, and in the locations it is not encrypted.
+    #[command(
+        after_help = "Examples:\n  lifeboat plan runbook --to /srv/papers\n  lifeboat plan runbook --publish --without-contacts\n  lifeboat plan runbook --check"
+    )]
+    Runbook(PlanRunbookArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct PlanRunbookArguments {
+    /// Into this directory: runbook.md, runbook.html, runbook.pdf, for their owner only [default: here]
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    pub to: Option<PathBuf>,
+    /// As what
+    #[arg(long, value_enum, default_value_t = Format::All, conflicts_with = "check")]
+    pub format: Format,
+    /// Keep all three in every location, below plan/, not encrypted
+    #[arg(long, conflicts_with = "check")]
+    pub publish: bool,
+    /// Leave out telephone numbers and addresses
+    #[arg(long, conflicts_with = "check")]
+    pub without_contacts: bool,
+    /// Write nothing; say whether a location has the runbook of this configuration. Exit code 4 when none has
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

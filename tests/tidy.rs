@@ -31,7 +31,6 @@ const ALLOWED_EDGES: &[(&str, &[&str])] = &[
             "workload",
         ],
     ),
-    ("lifeboat", &["agent", "failover", "plan", "report", "document", "workload", "recovery", "mount", "repository", "location", "postgres"]),
     ("agent", &["failover", "location", "postgres"]),
     ("drill", &["plan", "postgres"]),
     ("failover", &[]),

@@ -1,11 +1,9 @@
 //! What can be typed about the plan.
 
-use clap::{Args, Subcommand};
-use jiff::civil::Date;
 use super::CostArguments;
-use clap::Subcommand;
 use crate::papers::Format;
 use clap::{Args, Subcommand};
+use jiff::civil::Date;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]

@@ -1,11 +1,7 @@
 //! What can be typed about reports.
 
-use clap::Args;
-
-#[derive(Debug, Args)]
-pub struct ReportArguments {}
 use crate::papers::Format;
-use clap::{Args, Subcommand};
+use clap::Args;
 use jiff::civil::Date;
 use std::path::PathBuf;
 
@@ -20,13 +16,4 @@ pub struct ReportArguments {
     /// As what
     #[arg(long, value_enum, default_value_t = Format::All)]
     pub format: Format,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum IncidentCommand {
-    /// Something happened
-    Open {
-        /// In one sentence
-        what: String,
-    },
 }

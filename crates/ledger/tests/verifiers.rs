@@ -247,7 +247,10 @@ async fn both_find_a_second_branch_and_an_end_that_is_known() {
     assert!(told.first().unwrap().starts_with("doubt lacking"), "{told:?}");
     std::fs::remove_file(ledgers.entries(1).pop().unwrap()).unwrap();
     assert_eq!(ledgers.agree(&[]).await.1, 0, "a chain alone can't tell");
-    assert_eq!(ledgers.agree(&[hash.clone()]).await, (BTreeSet::from([format!("damage truncated - {hash}")]), 6));
+    assert_eq!(
+        ledgers.agree(std::slice::from_ref(&hash)).await,
+        (BTreeSet::from([format!("damage truncated - {hash}")]), 6)
+    );
 }
 
 #[tokio::test]

@@ -29,10 +29,6 @@ impl Seen {
         Self { file, addresses, heads }
     }
 
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
-
     /// By the location's name.
     pub fn by_name(&self) -> BTreeMap<String, BTreeSet<EntryName>> {
         let known = |(name, address): (&String, &String)| Some((name.clone(), self.heads.get(address)?.clone()));

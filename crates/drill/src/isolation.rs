@@ -33,10 +33,13 @@ pub fn paths(place: &Path, production: &Production) -> Vec<Isolation> {
 /// With links followed as far as there is something.
 fn real(path: &Path) -> PathBuf {
     let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    there.map_or_else(|| path.to_path_buf(), |(above, real)| match path.strip_prefix(above) {
-        Ok(rest) if rest != Path::new("") => real.join(rest),
-        _ => real,
-    })
+    there.map_or_else(
+        || path.to_path_buf(),
+        |(above, real)| match path.strip_prefix(above) {
+            Ok(rest) if rest != Path::new("") => real.join(rest),
+            _ => real,
+        },
+    )
 }
 
 /// That no address of production answers from inside. A process of the place tries each.
@@ -113,7 +116,8 @@ mod tests {
         let real = scratch.path().join("production");
         std::fs::create_dir(&real).unwrap();
         std::os::unix::fs::symlink(&real, scratch.path().join("link")).unwrap();
-        let production = |path: &Path| Production { paths: vec![("data".into(), path.to_path_buf())], ..Default::default() };
+        let production =
+            |path: &Path| Production { paths: vec![("data".into(), path.to_path_buf())], ..Default::default() };
         for (place, path, holds) in [
             ("place", "production", true),
             ("production/place", "production", false),

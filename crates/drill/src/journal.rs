@@ -103,11 +103,13 @@ pub fn all(directory: &Path) -> Vec<Result<Journal, String>> {
 
 /// Takes away what runs have left whose process is gone, or whose time is over. Blocks.
 pub fn clean(directory: &Path, now: Timestamp) -> Vec<Cleaned> {
-    all(directory).into_iter().map(|journal| match journal {
-        Ok(journal) => clean_one(directory, journal, now),
-        Err(said) => Cleaned { id: String::new(), run: None, said, is_gone: false },
-    })
-    .collect()
+    all(directory)
+        .into_iter()
+        .map(|journal| match journal {
+            Ok(journal) => clean_one(directory, journal, now),
+            Err(said) => Cleaned { id: String::new(), run: None, said, is_gone: false },
+        })
+        .collect()
 }
 
 fn clean_one(directory: &Path, mut journal: Journal, now: Timestamp) -> Cleaned {

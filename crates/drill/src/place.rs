@@ -81,7 +81,10 @@ impl Place {
         self.write("passphrase", &random_text()?, 0o600)?;
         self.write("alarms", "", 0o600)?;
         let alarms = self.alarms();
-        let script = format!("#!/bin/sh\nprintf '%s %s %s\\n' \"$LIFEBOAT_ALARM\" \"$LIFEBOAT_ALARM_KIND\" \"$1\" >> '{}'\n", alarms.display());
+        let script = format!(
+            "#!/bin/sh\nprintf '%s %s %s\\n' \"$LIFEBOAT_ALARM\" \"$LIFEBOAT_ALARM_KIND\" \"$1\" >> '{}'\n",
+            alarms.display()
+        );
         self.write("alarm", &script, 0o700)?;
         self.write("lifeboat.toml", &self.configuration(workloads, server_of), 0o600)
     }

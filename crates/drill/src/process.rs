@@ -122,12 +122,15 @@ impl Processes {
         };
         if let Some((uid, gid)) = account {
             let ids = [format!("--reuid={uid}"), format!("--regid={gid}")];
-            words.extend(["setpriv".to_owned()].into_iter().chain(ids).chain(["--clear-groups", "--"].map(str::to_owned)));
+            words.extend(
+                ["setpriv".to_owned()].into_iter().chain(ids).chain(["--clear-groups", "--"].map(str::to_owned)),
+            );
         }
         words.push(program.display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).current_dir("/").process_group(0);
-        for name in ["PGDATA", "PGHOST", "PGPORT", "PGUSER", "PGOPTIONS", "PGPASSWORD", "PGSERVICE", "LIFEBOAT_CONFIG"] {
+        for name in ["PGDATA", "PGHOST", "PGPORT", "PGUSER", "PGOPTIONS", "PGPASSWORD", "PGSERVICE", "LIFEBOAT_CONFIG"]
+        {
             command.env_remove(name);
         }
         command

@@ -36,7 +36,8 @@ pub fn due(plan: &Plan, runs: &[Run], now: Timestamp) -> Vec<Due> {
         let of_it = || runs.iter().filter(|run| run.drill.as_ref() == Some(name));
         let last = of_it().max_by_key(|run| run.started_at);
         let passed_at = of_it().filter(|run| run.verdict == Verdict::Passed).map(|run| run.started_at).max();
-        let due_at = passed_at.zip(every).and_then(|(at, every)| at.checked_add(SignedDuration::try_from(every).ok()?).ok());
+        let due_at =
+            passed_at.zip(every).and_then(|(at, every)| at.checked_add(SignedDuration::try_from(every).ok()?).ok());
         Due {
             drill: name.clone(),
             scenario: drill.scenario.clone(),
@@ -55,6 +56,7 @@ pub fn due(plan: &Plan, runs: &[Run], now: Timestamp) -> Vec<Due> {
 /// How often the tier of a target asks for a rehearsal.
 fn cadence(plan: &Plan, target: Option<&str>) -> Option<Duration> {
     let target = target?;
-    let tier = if plan.groups.contains_key(target) { plan.tier_of_group(target) } else { plan.tier_of_workload(target) };
+    let tier =
+        if plan.groups.contains_key(target) { plan.tier_of_group(target) } else { plan.tier_of_workload(target) };
     tier.and_then(|(_, tier)| tier.drill_every)
 }

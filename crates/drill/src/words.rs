@@ -24,7 +24,8 @@ pub fn placeholders(text: &str) -> Vec<&str> {
 }
 
 fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// The text with its placeholders filled in, each once: what comes in isn't looked at again.
@@ -90,7 +91,8 @@ pub fn fill_action(action: &Action, meanings: &Meanings) -> Result<Action, Strin
             Action::Sql { server: one(server)?, database: maybe(database)?, query: one(query)? }
         }
         Action::Http { method, url, body, headers } => {
-            let headers = headers.iter().map(|(name, value)| Ok((name.clone(), one(value)?))).collect::<Result<_, String>>()?;
+            let headers =
+                headers.iter().map(|(name, value)| Ok((name.clone(), one(value)?))).collect::<Result<_, String>>()?;
             Action::Http { method: method.clone(), url: one(url)?, body: maybe(body)?, headers }
         }
         Action::Tcp(text) => Action::Tcp(one(text)?),
@@ -128,8 +130,10 @@ pub fn spoken(action: &Action) -> String {
 
 /// Words as a shell would take them.
 fn line(words: &[String]) -> String {
-    let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=@,%+".contains(c));
-    let quoted = words.iter().map(|word| if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
+    let plain =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=@,%+".contains(c));
+    let quoted =
+        words.iter().map(|word| if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
     quoted.collect::<Vec<_>>().join(" ")
 }
 

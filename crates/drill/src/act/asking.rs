@@ -53,7 +53,8 @@ fn answer_path(directory: &Path, id: &str) -> PathBuf {
 pub fn questions(directory: &Path) -> Vec<Question> {
     let listing = std::fs::read_dir(directory).into_iter().flatten();
     let paths = listing.filter_map(|entry| Some(entry.ok()?.path()));
-    let asked = paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".question.json")));
+    let asked =
+        paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".question.json")));
     asked.filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok()).collect()
 }
 
@@ -103,11 +104,19 @@ impl Rehearsal<'_> {
         let (directory, id) = (&self.around.journal_dir, &self.journal.id);
         let (asked, answered) = (question_path(directory, id), answer_path(directory, id));
         let _taken = Asked(&asked, &answered);
-        let text = Question { id: id.clone(), question: question.into(), of: of.map(str::to_owned), asked_at: Timestamp::now() };
+        let text = Question {
+            id: id.clone(),
+            question: question.into(),
+            of: of.map(str::to_owned),
+            asked_at: Timestamp::now(),
+        };
         let written = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(directory);
         let written = written.and_then(|()| write(&asked, &serde_json::to_vec(&text)?));
         written.map_err(|error| format!("write {}: {error}", asked.display()))?;
-        (self.tell)(&format!("waiting for {}: {question}\n   $ lifeboat drill approve {id} --as PERSON", of.unwrap_or("somebody")));
+        (self.tell)(&format!(
+            "waiting for {}: {question}\n   $ lifeboat drill approve {id} --as PERSON",
+            of.unwrap_or("somebody")
+        ));
         loop {
             let found = std::fs::read(&answered).ok().and_then(|bytes| serde_json::from_slice::<Answer>(&bytes).ok());
             match found {
@@ -162,7 +171,8 @@ impl Rehearsal<'_> {
             match answered {
                 Ok(()) => {
                     let said = format!("{}{person} answered", tried.said);
-                    let value = serde_json::json!({"by": person, "said": said, "seconds": begun.elapsed().as_secs_f64()});
+                    let value =
+                        serde_json::json!({"by": person, "said": said, "seconds": begun.elapsed().as_secs_f64()});
                     return Seen { value, by: Some(person), ..Seen::default() };
                 }
                 Err(why) => {

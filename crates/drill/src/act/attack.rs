@@ -43,7 +43,8 @@ pub fn attack(place: &Path, data: &[PathBuf], repositories: &[PathBuf]) -> io::R
         // One that can't be listed withstood as a whole.
         damage.withstood += u64::from(found.is_empty());
         for path in found {
-            let gone = scramble(&path).and_then(|()| std::fs::remove_file(&path)).or_else(|_| std::fs::remove_file(&path));
+            let gone =
+                scramble(&path).and_then(|()| std::fs::remove_file(&path)).or_else(|_| std::fs::remove_file(&path));
             match gone {
                 Ok(()) => damage.destroyed += 1,
                 Err(_) => damage.withstood += 1,

@@ -76,11 +76,14 @@ impl Rehearsal<'_> {
         }
         let document = ended.value();
         let steps = document["steps"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let oids = steps.filter_map(|step| step.strip_prefix("write tablespace ")?.split(' ').next()?.parse::<u32>().ok());
+        let oids =
+            steps.filter_map(|step| step.strip_prefix("write tablespace ")?.split(' ').next()?.parse::<u32>().ok());
         self.count += 1;
         let number = self.count;
         let place = self.place.path("tablespaces");
-        Ok(oids.flat_map(|oid| ["--tablespace".to_owned(), format!("{oid}={}/{number}-{oid}", place.display())]).collect())
+        Ok(oids
+            .flat_map(|oid| ["--tablespace".to_owned(), format!("{oid}={}/{number}-{oid}", place.display())])
+            .collect())
     }
 
     /// Somebody else's program.
@@ -106,9 +109,10 @@ impl Rehearsal<'_> {
 
     /// It goes on until the cleanup.
     fn leave_running(&mut self, planned: &Planned, mut command: Command) -> Seen {
-        let spawned = self.place.log(&log_name(planned)).and_then(|(_, log)| {
-            command.stdout(log.try_clone()?).stderr(log).spawn()
-        });
+        let spawned = self
+            .place
+            .log(&log_name(planned))
+            .and_then(|(_, log)| command.stdout(log.try_clone()?).stderr(log).spawn());
         match spawned {
             Ok(child) => {
                 let id = child.id().unwrap_or_default();
@@ -151,7 +155,8 @@ impl Rehearsal<'_> {
             Some(VendorAction::Command(words)) => self.journal.undo.push(words),
             Some(VendorAction::Http { method, url, .. }) => {
                 let curl = which("curl", &self.around.search_path).unwrap_or_else(|| PathBuf::from("curl"));
-                let words = [&curl.display().to_string(), "-fsS", "-X", &method, &url].map(|word: &str| word.to_owned());
+                let words =
+                    [&curl.display().to_string(), "-fsS", "-X", &method, &url].map(|word: &str| word.to_owned());
                 self.journal.undo.push(words.into());
             }
             None => {}

@@ -40,10 +40,13 @@ impl Rehearsal<'_> {
         let done = match name {
             "assumed-loss" => Ok(serde_json::Value::Null),
             "kill-server" => self.kill(&server).map(Into::into),
-            "lose-data-directory" => self.kill(&server).and_then(|()| lose(&self.place.data_dir(&server))).map(Into::into),
-            "corrupt-pages" => {
-                self.kill(&server).and_then(|()| corrupt(&self.place.data_dir(&server)).map_err(|e| e.to_string())).map(Into::into)
+            "lose-data-directory" => {
+                self.kill(&server).and_then(|()| lose(&self.place.data_dir(&server))).map(Into::into)
             }
+            "corrupt-pages" => self
+                .kill(&server)
+                .and_then(|()| corrupt(&self.place.data_dir(&server)).map_err(|e| e.to_string()))
+                .map(Into::into),
             "ransomware" => return self.ransomware(&server, limit).await,
             "lose-location" => lose(&path).map(Into::into),
             "small-disk" => self.small_disk(&path).map_err(|error| error.to_string()).map(Into::into),

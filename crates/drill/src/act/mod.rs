@@ -25,7 +25,9 @@ impl Rehearsal<'_> {
                 let server = self.server_name(server, planned.workload);
                 self.sql(&server, database.as_deref(), query).await
             }
-            Action::Http { method, url, body, headers } => network::http(method, url, body.as_deref(), headers, limit).await,
+            Action::Http { method, url, body, headers } => {
+                network::http(method, url, body.as_deref(), headers, limit).await
+            }
             Action::Tcp(address) => network::tcp(address).await,
             Action::Start(server) => {
                 let server = self.server_name(server, planned.workload);
@@ -52,6 +54,10 @@ impl Rehearsal<'_> {
 
     /// `copy` and `restored` are those of the step's workload.
     fn server_name(&self, text: &str, workload: usize) -> String {
-        self.meanings_of(workload).get(text).filter(|_| ["copy", "restored"].contains(&text)).cloned().unwrap_or_else(|| text.to_owned())
+        self.meanings_of(workload)
+            .get(text)
+            .filter(|_| ["copy", "restored"].contains(&text))
+            .cloned()
+            .unwrap_or_else(|| text.to_owned())
     }
 }

@@ -20,7 +20,13 @@ pub(super) async fn tcp(address: &str) -> Seen {
 }
 
 /// A request. What is seen: `status` and `body`.
-pub(super) async fn http(method: &str, url: &str, body: Option<&str>, headers: &BTreeMap<String, String>, limit: Duration) -> Seen {
+pub(super) async fn http(
+    method: &str,
+    url: &str,
+    body: Option<&str>,
+    headers: &BTreeMap<String, String>,
+    limit: Duration,
+) -> Seen {
     let asked = async {
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
         let client = reqwest::Client::builder().timeout(limit).build().map_err(|error| error.to_string())?;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// Makes it. Nothing secret is in it: the configuration is named, not copied.
 pub fn export(scenario: &Scenario, config: &Path, workload: Option<&str>, group: Option<&str>) -> Value {
-    let mut run = vec!["--config".to_owned(), config.display().to_string(), "drill".into(), "run".into(), scenario.name.clone()];
+    let mut run =
+        vec!["--config".to_owned(), config.display().to_string(), "drill".into(), "run".into(), scenario.name.clone()];
     for (option, value) in [("--workload", workload), ("--group", group)] {
         run.extend(value.into_iter().flat_map(|value| [option.to_owned(), value.to_owned()]));
     }
@@ -21,7 +22,8 @@ pub fn export(scenario: &Scenario, config: &Path, workload: Option<&str>, group:
         .map(|(name, _)| ((*name).clone(), json!({"type": "env", "key": format!("LIFEBOAT_{}", name.to_uppercase())})))
         .collect();
     let process = |arguments: &[String], seconds: u64| json!({"type": "process", "path": "lifeboat", "arguments": arguments, "timeout": seconds});
-    let cleanup: Vec<String> = ["--config".to_owned(), config.display().to_string(), "drill".into(), "cleanup".into()].into();
+    let cleanup: Vec<String> =
+        ["--config".to_owned(), config.display().to_string(), "drill".into(), "cleanup".into()].into();
     json!({
         "version": "1.0.0",
         "title": scenario.title,

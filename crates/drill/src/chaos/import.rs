@@ -52,7 +52,8 @@ pub fn import(name: &str, text: &str, path: &Path) -> Result<Imported, Vec<Strin
         return Err(import.problems);
     }
     let text = toml::to_string(&scenario).map_err(|error| vec![error.to_string()])?;
-    crate::scenario::parse(name, name, &text).map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    crate::scenario::parse(name, name, &text)
+        .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     Ok(Imported { text, notes: import.notes })
 }
 
@@ -60,7 +61,8 @@ pub fn import(name: &str, text: &str, path: &Path) -> Result<Imported, Vec<Strin
 fn needs_chaos(experiment: &Value) -> bool {
     let lists = [&experiment["method"], &experiment["rollbacks"], &experiment["steady-state-hypothesis"]["probes"]];
     let mut all = lists.into_iter().filter_map(Value::as_array).flatten();
-    all.any(|activity| activity["provider"]["type"] == "python" || activity["ref"].is_string()) || experiment["controls"].is_array()
+    all.any(|activity| activity["provider"]["type"] == "python" || activity["ref"].is_string())
+        || experiment["controls"].is_array()
 }
 
 impl Import {
@@ -71,7 +73,8 @@ impl Import {
         for (scope, values) in secrets.as_object().into_iter().flatten() {
             for (name, value) in values.as_object().into_iter().flatten() {
                 if !is_reference(value) {
-                    self.problems.push(format!("the secret {scope}.{name} stands in the file; take it from the environment"));
+                    self.problems
+                        .push(format!("the secret {scope}.{name} stands in the file; take it from the environment"));
                 }
             }
         }
@@ -82,7 +85,8 @@ impl Import {
 
     /// The toolkit does it; its journal says how it went.
     fn whole(&mut self, scenario: &mut Table, path: &Path) {
-        self.notes.push("it has steps in Python, controls or references, so that `chaos run` does the whole of it".into());
+        self.notes
+            .push("it has steps in Python, controls or references, so that `chaos run` does the whole of it".into());
         let step = |name: &str, words: &[&str]| {
             let words: Vec<toml::Value> = words.iter().map(|word| (*word).into()).collect();
             let pairs = [("name", name.into()), ("command", words.into())];
@@ -90,7 +94,16 @@ impl Import {
         };
         let experiment = path.display().to_string();
         let journal = "{place}/journal.json";
-        let run = ["chaos", "--no-version-check", "run", "--rollback-strategy", "always", "--journal-path", journal, &experiment];
+        let run = [
+            "chaos",
+            "--no-version-check",
+            "run",
+            "--rollback-strategy",
+            "always",
+            "--journal-path",
+            journal,
+            &experiment,
+        ];
         let check = ["chaos", "--version"];
         let mut after = step("it completed, and did not deviate", &["cat", journal]);
         after.insert("path".into(), "$.status".into());
@@ -111,13 +124,17 @@ impl Import {
     fn phases(&mut self, scenario: &mut Table, experiment: &Value) {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let probes = list(&experiment["steady-state-hypothesis"]["probes"]);
-        let steady: Vec<toml::Value> = probes.iter().filter_map(|probe| self.step(probe, true)).map(Into::into).collect();
-        let method: Vec<toml::Value> = list(&experiment["method"]).iter().filter_map(|one| self.step(one, false)).map(Into::into).collect();
-        let rollbacks: Vec<toml::Value> = list(&experiment["rollbacks"]).iter().filter_map(|one| self.step(one, false)).map(Into::into).collect();
+        let steady: Vec<toml::Value> =
+            probes.iter().filter_map(|probe| self.step(probe, true)).map(Into::into).collect();
+        let method: Vec<toml::Value> =
+            list(&experiment["method"]).iter().filter_map(|one| self.step(one, false)).map(Into::into).collect();
+        let rollbacks: Vec<toml::Value> =
+            list(&experiment["rollbacks"]).iter().filter_map(|one| self.step(one, false)).map(Into::into).collect();
         if steady.is_empty() {
             self.problems.push("it has no steady-state hypothesis, so that nothing would be asked afterwards".into());
         }
-        for (phase, steps) in [("before", steady.clone()), ("fault", method), ("after", steady), ("cleanup", rollbacks)] {
+        for (phase, steps) in [("before", steady.clone()), ("fault", method), ("after", steady), ("cleanup", rollbacks)]
+        {
             if !steps.is_empty() {
                 scenario.insert(phase.into(), steps.into());
             }
@@ -172,7 +189,9 @@ impl Import {
                 }
             }
             _ => {
-                self.problems.push(format!("{name}: its arguments are a text, which the toolkit gives to a shell; write them as a list"));
+                self.problems.push(format!(
+                    "{name}: its arguments are a text, which the toolkit gives to a shell; write them as a list"
+                ));
                 return None;
             }
         }
@@ -221,7 +240,9 @@ impl Import {
             // A process: its exit code. A request: its status.
             Value::Number(number) if is_request => set(Some("$.status"), "equals", &number.clone().into()),
             Value::Number(number) if number.is_i64() => set(None, "exit_code", &number.clone().into()),
-            Value::Number(_) => self.problems.push(format!("{name}: a tolerance of a broken number is none; the toolkit wants a range")),
+            Value::Number(_) => {
+                self.problems.push(format!("{name}: a tolerance of a broken number is none; the toolkit wants a range"))
+            }
             Value::Array(list) if is_request => set(Some("$.status"), "one_of", &list.clone().into()),
             Value::String(_) | Value::Bool(_) => set(None, "equals", tolerance),
             Value::Object(object) => match object.get("type").and_then(Value::as_str) {
@@ -229,12 +250,18 @@ impl Import {
                 Some("range") => set(object.get("target").and_then(Value::as_str), "between", &object["range"]),
                 Some("jsonpath") if object.contains_key("expect") => {
                     let path = object["path"].as_str().unwrap_or("$");
-                    let path = if is_request { format!("$.body{}", path.trim_start_matches('$')) } else { path.to_owned() };
+                    let path =
+                        if is_request { format!("$.body{}", path.trim_start_matches('$')) } else { path.to_owned() };
                     // The toolkit compares the list of all that matches.
-                    let expect = object["expect"].as_array().filter(|list| list.len() == 1).map_or(&object["expect"], |list| &list[0]);
+                    let expect = object["expect"]
+                        .as_array()
+                        .filter(|list| list.len() == 1)
+                        .map_or(&object["expect"], |list| &list[0]);
                     set(Some(&path), "equals", expect);
                 }
-                other => self.problems.push(format!("{name}: a tolerance of type {} can't be taken over", other.unwrap_or("(none)"))),
+                other => self
+                    .problems
+                    .push(format!("{name}: a tolerance of type {} can't be taken over", other.unwrap_or("(none)"))),
             },
             Value::Null if !is_probe => {}
             Value::Null => self.problems.push(format!("{name}: a probe of the hypothesis has no tolerance")),
@@ -292,20 +319,31 @@ mod tests {
             (process(json!([])), json!(null), "no tolerance"),
             (process(json!([])), json!({"type": "probe"}), "can't be taken over"),
             (json!({"type": "rust"}), json!(0), "none that is known"),
-            (json!({"type": "http", "url": "http://a/", "headers": {"Authorization": "Bearer x"}}), json!(200), "secret"),
+            (
+                json!({"type": "http", "url": "http://a/", "headers": {"Authorization": "Bearer x"}}),
+                json!(200),
+                "secret",
+            ),
         ] {
             let problems = imported(provider.clone(), tolerance).unwrap_err();
             assert!(problems.iter().any(|problem| problem.contains(word)), "{provider}: {problems:?}");
         }
-        let text = json!({"title": "t", "method": [], "secrets": {"a": {"b": "c"}, "d": {"e": {"type": "env", "key": "E"}}}}).to_string();
+        let text =
+            json!({"title": "t", "method": [], "secrets": {"a": {"b": "c"}, "d": {"e": {"type": "env", "key": "E"}}}})
+                .to_string();
         let problems = import("x", &text, Path::new("/x.json")).unwrap_err();
-        assert!(problems.iter().any(|one| one.contains("a.b")) && !problems.iter().any(|one| one.contains("d.e")), "{problems:?}");
+        assert!(
+            problems.iter().any(|one| one.contains("a.b")) && !problems.iter().any(|one| one.contains("d.e")),
+            "{problems:?}"
+        );
     }
 
     #[test]
     fn a_process_without_a_limit_gets_one_and_python_goes_to_chaos() {
         let found = imported(json!({"type": "process", "path": "true"}), json!(0)).unwrap();
-        assert!(found.text.contains("time_limit = \"300s\"") && found.notes.iter().any(|note| note.contains("time limit")));
+        assert!(
+            found.text.contains("time_limit = \"300s\"") && found.notes.iter().any(|note| note.contains("time limit"))
+        );
         let found = imported(json!({"type": "python", "module": "m", "func": "f"}), json!(true)).unwrap();
         assert!(found.text.contains("\"chaos\"") && found.text.contains("/x.json"), "{}", found.text);
         assert!(found.text.contains("$.deviated"));

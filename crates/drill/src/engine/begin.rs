@@ -31,7 +31,9 @@ impl<'a> Rehearsal<'a> {
         let id = format!("{}-{chance}", now.strftime("%Y%m%d%H%M%S"));
         let place = Place::new(&around.scratch_dir, &id, around.account);
         let limit = SignedDuration::try_from(scenario.time_limit).unwrap_or(SignedDuration::from_hours(24));
-        let expires_at = now.saturating_add(limit).and_then(|at| at.saturating_add(SignedDuration::from_mins(CLEANUP_PATIENCE_MINUTES)));
+        let expires_at = now
+            .saturating_add(limit)
+            .and_then(|at| at.saturating_add(SignedDuration::from_mins(CLEANUP_PATIENCE_MINUTES)));
         let process = std::process::id();
         let journal = Journal {
             id: id.clone(),
@@ -116,7 +118,9 @@ impl<'a> Rehearsal<'a> {
 
     fn make_place(&mut self) -> Result<(), String> {
         let directory = &self.around.journal_dir;
-        self.journal.write(directory).map_err(|error| format!("write the journal in {}: {error}", directory.display()))?;
+        self.journal
+            .write(directory)
+            .map_err(|error| format!("write the journal in {}: {error}", directory.display()))?;
         let count = self.around.workloads.len();
         let server_of = |protected: &_| {
             let [copy, _] = server_names(protected, count);
@@ -130,11 +134,14 @@ impl<'a> Rehearsal<'a> {
 
     /// The real configuration, with another passphrase.
     fn give_escrow(&self, file: &str) -> Result<(), String> {
-        let secret = std::fs::read_to_string(file).map_err(|error| format!("read the escrowed passphrase {file}: {error}"))?;
+        let secret =
+            std::fs::read_to_string(file).map_err(|error| format!("read the escrowed passphrase {file}: {error}"))?;
         let written = self.place.write("escrow", &secret, 0o600);
         written.map_err(|error| format!("write the escrowed passphrase: {error}"))?;
-        let text = std::fs::read_to_string(&self.around.config).map_err(|error| format!("read the configuration: {error}"))?;
-        let mut table: toml::Table = toml::from_str(&text).map_err(|error| format!("read the configuration: {error}"))?;
+        let text =
+            std::fs::read_to_string(&self.around.config).map_err(|error| format!("read the configuration: {error}"))?;
+        let mut table: toml::Table =
+            toml::from_str(&text).map_err(|error| format!("read the configuration: {error}"))?;
         let path = toml::Value::from(self.place.path("escrow").display().to_string());
         let passphrase: toml::Table = [("file".to_owned(), path)].into_iter().collect();
         let encryption: toml::Table = [("passphrase".to_owned(), passphrase.into())].into_iter().collect();
@@ -146,8 +153,15 @@ impl<'a> Rehearsal<'a> {
     }
 }
 
-fn meanings(scenario: &Scenario, parameters: &BTreeMap<String, String>, around: &Surroundings, place: &Place, id: &str) -> Meanings {
-    let defaults = scenario.parameters.iter().filter_map(|(name, parameter)| Some((name.clone(), parameter.default.clone()?)));
+fn meanings(
+    scenario: &Scenario,
+    parameters: &BTreeMap<String, String>,
+    around: &Surroundings,
+    place: &Place,
+    id: &str,
+) -> Meanings {
+    let defaults =
+        scenario.parameters.iter().filter_map(|(name, parameter)| Some((name.clone(), parameter.default.clone()?)));
     let mut meanings: Meanings = defaults.collect();
     meanings.extend(parameters.clone());
     let names: Vec<&str> = around.workloads.iter().map(|one| one.name.as_str()).collect();
@@ -165,7 +179,10 @@ fn meanings(scenario: &Scenario, parameters: &BTreeMap<String, String>, around: 
 
 fn empty_run(scenario: &Scenario, around: &Surroundings, id: String, now: Timestamp) -> Run {
     let mut does_not_show = scenario.does_not_show.clone();
-    let left_out = around.left_out.iter().map(|step| format!("that the vendor step {step} works: it was left out, because it acts outside the place"));
+    let left_out = around
+        .left_out
+        .iter()
+        .map(|step| format!("that the vendor step {step} works: it was left out, because it acts outside the place"));
     does_not_show.extend(left_out);
     let expects_alert = scenario.phases.values().flatten().any(|step| step.alert);
     Run {

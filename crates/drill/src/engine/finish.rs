@@ -79,7 +79,8 @@ impl Rehearsal<'_> {
         }
         let started_at = Timestamp::now();
         if self.around.keep {
-            let why = "it was asked to stay; `lifeboat drill cleanup` removes it once this process has ended".to_owned();
+            let why =
+                "it was asked to stay; `lifeboat drill cleanup` removes it once this process has ended".to_owned();
             self.note_own(Phase::Cleanup, "remove the place", started_at, Some(why));
             self.write_journal();
             return Some(directory);

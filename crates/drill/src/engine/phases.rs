@@ -41,8 +41,10 @@ impl Rehearsal<'_> {
     }
 
     async fn steps(&mut self) {
-        let planned: Vec<Planned> =
-            plan(self.scenario, self.around.workloads.len()).into_iter().filter(|one| one.phase != Phase::Cleanup).collect();
+        let planned: Vec<Planned> = plan(self.scenario, self.around.workloads.len())
+            .into_iter()
+            .filter(|one| one.phase != Phase::Cleanup)
+            .collect();
         let mut stopped = false;
         let mut looked = Instant::now();
         for (number, one) in planned.iter().enumerate() {
@@ -59,7 +61,8 @@ impl Rehearsal<'_> {
                 self.run().refused = Some(format!("it was not steady before: {} did not hold", one.step.name));
             }
             stopped = counts && one.step.on_failure != OnFailure::Continue;
-            let fault_is_over = one.phase == Phase::Fault && planned.get(number + 1).is_none_or(|next| next.phase != Phase::Fault);
+            let fault_is_over =
+                one.phase == Phase::Fault && planned.get(number + 1).is_none_or(|next| next.phase != Phase::Fault);
             if fault_is_over && !stopped {
                 self.watch_health();
             }
@@ -95,7 +98,11 @@ impl Rehearsal<'_> {
             let left = deadline.saturating_duration_since(Instant::now());
             seen = match tokio::time::timeout(left, self.act(planned, &action, left)).await {
                 Ok(seen) => seen,
-                Err(_) => Seen { wrong: Some(format!("nothing after {} s", limit.as_secs_f64())), is_late: true, ..Seen::default() },
+                Err(_) => Seen {
+                    wrong: Some(format!("nothing after {} s", limit.as_secs_f64())),
+                    is_late: true,
+                    ..Seen::default()
+                },
             };
             if !planned.step.until || seen.is_late || self.holds(planned, &seen) {
                 break;
@@ -131,13 +138,15 @@ impl Rehearsal<'_> {
         let usual = Health { server: "restored".into(), queries: Vec::new() };
         let health = self.scenario.health.as_ref().unwrap_or(&usual);
         let mut questions = Questions::new();
-        let all = if self.scenario.phases.values().flatten().any(|step| step.each) { self.around.workloads.len() } else { 1 };
+        let all =
+            if self.scenario.phases.values().flatten().any(|step| step.each) { self.around.workloads.len() } else { 1 };
         for (number, protected) in self.around.workloads.iter().enumerate().take(all) {
             let meanings = self.meanings_of(number);
             let server = meanings.get(&health.server).unwrap_or(&health.server);
             let target = server::target(&self.place, server, protected).ok()?;
             let own = if health.queries.is_empty() { &protected.checks } else { &health.queries };
-            let mut queries: Vec<String> = own.iter().map(|query| fill(query, &meanings).unwrap_or_else(|_| query.clone())).collect();
+            let mut queries: Vec<String> =
+                own.iter().map(|query| fill(query, &meanings).unwrap_or_else(|_| query.clone())).collect();
             if queries.is_empty() {
                 queries.push("select true".into());
             }
@@ -163,7 +172,8 @@ impl Rehearsal<'_> {
     async fn measure(&mut self, stopped: bool) {
         let Some((_, begun)) = self.fault_at else { return };
         if let Some(mut watch) = self.health.take() {
-            let patience = if stopped || self.journal.run.aborted.is_some() { Duration::ZERO } else { HEALTHY_PATIENCE };
+            let patience =
+                if stopped || self.journal.run.aborted.is_some() { Duration::ZERO } else { HEALTHY_PATIENCE };
             let started_at = Timestamp::now();
             let healthy_at = watch.wait(patience).await;
             self.run().measured.fault_to_healthy_seconds = healthy_at.map(|at| at.duration_since(begun).as_secs_f64());

@@ -4,8 +4,8 @@
 
 mod parse;
 mod steps;
-mod toml_table;
 pub mod tolerance;
+mod toml_table;
 
 pub use parse::{ALWAYS_THERE, Problem, Problems, duration, in_configuration, parse};
 pub use tolerance::Tolerance;

@@ -18,8 +18,22 @@ const PROBLEMS_MAX: usize = 50;
 
 /// Placeholders that are always there.
 pub const ALWAYS_THERE: [&str; 16] = [
-    "id", "place", "program", "workload", "workloads", "database", "user", "copy", "restored", "copy_dir", "restored_dir",
-    "copy_connection", "restored_connection", "vault", "second", "fault_time",
+    "id",
+    "place",
+    "program",
+    "workload",
+    "workloads",
+    "database",
+    "user",
+    "copy",
+    "restored",
+    "copy_dir",
+    "restored_dir",
+    "copy_connection",
+    "restored_connection",
+    "vault",
+    "second",
+    "fault_time",
 ];
 
 /// One problem, and where.
@@ -219,4 +233,3 @@ pub fn in_configuration(file: &str, text: &str) -> Vec<(String, Result<Scenario,
 pub fn duration(text: &str) -> Option<Duration> {
     duration_of(text)
 }
-

@@ -13,13 +13,28 @@ const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 const PERSON_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 const ACTIONS: [&str; 13] = [
-    "lifeboat", "command", "sql", "http", "tcp", "start", "stop", "canary", "count", "ask", "page", "fault", "vendor_step",
+    "lifeboat",
+    "command",
+    "sql",
+    "http",
+    "tcp",
+    "start",
+    "stop",
+    "canary",
+    "count",
+    "ask",
+    "page",
+    "fault",
+    "vendor_step",
 ];
 
 pub(super) fn read_step(mut table: Table, findings: &mut Findings) -> Option<Step> {
     let name = table.text(findings, "name");
     if !table.has("name") {
-        findings.problem(&table.span.clone(), format!("`name` is missing in {}; expected what is done, in words", table.name));
+        findings.problem(
+            &table.span.clone(),
+            format!("`name` is missing in {}; expected what is done, in words", table.name),
+        );
     }
     if let Some(name) = &name {
         table.name = format!("step \"{name}\"");
@@ -79,9 +94,10 @@ fn read_action(table: &mut Table, findings: &mut Findings) -> Option<Action> {
         table.keys().map(|(key, _)| key.to_owned()).filter(|key| ACTIONS.contains(&key.as_str())).collect();
     if named.len() != 1 {
         let found = if named.is_empty() { "nothing".to_owned() } else { named.join(" and ") };
-        let near = table.keys().map(|(key, _)| key.to_owned()).find(|key| {
-            ACTIONS.iter().any(|action| strsim::damerau_levenshtein(key, action) == 1)
-        });
+        let near = table
+            .keys()
+            .map(|(key, _)| key.to_owned())
+            .find(|key| ACTIONS.iter().any(|action| strsim::damerau_levenshtein(key, action) == 1));
         let advice = near.map_or_else(|| ACTIONS.join(", "), |near| advice(&near, &ACTIONS));
         let message = format!("{} does {found}; expected exactly one of: {advice}", table.name);
         findings.problem(&table.span.clone(), message);
@@ -104,7 +120,9 @@ fn read_action(table: &mut Table, findings: &mut Findings) -> Option<Action> {
             let on = table.text(findings, "on").unwrap_or_else(|| "copy".into());
             let known = crate::act::FAULTS;
             let expected = format!("one of {}", known.join(", "));
-            let name = table.read(findings, "fault", &expected, |value| text_of(value).filter(|name| known.contains(&name.as_str())));
+            let name = table.read(findings, "fault", &expected, |value| {
+                text_of(value).filter(|name| known.contains(&name.as_str()))
+            });
             name.map(|name| Action::Fault { name, on })
         }
         "tcp" => table.text(findings, "tcp").map(Action::Tcp),

@@ -49,7 +49,11 @@ impl Tolerance {
 pub fn brief(text: &str) -> String {
     const CHARACTERS_MAX: usize = 200;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= CHARACTERS_MAX { line } else { line.chars().take(CHARACTERS_MAX).chain(['…']).collect() }
+    if line.chars().count() <= CHARACTERS_MAX {
+        line
+    } else {
+        line.chars().take(CHARACTERS_MAX).chain(['…']).collect()
+    }
 }
 
 /// As people read it.

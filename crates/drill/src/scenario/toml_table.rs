@@ -91,7 +91,9 @@ impl<'a, 't> Table<'a, 't> {
     }
 
     pub fn duration(&mut self, findings: &mut Findings, key: &'static str) -> Option<Duration> {
-        self.read(findings, key, "a duration such as \"500ms\", \"30s\", \"5m\", \"2h\"", |value| duration_of(value.as_str()?))
+        self.read(findings, key, "a duration such as \"500ms\", \"30s\", \"5m\", \"2h\"", |value| {
+            duration_of(value.as_str()?)
+        })
     }
 
     /// A table of texts.

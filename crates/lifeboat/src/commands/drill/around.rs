@@ -63,7 +63,11 @@ pub fn surroundings(
 }
 
 /// Workloads in the order of recovery, and the steps of other systems that are left out.
-fn targets(arguments: &DrillRunArguments, scenario: &Scenario, config: &Config) -> Result<(Vec<String>, Vec<String>), Failure> {
+fn targets(
+    arguments: &DrillRunArguments,
+    scenario: &Scenario,
+    config: &Config,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
     match (scenario.target, &arguments.group) {
         (TargetKind::Nothing, _) => Ok((Vec::new(), Vec::new())),
         (_, Some(name)) => {
@@ -74,7 +78,9 @@ fn targets(arguments: &DrillRunArguments, scenario: &Scenario, config: &Config) 
             })?;
             Ok(order.into_iter().partition(|name| group.workloads.contains(name)))
         }
-        (TargetKind::Group, None) if arguments.workload.is_none() => Ok((config.workloads.keys().cloned().collect(), Vec::new())),
+        (TargetKind::Group, None) if arguments.workload.is_none() => {
+            Ok((config.workloads.keys().cloned().collect(), Vec::new()))
+        }
         _ => Ok((vec![rooms::workload_name(config, arguments.workload.as_deref())?], Vec::new())),
     }
 }
@@ -88,7 +94,8 @@ fn order(
     let mut left: Vec<&String> = workloads.iter().chain(steps).collect();
     let mut ordered: Vec<String> = Vec::new();
     while !left.is_empty() {
-        let is_ready = |name: &&String| after.get(*name).is_none_or(|before| before.iter().all(|one| ordered.contains(one)));
+        let is_ready =
+            |name: &&String| after.get(*name).is_none_or(|before| before.iter().all(|one| ordered.contains(one)));
         let next = left.iter().position(is_ready)?;
         ordered.push(left.remove(next).clone());
     }
@@ -128,7 +135,8 @@ fn promised(plan: &Plan, group: Option<&str>, workloads: &[String], scenario: &S
 fn production(config: &Config) -> Production {
     let mut production = Production::default();
     for (name, workload) in &config.workloads {
-        let connections = std::iter::once(&workload.connection).chain(workload.primary.iter().map(|one| &one.connection));
+        let connections =
+            std::iter::once(&workload.connection).chain(workload.primary.iter().map(|one| &one.connection));
         for connection in connections {
             production.addresses.extend(of_connection(&format!("the server of {name}"), connection));
         }
@@ -154,7 +162,11 @@ fn of_cluster(name: &str, cluster: &ClusterConfig, production: &mut Production) 
         let what = format!("member {member} of cluster {name}");
         production.addresses.extend(of_url(&format!("the agent of {what}"), &config.agent));
         let database = config.database.iter();
-        production.addresses.extend(database.map(|(host, port)| Address { what: what.clone(), host: host.clone(), port: *port }));
+        production.addresses.extend(database.map(|(host, port)| Address {
+            what: what.clone(),
+            host: host.clone(),
+            port: *port,
+        }));
     }
     production.paths.extend(cluster.data_dir.iter().map(|path| (format!("the data of cluster {name}"), path.clone())));
     match &cluster.lease {
@@ -191,7 +203,10 @@ fn of_location(name: &str, location: &LocationConfig) -> Option<Address> {
     }
     let host = match location.url.store() {
         Store::Directory => return None,
-        Store::S3 => location.region.as_ref().map_or("s3.amazonaws.com".to_owned(), |region| format!("s3.{region}.amazonaws.com")),
+        Store::S3 => location
+            .region
+            .as_ref()
+            .map_or("s3.amazonaws.com".to_owned(), |region| format!("s3.{region}.amazonaws.com")),
         Store::Azure => "login.microsoftonline.com".to_owned(),
         Store::Google => "storage.googleapis.com".to_owned(),
     };
@@ -248,7 +263,12 @@ mod tests {
         ] {
             assert_eq!(show(of_connection("x", connection)), found, "{connection}");
         }
-        for (url, found) in [("https://a:8443", "a:8443"), ("http://127.0.0.1:9000/x", "127.0.0.1:9000"), ("https://a/b", "a:443"), ("http://[::1]:5", "::1:5")] {
+        for (url, found) in [
+            ("https://a:8443", "a:8443"),
+            ("http://127.0.0.1:9000/x", "127.0.0.1:9000"),
+            ("https://a/b", "a:443"),
+            ("http://[::1]:5", "::1:5"),
+        ] {
             assert_eq!(show(of_url("x", url).into_iter().collect()), found, "{url}");
         }
     }
@@ -256,7 +276,8 @@ mod tests {
     #[test]
     fn the_order_of_a_group_is_kept_and_a_circle_is_seen() {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-        let after = |pairs: &[(&str, &[&str])]| pairs.iter().map(|(name, before)| ((*name).to_owned(), set(before))).collect();
+        let after =
+            |pairs: &[(&str, &[&str])]| pairs.iter().map(|(name, before)| ((*name).to_owned(), set(before))).collect();
         let ordered = order(&set(&["a", "b", "c"]), &set(&["v"]), &after(&[("a", &["c", "v"]), ("v", &["b"])]));
         assert_eq!(ordered.unwrap(), ["b", "c", "v", "a"]);
         assert_eq!(order(&set(&["a", "b"]), &set(&[]), &after(&[("a", &["b"]), ("b", &["a"])])), None);

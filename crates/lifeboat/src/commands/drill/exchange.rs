@@ -14,7 +14,9 @@ use std::path::Path;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 pub fn import(file: &Path, to: Option<&Path>, output: &Output) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::from_error(FailureKind::Usage, &error).while_doing(format!("read {}", file.display()));
+    let failed = |error: std::io::Error| {
+        Failure::from_error(FailureKind::Usage, &error).while_doing(format!("read {}", file.display()))
+    };
     if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
         return Err(Failure::new(FailureKind::Usage, format!("{} is larger than 4 MiB", file.display())));
     }
@@ -40,7 +42,13 @@ pub fn import(file: &Path, to: Option<&Path>, output: &Output) -> Result<(), Fai
     }
 }
 
-pub fn export(global: &Global, name: &str, workload: Option<&str>, group: Option<&str>, output: &Output) -> Result<(), Failure> {
+pub fn export(
+    global: &Global,
+    name: &str,
+    workload: Option<&str>,
+    group: Option<&str>,
+    output: &Output,
+) -> Result<(), Failure> {
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
     let scenario = scenarios::find(name, &config)?;
     let config_path = std::path::absolute(config_path).unwrap_or_default();

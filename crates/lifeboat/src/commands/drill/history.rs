@@ -19,7 +19,8 @@ fn runs(global: &Global, output: &Output) -> Result<Vec<Run>, Failure> {
 }
 
 fn seconds(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "not measured".to_owned(), |seconds| human::duration(Duration::from_secs_f64(seconds.max(0.0))))
+    seconds
+        .map_or_else(|| "not measured".to_owned(), |seconds| human::duration(Duration::from_secs_f64(seconds.max(0.0))))
 }
 
 pub fn history(global: &Global, scenario: Option<&str>, output: &Output) -> Result<(), Failure> {
@@ -55,7 +56,8 @@ pub fn show(global: &Global, id: &str, output: &Output) -> Result<(), Failure> {
     let runs = runs(global, output)?;
     let mut found = runs.iter().filter(|run| run.id.starts_with(id));
     let run = found.next().ok_or_else(|| {
-        Failure::new(FailureKind::NotFound, format!("no run {id:?} is in the ledger")).with_hint("`lifeboat drill history` lists them")
+        Failure::new(FailureKind::NotFound, format!("no run {id:?} is in the ledger"))
+            .with_hint("`lifeboat drill history` lists them")
     })?;
     if let Some(other) = found.next() {
         let message = format!("{id:?} is the beginning of several runs");

@@ -4,8 +4,8 @@ mod around;
 mod exchange;
 mod history;
 mod run;
-mod schedule;
 mod scenarios;
+mod schedule;
 
 use super::load_config;
 use crate::cli::{DrillCommand, Global};
@@ -32,7 +32,9 @@ pub fn run(global: &Global, command: &DrillCommand, output: &Output) -> Result<(
         DrillCommand::Export { scenario, workload, group } => {
             exchange::export(global, scenario, workload.as_deref(), group.as_deref(), output)
         }
-        DrillCommand::Reach { host, port } => reach(host, *port).map_err(|why| Failure::new(FailureKind::CheckFailed, why)),
+        DrillCommand::Reach { host, port } => {
+            reach(host, *port).map_err(|why| Failure::new(FailureKind::CheckFailed, why))
+        }
         DrillCommand::Attack { place, data, repository } => {
             let damage = attack::attack(place, data, repository);
             let damage = damage.map_err(|error| Failure::from_error(FailureKind::Locked, &error))?;
@@ -63,7 +65,8 @@ fn cleanup(global: &Global, output: &Output) -> Result<(), Failure> {
         }
     }
     if output.is_json() {
-        let document = cleaned.iter().map(|one| json!({"id": one.id, "gone": one.is_gone, "said": one.said, "run": one.run}));
+        let document =
+            cleaned.iter().map(|one| json!({"id": one.id, "gone": one.is_gone, "said": one.said, "run": one.run}));
         output.document(&json!({ "runs": document.collect::<Vec<_>>() }))?;
     } else if cleaned.is_empty() {
         output.text("nothing is left of any run")?;
@@ -79,7 +82,8 @@ fn approve(global: &Global, id: &str, person: &str, agrees: bool, output: &Outpu
     }
     let said = Answer { by: person.to_owned(), agrees, at: Timestamp::now() };
     answer(&journal_dir(&config)?, id, &said).map_err(|error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound { FailureKind::NotFound } else { FailureKind::Unavailable };
+        let kind =
+            if error.kind() == std::io::ErrorKind::NotFound { FailureKind::NotFound } else { FailureKind::Unavailable };
         Failure::from_error(kind, &error).with_hint("`lifeboat drill run` says the id when it waits for somebody")
     })?;
     output.text(&format!("{person} said {}", if agrees { "yes" } else { "no" }))?;

@@ -103,7 +103,8 @@ fn show(rehearsed: &Rehearsed, config: &Path, output: &Output) -> Result<(), Fai
     let run = &rehearsed.run;
     let (verdict, reasons) = run.entailed();
     if output.is_json() {
-        output.document(&json!({"run": run, "reasons": reasons, "called": rehearsed.called, "kept": rehearsed.kept}))?;
+        output
+            .document(&json!({"run": run, "reasons": reasons, "called": rehearsed.called, "kept": rehearsed.kept}))?;
     } else {
         show_text(run, output)?;
         if let Some(place) = &rehearsed.kept {
@@ -124,7 +125,9 @@ pub fn show_text(run: &Run, output: &Output) -> Result<(), Failure> {
     let tone = if verdict == Verdict::Passed { Tone::Good } else { Tone::Bad };
     output.text(&format!("{} {} ({})", run.scenario, output.paint(word(verdict), tone), run.id))?;
     let seconds = |seconds: f64| human::duration(Duration::from_secs_f64(seconds.max(0.0)));
-    let against = |promised: Option<f64>| promised.map_or_else(String::new, |promised| format!(", promised {}", seconds(promised)));
+    let against = |promised: Option<f64>| {
+        promised.map_or_else(String::new, |promised| format!(", promised {}", seconds(promised)))
+    };
     let measured = &run.measured;
     if let Some(rta) = measured.fault_to_healthy_seconds {
         let text = "from the fault to the application's first right answer";

@@ -15,7 +15,8 @@ use std::path::Path;
 pub fn find(name: &str, config: &Config) -> Result<Scenario, Failure> {
     if name.ends_with(".toml") {
         let read = std::fs::read_to_string(name);
-        let text = read.map_err(|error| Failure::from_error(FailureKind::Usage, &error).while_doing(format!("read {name}")))?;
+        let text =
+            read.map_err(|error| Failure::from_error(FailureKind::Usage, &error).while_doing(format!("read {name}")))?;
         let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy();
         return parse(&stem, name, &text).map_err(failure_of);
     }
@@ -25,8 +26,10 @@ pub fn find(name: &str, config: &Config) -> Result<Scenario, Failure> {
     }
     builtin::all().into_iter().find(|scenario| scenario.name == name).ok_or_else(|| {
         let names: Vec<&str> = builtin::TEXTS.iter().map(|(name, _)| *name).collect();
-        let hint = nearest(name, names.iter().copied())
-            .map_or_else(|| "`lifeboat drill list` shows those that there are".to_owned(), |near| format!("did you mean {near}?"));
+        let hint = nearest(name, names.iter().copied()).map_or_else(
+            || "`lifeboat drill list` shows those that there are".to_owned(),
+            |near| format!("did you mean {near}?"),
+        );
         Failure::new(FailureKind::NotFound, format!("there is no scenario {name:?}")).with_hint(hint)
     })
 }

@@ -34,11 +34,20 @@ pub fn schedule(global: &Global, run_due: bool, systemd: bool, output: &Output) 
         output.hint("add a section [drill.NAME] with its `scenario` and `target`");
         return Ok(());
     }
-    let columns =
-        [Column::Left("drill"), Column::Left("scenario"), Column::Left("of"), Column::Left("every"), Column::Left("passed"), Column::Left("due")];
-    let at = |at: Option<Timestamp>, none: &str| at.map_or_else(|| none.to_owned(), |at| at.strftime("%Y-%m-%d").to_string());
+    let columns = [
+        Column::Left("drill"),
+        Column::Left("scenario"),
+        Column::Left("of"),
+        Column::Left("every"),
+        Column::Left("passed"),
+        Column::Left("due"),
+    ];
+    let at = |at: Option<Timestamp>, none: &str| {
+        at.map_or_else(|| none.to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
+    };
     let row = |one: &Due| {
-        let every = one.every_seconds.map_or_else(|| "-".to_owned(), |seconds| human::duration(Duration::from_secs(seconds)));
+        let every =
+            one.every_seconds.map_or_else(|| "-".to_owned(), |seconds| human::duration(Duration::from_secs(seconds)));
         let due = if one.is_due { "now".to_owned() } else { at(one.due_at, "-") };
         let of = one.target.clone().unwrap_or_default();
         vec![one.drill.clone(), one.scenario.clone(), of, every, at(one.passed_at, "never"), due]
@@ -75,7 +84,8 @@ fn carry_out(global: &Global, config: &Config, all: &[Due], output: &Output) -> 
         }
     }
     if output.is_json() {
-        output.document(&json!({"due": due.iter().map(|one| &one.drill).collect::<Vec<_>>(), "not_passed": failures}))?;
+        output
+            .document(&json!({"due": due.iter().map(|one| &one.drill).collect::<Vec<_>>(), "not_passed": failures}))?;
     } else if due.is_empty() {
         output.text("nothing is due")?;
     }

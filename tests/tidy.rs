@@ -30,6 +30,7 @@ const ALLOWED_EDGES: &[(&str, &[&str])] = &[
             "repository",
             "workload",
         ],
+        &["agent", "drill", "failover", "plan", "workload", "recovery", "mount", "repository", "location", "postgres"],
     ),
     ("agent", &["failover", "location", "postgres"]),
     ("drill", &["plan", "postgres"]),

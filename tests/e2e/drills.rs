@@ -174,7 +174,10 @@ async fn damaged_pages_are_told_of_and_healed() -> Result<()> {
 async fn what_the_host_can_reach_is_destroyed_and_what_it_cannot_brings_it_back() -> Result<()> {
     let run = shop().await?.passes(&["ransomware"])?;
     let others = &run["measured"]["others"];
-    ensure!(others["files_encrypted"].as_f64() > Some(100.0) && others["files_destroyed"].as_f64() > Some(3.0), "{others}");
+    ensure!(
+        others["files_encrypted"].as_f64() > Some(100.0) && others["files_destroyed"].as_f64() > Some(3.0),
+        "{others}"
+    );
     ensure!(measured(&run, "loss_seconds")? < 10.0, "{:#}", run["measured"]);
     Ok(())
 }
@@ -219,11 +222,18 @@ async fn what_is_not_isolated_is_refused_before_it_begins() -> Result<()> {
     let proofs = run["isolation"].to_string();
     ensure!(proofs.contains(&format!(":{port}")), "{proofs}");
     let refused = shop.ends(&["restore-database", "--in-this-network"], "refused", "somebody answered")?;
-    ensure!(refused["steps"].as_array().is_some_and(|steps| steps.iter().all(|step| step["phase"] == "cleanup")), "{refused:#}");
+    ensure!(
+        refused["steps"].as_array().is_some_and(|steps| steps.iter().all(|step| step["phase"] == "cleanup")),
+        "{refused:#}"
+    );
     // A place in the middle of a location is none.
     let inside = shop.world.path("repository-local").display().to_string();
-    let output = as_ourselves(&shop.world, "lifeboat.toml", &["drill", "run", "restore-database", "--in", &inside, "--json"])?;
-    ensure!(output.code == Some(4) && output.json()?["run"]["refused"].to_string().contains("not isolated"), "{output:?}");
+    let output =
+        as_ourselves(&shop.world, "lifeboat.toml", &["drill", "run", "restore-database", "--in", &inside, "--json"])?;
+    ensure!(
+        output.code == Some(4) && output.json()?["run"]["refused"].to_string().contains("not isolated"),
+        "{output:?}"
+    );
     Ok(())
 }
 
@@ -232,13 +242,25 @@ async fn a_cleanup_that_fails_and_an_alarm_that_does_not_come_do_not_pass() -> R
     let shop = shop().await?;
     let own = scenario(&shop, &format!("{START}[[cleanup]]\nname = \"give it back\"\ncommand = [\"false\"]\n"))?;
     shop.ends(&[&own], "cleanup_failed", "give it back")?;
-    let own = scenario(&shop, &format!("{START}alert = true\ncounts = true\n[[after]]\nname = \"two\"\ncommand = [\"true\"]\n").replace("equals = 1\nalert", "equals = 2\nalert"))?;
+    let own = scenario(
+        &shop,
+        &format!("{START}alert = true\ncounts = true\n[[after]]\nname = \"two\"\ncommand = [\"true\"]\n")
+            .replace("equals = 1\nalert", "equals = 2\nalert"),
+    )?;
     let run = shop.ends(&[&own], "failed", "the alarm that should have come did not")?;
     ensure!(run["alert_seen"] == false);
-    let slow = scenario(&shop, &format!("time_limit = \"6s\"\n{START}[[after]]\nname = \"slow\"\ncommand = [\"sleep\", \"100\"]\n"))?;
+    let slow = scenario(
+        &shop,
+        &format!("time_limit = \"6s\"\n{START}[[after]]\nname = \"slow\"\ncommand = [\"sleep\", \"100\"]\n"),
+    )?;
     shop.ends(&[&slow], "aborted", "longer than")?;
-    let abort = scenario(&shop, &format!("{START}[[after]]\nname = \"wait\"\ncommand = [\"sleep\", \"2\"]\n[[after]]\nname = \"never\"\ncommand = [\"false\"]\n\
-        [[abort_unless]]\nname = \"guard\"\ncommand = [\"false\"]\n"))?;
+    let abort = scenario(
+        &shop,
+        &format!(
+            "{START}[[after]]\nname = \"wait\"\ncommand = [\"sleep\", \"2\"]\n[[after]]\nname = \"never\"\ncommand = [\"false\"]\n\
+        [[abort_unless]]\nname = \"guard\"\ncommand = [\"false\"]\n"
+        ),
+    )?;
     shop.ends(&[&abort], "aborted", "guard")?;
     let unsteady = scenario(&shop, &format!("{START}[[before]]\nname = \"steady\"\ncommand = [\"false\"]\n"))?;
     shop.ends(&[&unsteady], "refused", "not steady before")?;

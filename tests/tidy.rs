@@ -13,7 +13,22 @@ use std::process::Command;
 /// Which room may use which: data flows downwards, arrows never go up. `components` (real servers for tests) is for
 /// tests, for `xtask` and for the example only, so it appears nowhere else on the right.
 const ALLOWED_EDGES: &[(&str, &[&str])] = &[
-    ("lifeboat", &["agent", "failover", "plan", "report", "document", "workload", "recovery", "mount", "repository", "location", "postgres"]),
+    (
+        "lifeboat",
+        &[
+            "agent",
+            "failover",
+            "plan",
+            "report",
+            "document",
+            "workload",
+            "recovery",
+            "mount",
+            "repository",
+            "location",
+            "postgres",
+        ],
+    ),
     ("agent", &["failover", "location", "postgres"]),
     ("failover", &[]),
     ("sim", &["failover"]),

@@ -8,6 +8,7 @@ mod gaps;
 mod holds;
 mod keys;
 mod metrics;
+mod papers;
 mod program;
 mod prune;
 mod window;

@@ -16,7 +16,7 @@ pub fn run(names: &[String]) -> Result<()> {
     for name in names {
         let Some(component) = Component::from_name(name) else {
             bail!(
-                "no component is named {name}; there are postgres-14 to postgres-18, moto, azurite, fake-gcs, garage, etcd, bind, pgbackrest, barman, patroni, pg-auto-failover, haproxy, python-reader"
+                "no component is named {name}; there are postgres-14 to postgres-18, moto, azurite, fake-gcs, garage, etcd, bind, pgbackrest, barman, patroni, pg-auto-failover, haproxy, python-reader, poppler"
             );
         };
         one(component)?;

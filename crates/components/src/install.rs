@@ -38,11 +38,13 @@ pub enum Component {
     HaProxy,
     /// Python with the packages that a stranger's reader of a repository needs.
     PythonReader,
+    /// Reads the text of PDFs: `pdftotext`.
+    Poppler,
 }
 
 impl Component {
     /// What the tests need. Not here: Garage and pgBackRest, which are installed when asked for by name.
-    pub const FOR_TESTS: [Self; 11] = [
+    pub const FOR_TESTS: [Self; 12] = [
         Self::Postgres(14),
         Self::Postgres(15),
         Self::Postgres(16),
@@ -54,10 +56,11 @@ impl Component {
         Self::Etcd,
         Self::Bind,
         Self::PythonReader,
+        Self::Poppler,
     ];
 
     /// By the name that `cargo xtask install NAME` takes: `postgres-17`, `moto`, `azurite`, `fake-gcs`, `garage`,
-    /// `etcd`, `bind`, `pgbackrest`, `barman`, `patroni`, `pg-auto-failover`, `haproxy`, `python-reader`.
+    /// `etcd`, `bind`, `pgbackrest`, `barman`, `patroni`, `pg-auto-failover`, `haproxy`, `python-reader`, `poppler`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "moto" => Some(Self::Moto),
@@ -73,6 +76,7 @@ impl Component {
             "pg-auto-failover" => Some(Self::PgAutoFailover),
             "haproxy" => Some(Self::HaProxy),
             "python-reader" => Some(Self::PythonReader),
+            "poppler" => Some(Self::Poppler),
             _ => name
                 .strip_prefix("postgres-")?
                 .parse()
@@ -119,6 +123,7 @@ pub fn install(component: Component) -> Result<PathBuf> {
         // Its program's package alone doesn't bring the extension.
         Component::PgAutoFailover => debian_program("pg_autoctl", "postgresql-15-auto-failover"),
         Component::HaProxy => debian_program("haproxy", "haproxy"),
+        Component::Poppler => debian_program("pdftotext", "poppler-utils"),
         Component::PythonReader => {
             install_once("python-reader", "cryptography argon2-cffi blake3 zstandard 1", |directory| {
                 // Whatever is current: the reader must go on working.

@@ -132,19 +132,33 @@ fn draw_bars(bars: &[Bar]) -> Drawing {
         let promised = bar.promised.and_then(finite);
         match (bar.measured.and_then(finite), promised) {
             (Some(measured), Some(promised)) => {
-                let share = if promised > 0.0 { measured / promised } else if measured > 0.0 { 9.0 } else { 0.0 };
+                let share = if promised > 0.0 {
+                    measured / promised
+                } else if measured > 0.0 {
+                    9.0
+                } else {
+                    0.0
+                };
                 let length = (AT_PROMISE * share.min(100.0) as f32).clamp(2.0, MOST);
                 let role = if share <= 1.0 { Role::Good } else { Role::Bad };
                 drawing.rectangle(LEFT, top + 8.0, length, ROW - 16.0, role);
                 if length >= MOST {
-                    drawing.path(vec![(LEFT + MOST, middle - 6.0), (LEFT + MOST + 6.0, middle), (LEFT + MOST, middle + 6.0)], role, 2.0);
+                    drawing.path(
+                        vec![(LEFT + MOST, middle - 6.0), (LEFT + MOST + 6.0, middle), (LEFT + MOST, middle + 6.0)],
+                        role,
+                        2.0,
+                    );
                 }
             }
             (Some(_), None) => drawing.rectangle(LEFT, top + 8.0, AT_PROMISE / 2.0, ROW - 16.0, Role::Neutral),
             (None, _) => drawing.words(LEFT + 6.0, middle + 4.0, "not measured", Role::Bad, Anchor::Start, 170.0),
         }
         if promised.is_some() {
-            drawing.path(vec![(LEFT + AT_PROMISE, top + 3.0), (LEFT + AT_PROMISE, top + ROW - 3.0)], Role::Promise, 2.5);
+            drawing.path(
+                vec![(LEFT + AT_PROMISE, top + 3.0), (LEFT + AT_PROMISE, top + ROW - 3.0)],
+                Role::Promise,
+                2.5,
+            );
         }
         drawing.words(WORDS, middle - 2.0, &bar.measured_words, Role::Ink, Anchor::Start, WIDTH - WORDS);
         let promised = format!("promised {}", bar.promised_words);
@@ -159,7 +173,8 @@ fn draw_line(line: &Line) -> Drawing {
     const RIGHT: f32 = WIDTH - 70.0;
     const TOP: f32 = 30.0;
     const BOTTOM: f32 = 170.0;
-    let points: Vec<_> = line.points.iter().filter(|point| finite(point.value).is_some() && point.at.is_finite()).collect();
+    let points: Vec<_> =
+        line.points.iter().filter(|point| finite(point.value).is_some() && point.at.is_finite()).collect();
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Drawing::nothing_to_show() };
     let promised = line.promised.as_ref().filter(|(value, _)| finite(*value).is_some());
     let highest = points.iter().map(|point| point.value).fold(0.0, f64::max);
@@ -168,7 +183,8 @@ fn draw_line(line: &Line) -> Drawing {
     let top = drawn.map_or(highest, |(value, _)| highest.max(*value)).max(f64::MIN_POSITIVE) * 1.1;
     let span = (last.at - first.at).max(f64::MIN_POSITIVE);
     let alone = last.at <= first.at;
-    let x = |at: f64| if alone { (LEFT + RIGHT) / 2.0 } else { LEFT + (RIGHT - LEFT) * ((at - first.at) / span) as f32 };
+    let x =
+        |at: f64| if alone { (LEFT + RIGHT) / 2.0 } else { LEFT + (RIGHT - LEFT) * ((at - first.at) / span) as f32 };
     let y = |value: f64| BOTTOM - (BOTTOM - TOP) * (value / top) as f32;
     let mut drawing = Drawing::new();
     drawing.words(0.0, 14.0, &line.label, Role::Ink, Anchor::Start, 330.0);
@@ -186,7 +202,13 @@ fn draw_line(line: &Line) -> Drawing {
     for point in &points {
         let fits = promised.is_none_or(|(promised, _)| point.value <= *promised);
         let (x, y) = (x(point.at), y(point.value));
-        let fill = if promised.is_none() { Role::Neutral } else if fits { Role::Good } else { Role::Bad };
+        let fill = if promised.is_none() {
+            Role::Neutral
+        } else if fits {
+            Role::Good
+        } else {
+            Role::Bad
+        };
         drawing.shapes.push(Shape::Disk { x, y, radius: 4.5, fill });
         // Words only where they don't lie on others.
         if x - 32.0 >= free_from {

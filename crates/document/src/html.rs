@@ -147,7 +147,11 @@ fn inline(text: &Text) -> String {
         },
     };
     // A name in another script must not turn the rest of its line.
-    let turns = |one: &Span| one.text().chars().any(|c| matches!(c, '\u{590}'..='\u{8FF}' | '\u{FB1D}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}'));
+    let turns = |one: &Span| {
+        one.text()
+            .chars()
+            .any(|c| matches!(c, '\u{590}'..='\u{8FF}' | '\u{FB1D}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}'))
+    };
     text.0.iter().map(|one| if turns(one) { format!("<bdi>{}</bdi>", span(one)) } else { span(one) }).collect()
 }
 

@@ -22,7 +22,8 @@ pub(crate) fn render(document: &Document) -> String {
             Block::Heading { level, text, .. } => {
                 let (level, _, anchor) = anchors.next().unwrap_or((*level, String::new(), String::new()));
                 let hashes = "#".repeat(usize::from(level) + 1);
-                let _ = writeln!(out, "<a id=\"{}\"></a>\n\n{hashes} {}\n", crate::text::escaped(&anchor), inline(text));
+                let _ =
+                    writeln!(out, "<a id=\"{}\"></a>\n\n{hashes} {}\n", crate::text::escaped(&anchor), inline(text));
             }
             Block::Paragraph(text) => {
                 let _ = writeln!(out, "{}\n", inline(text));
@@ -122,7 +123,9 @@ fn span(span: &Span) -> String {
         Span::Strong(text) => format!("**{}**", plain(text)),
         Span::Code(text) => code(&one_line(text)),
         Span::Link { text, to } => match link_target(to) {
-            Some(to) => format!("[{}](<{}>)", plain(text), to.replace('<', "%3C").replace('>', "%3E").replace('\\', "%5C")),
+            Some(to) => {
+                format!("[{}](<{}>)", plain(text), to.replace('<', "%3C").replace('>', "%3E").replace('\\', "%5C"))
+            }
             None => plain(text),
         },
     }

@@ -290,7 +290,12 @@ impl Document {
         let numbered = headings.enumerate();
         numbered
             .map(|(index, (level, text, anchor))| {
-                let clean = |anchor: String| anchor.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect::<String>();
+                let clean = |anchor: String| {
+                    anchor
+                        .chars()
+                        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+                        .collect::<String>()
+                };
                 let anchor = anchor.map(clean).filter(|anchor| !anchor.is_empty());
                 (level.clamp(1, 3), text, anchor.unwrap_or_else(|| format!("h-{index}")))
             })

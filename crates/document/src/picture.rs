@@ -149,7 +149,10 @@ impl Picture {
                     names.filter_map(|(from, _)| graph.nodes.get(*from).cloned()).collect::<Vec<_>>().join(", ")
                 };
                 let in_order = graph.levels().into_iter().flatten();
-                (vec!["In order", "After"], in_order.map(|index| vec![graph.nodes[index].clone(), before(index)]).collect())
+                (
+                    vec!["In order", "After"],
+                    in_order.map(|index| vec![graph.nodes[index].clone(), before(index)]).collect(),
+                )
             }
         }
     }
@@ -171,7 +174,8 @@ impl Graph {
         let mut left: Vec<usize> = (0..self.nodes.len()).collect();
         let mut levels = Vec::new();
         while !left.is_empty() {
-            let waits = |node: &usize| self.edges.iter().any(|(from, to)| to == node && from != to && left.contains(from));
+            let waits =
+                |node: &usize| self.edges.iter().any(|(from, to)| to == node && from != to && left.contains(from));
             let (later, now): (Vec<usize>, Vec<usize>) = left.iter().copied().partition(waits);
             if now.is_empty() {
                 levels.push(later);

@@ -25,18 +25,28 @@ pub(crate) fn render(picture: &Picture, name: &str) -> String {
 fn one(shape: &Shape) -> String {
     match shape {
         Shape::Rectangle { x, y, width, height, fill } => {
-            format!("<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" class=\"f-{}\"/>", class(*fill))
+            format!(
+                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" class=\"f-{}\"/>",
+                class(*fill)
+            )
         }
         Shape::Path { points, stroke, width, dashed } => {
             let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
             let dashes = if *dashed { " stroke-dasharray=\"5 4\"" } else { "" };
-            format!("<polyline points=\"{}\" class=\"s-{}\" stroke-width=\"{width:.1}\"{dashes}/>", points.join(" "), class(*stroke))
+            format!(
+                "<polyline points=\"{}\" class=\"s-{}\" stroke-width=\"{width:.1}\"{dashes}/>",
+                points.join(" "),
+                class(*stroke)
+            )
         }
         Shape::Disk { x, y, radius, fill } => {
             format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" class=\"f-{}\"/>", class(*fill))
         }
         Shape::Ring { x, y, radius, stroke } => {
-            format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" class=\"s-{}\" stroke-width=\"2\"/>", class(*stroke))
+            format!(
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" class=\"s-{}\" stroke-width=\"2\"/>",
+                class(*stroke)
+            )
         }
         Shape::Words { x, y, text, role, anchor, small } => {
             let anchor = match anchor {

@@ -69,7 +69,9 @@ mod tests {
         for good in ["#restore", "https://example.org/a?b=c", "tel:+4912", "mailto:a@example.org"] {
             assert!(link_target(good).is_some(), "{good}");
         }
-        for bad in ["javascript:alert(1)", "#", "data:text/html,x", "file:///etc/passwd", "https://a b", "HTTPS:", "//x"] {
+        for bad in
+            ["javascript:alert(1)", "#", "data:text/html,x", "file:///etc/passwd", "https://a b", "HTTPS:", "//x"]
+        {
             assert!(link_target(bad).is_none(), "{bad}");
         }
     }

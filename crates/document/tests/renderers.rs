@@ -1,8 +1,8 @@
 //! What documents look like, and that nothing in them gets out of its field.
 
 use lifeboat_document::{
-    Align, Bar, Block, Calendar, CalendarRow, Document, Graph, Line, LinePoint, Mark, MarkKind, NoticeKind, Picture, Step,
-    Table, Text,
+    Align, Bar, Block, Calendar, CalendarRow, Document, Graph, Line, LinePoint, Mark, MarkKind, NoticeKind, Picture,
+    Step, Table, Text,
 };
 
 /// Texts that try to be something else.
@@ -24,7 +24,13 @@ fn text(words: &str) -> Text {
 
 fn pictures(words: &str) -> Vec<Picture> {
     let words = || words.to_owned();
-    let bar = |promised, measured| Bar { label: words(), promised, measured, promised_words: words(), measured_words: words() };
+    let bar = |promised, measured| Bar {
+        label: words(),
+        promised,
+        measured,
+        promised_words: words(),
+        measured_words: words(),
+    };
     let point = |at, value| LinePoint { at, value, at_words: words(), value_words: words() };
     let mark = |at, kind| Mark { at, kind, words: words() };
     let bars = vec![
@@ -42,7 +48,13 @@ fn pictures(words: &str) -> Vec<Picture> {
         Picture::Bars(vec![]),
         Picture::Line(Line { label: words(), points, promised: Some((2.0, words())) }),
         Picture::Line(Line { label: words(), points: vec![], promised: None }),
-        Picture::Calendar(Calendar { from: 0.0, to: 10.0, ticks: vec![(0.0, words())], now: Some(5.0), rows: rows.clone() }),
+        Picture::Calendar(Calendar {
+            from: 0.0,
+            to: 10.0,
+            ticks: vec![(0.0, words())],
+            now: Some(5.0),
+            rows: rows.clone(),
+        }),
         Picture::Calendar(Calendar { from: 10.0, to: f64::NAN, ticks: vec![], now: None, rows }),
         Picture::Graph(Graph { nodes: vec![words(), words(), words()], edges: vec![(0, 1), (1, 0), (2, 2), (7, 9)] }),
         Picture::Graph(Graph { nodes: vec![], edges: vec![] }),
@@ -153,7 +165,10 @@ fn sample() -> Document {
         blocks: Vec::new(),
     };
     document.chapter("First things", "first");
-    document.paragraph(Text::marked("Read **all** of this before you type `lifeboat restore`; then go to the ").link("steps", "#steps"));
+    document.paragraph(
+        Text::marked("Read **all** of this before you type `lifeboat restore`; then go to the ")
+            .link("steps", "#steps"),
+    );
     document.notice(NoticeKind::Alarm, "Never rehearsed: no figure here was measured.");
     document.chapter("Steps", "steps");
     document.steps(vec![
@@ -166,7 +181,11 @@ fn sample() -> Document {
     ]);
     document.chapter("Figures", "figures");
     let row = |name: &str, promised: &str, measured: &str| vec![name.into(), promised.into(), measured.into()];
-    document.table(&["Process", ">Promised", ">Measured"], vec![row("Orders", "15 min", "4 min"), row("Mail | post", "4 h", "not measured")], "None.");
+    document.table(
+        &["Process", ">Promised", ">Measured"],
+        vec![row("Orders", "15 min", "4 min"), row("Mail | post", "4 h", "not measured")],
+        "None.",
+    );
     document.table(&["Nothing"], vec![], "No process is in the plan.");
     let bar = |label: &str, promised: f64, measured: Option<f64>, words: &str| Bar {
         label: label.into(),
@@ -175,18 +194,41 @@ fn sample() -> Document {
         promised_words: format!("{promised} min"),
         measured_words: words.into(),
     };
-    let bars = vec![bar("Orders", 15.0, Some(4.0), "4 min (entry 12)"), bar("Invoices", 60.0, Some(75.0), "75 min (entry 14)"), bar("Mail", 240.0, None, "never")];
+    let bars = vec![
+        bar("Orders", 15.0, Some(4.0), "4 min (entry 12)"),
+        bar("Invoices", 60.0, Some(75.0), "75 min (entry 14)"),
+        bar("Mail", 240.0, None, "never"),
+    ];
     document.picture("Promised against measured.", Picture::Bars(bars));
-    let point = |at: f64, value: f64| LinePoint { at, value, at_words: format!("day {at}"), value_words: format!("{value} min") };
+    let point = |at: f64, value: f64| LinePoint {
+        at,
+        value,
+        at_words: format!("day {at}"),
+        value_words: format!("{value} min"),
+    };
     let points = vec![point(1.0, 12.0), point(30.0, 9.0), point(60.0, 17.0), point(88.0, 4.0)];
-    document.picture("Time to recover over the last drills.", Picture::Line(Line { label: "RTA of orders, minutes".into(), points, promised: Some((15.0, "15 min".into())) }));
+    document.picture(
+        "Time to recover over the last drills.",
+        Picture::Line(Line { label: "RTA of orders, minutes".into(), points, promised: Some((15.0, "15 min".into())) }),
+    );
     let mark = |at, kind| Mark { at, kind, words: format!("day {at}") };
     let rows = vec![
-        CalendarRow { label: "restore of one database".into(), marks: vec![mark(3.0, MarkKind::Passed), mark(40.0, MarkKind::Failed), mark(45.0, MarkKind::Passed), mark(80.0, MarkKind::Planned)] },
+        CalendarRow {
+            label: "restore of one database".into(),
+            marks: vec![
+                mark(3.0, MarkKind::Passed),
+                mark(40.0, MarkKind::Failed),
+                mark(45.0, MarkKind::Passed),
+                mark(80.0, MarkKind::Planned),
+            ],
+        },
         CalendarRow { label: "loss of a region".into(), marks: vec![mark(30.0, MarkKind::Late)] },
     ];
     let ticks = vec![(0.0, "September".into()), (30.0, "October".into()), (61.0, "November".into())];
-    document.picture("When what was rehearsed.", Picture::Calendar(Calendar { from: 0.0, to: 90.0, ticks, now: Some(70.0), rows }));
+    document.picture(
+        "When what was rehearsed.",
+        Picture::Calendar(Calendar { from: 0.0, to: 90.0, ticks, now: Some(70.0), rows }),
+    );
     let nodes = vec!["orders database".into(), "stock".into(), "web".into(), "switch DNS".into(), "mail".into()];
     document.picture("In this order.", Picture::Graph(Graph { nodes, edges: vec![(0, 2), (1, 2), (2, 3), (0, 4)] }));
     document
@@ -196,7 +238,13 @@ fn sample() -> Document {
 fn with_a_long_table() -> Document {
     let mut document = sample();
     document.chapter("A long table", "long");
-    let row = |index: usize| vec![Text::from(format!("row {index}")), "x".repeat(index % 90).into(), "some words in a cell ".repeat(index % 9).into()];
+    let row = |index: usize| {
+        vec![
+            Text::from(format!("row {index}")),
+            "x".repeat(index % 90).into(),
+            "some words in a cell ".repeat(index % 9).into(),
+        ]
+    };
     document.table(&[">Number", "Width", "Words"], (0..120).map(row).collect(), "");
     document
 }

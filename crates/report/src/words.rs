@@ -63,7 +63,8 @@ pub(crate) fn strategy(strategy: Strategy) -> &'static str {
 }
 
 /// Words that stand before a secret.
-const BEFORE_SECRETS: [&str; 8] = ["password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "access-key"];
+const BEFORE_SECRETS: [&str; 8] =
+    ["password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "access-key"];
 const HIDDEN: &str = "(left out)";
 
 /// A command for a document: quoted for a shell, and what follows a word for a secret left out.
@@ -104,7 +105,11 @@ pub(crate) fn without_user(url: &str) -> String {
 /// As a shell takes it.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +142,10 @@ mod tests {
             ("az vm start --name db", "az vm start --name db"),
             ("x --password hunter2 y", "x --password (left out) y"),
             ("x --api_key=hunter2", "x --api_key=(left out)"),
-            ("curl -H X-Token:hunter2 https://me:hunter2@host/a?k=hunter2", "curl -H X-Token:(left out) 'https://(left out)@host/a?(left out)'"),
+            (
+                "curl -H X-Token:hunter2 https://me:hunter2@host/a?k=hunter2",
+                "curl -H X-Token:(left out) 'https://(left out)@host/a?(left out)'",
+            ),
             ("env PGPASSWORD=hunter2 psql", "env PGPASSWORD=(left out) psql"),
         ];
         for (typed, shown) in table {

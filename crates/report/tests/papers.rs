@@ -34,12 +34,24 @@ fn process(title: &str, tier: &str, group: &str) -> Process {
 
 fn tier(rto: u64, rpo: u64, rank: u32) -> Tier {
     let objective = Objective { rto: Duration::from_secs(rto), rpo: Duration::from_secs(rpo) };
-    Tier { objective, by_disruption: [].into(), drill_every: Some(Duration::from_secs(90 * 24 * HOUR)), strategy: Some(Strategy::PointInTime), rank: Some(rank) }
+    Tier {
+        objective,
+        by_disruption: [].into(),
+        drill_every: Some(Duration::from_secs(90 * 24 * HOUR)),
+        strategy: Some(Strategy::PointInTime),
+        rank: Some(rank),
+    }
 }
 
 fn person(name: &str, phone: &str) -> Person {
     let page = Some(vec!["/usr/local/bin/page".into(), "--token".into(), SECRET.into()]);
-    Person { name: name.into(), email: Some(format!("{}@shop.example", name.to_lowercase().replace(' ', "."))), phone: Some(phone.into()), deputy: Some("bo".into()), page }
+    Person {
+        name: name.into(),
+        email: Some(format!("{}@shop.example", name.to_lowercase().replace(' ', "."))),
+        phone: Some(phone.into()),
+        deputy: Some("bo".into()),
+        page,
+    }
 }
 
 fn plan() -> Plan {
@@ -60,8 +72,13 @@ fn plan() -> Plan {
     };
     let mut orders = group("Orders and stock", &["shop", "stock"]);
     orders.vendor_steps = ["dns".to_owned(), "web".to_owned()].into();
-    orders.after = [("dns".to_owned(), ["web".to_owned()].into()), ("web".to_owned(), ["shop".to_owned(), "stock".to_owned()].into())].into();
-    orders.health = [("shop".to_owned(), vec!["select max(at) > now() - interval '1 hour' from orders".to_owned()])].into();
+    orders.after = [
+        ("dns".to_owned(), ["web".to_owned()].into()),
+        ("web".to_owned(), ["shop".to_owned(), "stock".to_owned()].into()),
+    ]
+    .into();
+    orders.health =
+        [("shop".to_owned(), vec!["select max(at) > now() - interval '1 hour' from orders".to_owned()])].into();
     plan.groups.insert("orders".into(), orders);
     plan.groups.insert("invoices".into(), group("Invoices", &["billing"]));
     plan.groups.insert("mail".into(), group("Mail", &["mail"]));
@@ -73,12 +90,32 @@ fn plan() -> Plan {
         headers: [("Authorization".to_owned(), SECRET.to_owned())].into(),
         expected_status: 202,
     };
-    let step = |title: &str, action, undo| VendorStep { title: title.into(), action, undo, time_limit: Duration::from_secs(600), on_failure: OnFailure::Stop };
+    let step = |title: &str, action, undo| VendorStep {
+        title: title.into(),
+        action,
+        undo,
+        time_limit: Duration::from_secs(600),
+        on_failure: OnFailure::Stop,
+    };
     plan.vendor_steps.insert("dns".into(), step("Names lead to Ohio", http, None));
-    plan.vendor_steps.insert("web".into(), step("Start the web servers", command(&["az", "vm", "start", "--ids", "web-1", "--password", SECRET]), Some(command(&["az", "vm", "stop", "--ids", "web-1"]))));
+    plan.vendor_steps.insert(
+        "web".into(),
+        step(
+            "Start the web servers",
+            command(&["az", "vm", "start", "--ids", "web-1", "--password", SECRET]),
+            Some(command(&["az", "vm", "stop", "--ids", "web-1"])),
+        ),
+    );
     plan.people.insert("ada".into(), person("Ada Long", "+49 40 1234"));
     plan.people.insert("bo".into(), person("Bo Short", "+49 40 5678"));
-    plan.roles.insert("decides".into(), Role { title: "Decides whether to fail over".into(), people: vec!["ada".into(), "bo".into()], escalate_after: Some(Duration::from_secs(600)) });
+    plan.roles.insert(
+        "decides".into(),
+        Role {
+            title: "Decides whether to fail over".into(),
+            people: vec!["ada".into(), "bo".into()],
+            escalate_after: Some(Duration::from_secs(600)),
+        },
+    );
     let risk = |threat: &str, disruption| Risk {
         threat: threat.into(),
         disruption,
@@ -90,7 +127,15 @@ fn plan() -> Plan {
     };
     plan.risks.insert("fire".into(), risk("The data centre burns", Disruption::Site));
     plan.risks.insert("mistake".into(), risk("Somebody drops a table", Disruption::Corruption));
-    let drill = |scenario: &str, target: &str| Drill { scenario: scenario.into(), target: Some(target.into()), every: None, owner: Some("ada".into()), approver: None, participants: [].into(), with: [].into() };
+    let drill = |scenario: &str, target: &str| Drill {
+        scenario: scenario.into(),
+        target: Some(target.into()),
+        every: None,
+        owner: Some("ada".into()),
+        approver: None,
+        participants: [].into(),
+        with: [].into(),
+    };
     plan.drills.insert("orders-back".into(), drill("restore-group", "orders"));
     plan.drills.insert("table".into(), drill("dropped-table", "invoices"));
     plan.drills.insert("region".into(), drill("loss-of-region", "orders"));
@@ -116,13 +161,20 @@ fn surroundings() -> Surroundings {
         credentials: "as the cloud's own tools find them".into(),
         more_lines: vec![],
     };
-    let member = |host: &str, region: &str| MemberView { agent: format!("https://{host}:8008"), database: Some(format!("{host}:5432")), region: Some(region.into()) };
+    let member = |host: &str, region: &str| MemberView {
+        agent: format!("https://{host}:8008"),
+        database: Some(format!("{host}:5432")),
+        region: Some(region.into()),
+    };
     Surroundings {
         configuration_file: "/etc/lifeboat/lifeboat.toml".into(),
         configuration_hash: "4f".repeat(32),
         plan_hash: "a0".repeat(32),
         passphrase: "the file /etc/lifeboat/passphrase".into(),
-        workloads: ["shop", "stock", "billing", "mail"].into_iter().map(|name| (name.to_owned(), workload(name, "virginia"))).collect(),
+        workloads: ["shop", "stock", "billing", "mail"]
+            .into_iter()
+            .map(|name| (name.to_owned(), workload(name, "virginia")))
+            .collect(),
         locations: [
             ("local".to_owned(), location("file:///var/lib/lifeboat", "virginia", "disk", false)),
             ("ohio".to_owned(), location("s3://shop-dr/lifeboat", "ohio", "object", true)),
@@ -130,16 +182,48 @@ fn surroundings() -> Surroundings {
         .into(),
         clusters: [(
             "shop".to_owned(),
-            ClusterView { members: [("virginia".to_owned(), member("10.1.0.1", "virginia")), ("ohio".to_owned(), member("10.2.0.1", "ohio"))].into(), lease: "etcd at 10.1.0.9, 10.2.0.9, 10.3.0.9".into(), mode: "commits wait for one standby".into() },
+            ClusterView {
+                members: [
+                    ("virginia".to_owned(), member("10.1.0.1", "virginia")),
+                    ("ohio".to_owned(), member("10.2.0.1", "ohio")),
+                ]
+                .into(),
+                lease: "etcd at 10.1.0.9, 10.2.0.9, 10.3.0.9".into(),
+                mode: "commits wait for one standby".into(),
+            },
         )]
         .into(),
     }
 }
 
-fn run(sequence: u64, day: &str, scenario: &str, group: Option<&str>, workloads: &[&str], rta: Option<f64>) -> Evidence {
+fn run(
+    sequence: u64,
+    day: &str,
+    scenario: &str,
+    group: Option<&str>,
+    workloads: &[&str],
+    rta: Option<f64>,
+) -> Evidence {
     let started_at: Timestamp = format!("{day}T10:00:00Z").parse().expect("a time");
-    let after = Step { phase: Phase::After, name: "orders are there".into(), did: "select true".into(), started_at: None, ended_at: None, outcome: Outcome::Held, counts: true, seen: None, output_hash: None, by: None };
-    let measured = Measured { fault_to_healthy_seconds: rta, restore_seconds: rta.map(|rta| rta / 2.0), loss_seconds: rta.map(|_| 0.0), writes_checked: Some(400), ..Measured::default() };
+    let after = Step {
+        phase: Phase::After,
+        name: "orders are there".into(),
+        did: "select true".into(),
+        started_at: None,
+        ended_at: None,
+        outcome: Outcome::Held,
+        counts: true,
+        seen: None,
+        output_hash: None,
+        by: None,
+    };
+    let measured = Measured {
+        fault_to_healthy_seconds: rta,
+        restore_seconds: rta.map(|rta| rta / 2.0),
+        loss_seconds: rta.map(|_| 0.0),
+        writes_checked: Some(400),
+        ..Measured::default()
+    };
     let mut run = Run {
         id: format!("run-{sequence}"),
         scenario: scenario.into(),
@@ -184,11 +268,23 @@ fn runs() -> Vec<Evidence> {
 }
 
 fn runbook_input() -> RunbookInput {
-    RunbookInput { plan: plan(), surroundings: surroundings(), runs: runs(), made_on: date(2026, 11, 22), without_contacts: false }
+    RunbookInput {
+        plan: plan(),
+        surroundings: surroundings(),
+        runs: runs(),
+        made_on: date(2026, 11, 22),
+        without_contacts: false,
+    }
 }
 
 fn report_input() -> ReportInput {
-    let finding = |what: &str, due, closed, source: &str| Finding { what: what.into(), owner: Some("ada".into()), due, closed, source: source.into() };
+    let finding = |what: &str, due, closed, source: &str| Finding {
+        what: what.into(),
+        owner: Some("ada".into()),
+        due,
+        closed,
+        source: source.into(),
+    };
     ReportInput {
         plan: plan(),
         surroundings: surroundings(),
@@ -200,9 +296,23 @@ fn report_input() -> ReportInput {
             finding("Restore of stock waits for one disk", Some(date(2027, 1, 31)), None, "17-07c1"),
             finding("Nobody knew the passphrase", Some(date(2026, 3, 1)), Some(date(2026, 2, 20)), "3-015e"),
         ],
-        incidents: Some(Incidents { count: 2, mean_to_recovery_seconds: Some(2400.0), mean_between_seconds: Some(90.0 * 86_400.0), sources: vec!["5-023a".into(), "14-0661".into()] }),
-        readiness: Some(Readiness { at: "2026-11-22T11:00:00Z".parse().expect("a time"), is_ready: false, areas: vec![("objective".into(), [9, 1, 0, 2]), ("test".into(), [4, 2, 1, 0])], source: "21-099f".into() }),
-        costs: vec![("Downtime a year, expected".into(), "200,000 EUR".into(), "process.*.cost_per_hour, risk.*.per_year".into())],
+        incidents: Some(Incidents {
+            count: 2,
+            mean_to_recovery_seconds: Some(2400.0),
+            mean_between_seconds: Some(90.0 * 86_400.0),
+            sources: vec!["5-023a".into(), "14-0661".into()],
+        }),
+        readiness: Some(Readiness {
+            at: "2026-11-22T11:00:00Z".parse().expect("a time"),
+            is_ready: false,
+            areas: vec![("objective".into(), [9, 1, 0, 2]), ("test".into(), [4, 2, 1, 0])],
+            source: "21-099f".into(),
+        }),
+        costs: vec![(
+            "Downtime a year, expected".into(),
+            "200,000 EUR".into(),
+            "process.*.cost_per_hour, risk.*.per_year".into(),
+        )],
         ledger_head: Some((21, "9f".repeat(32))),
         other_entries: vec![("incident".into(), 4, "14-0661".into()), ("ready".into(), 1, "21-099f".into())],
     }
@@ -247,7 +357,10 @@ fn a_runbook_says_what_to_type_and_what_it_took() {
     }
     // What one database took says nothing about the group.
     assert!(!text.contains("1 min 35 s (2026-10-21"), "the group's time is that of a part of it");
-    let order: Vec<usize> = ["Bring back **shop**", "Start the web servers", "Names lead to Ohio"].iter().map(|step| text.find(step).expect(step)).collect();
+    let order: Vec<usize> = ["Bring back **shop**", "Start the web servers", "Names lead to Ohio"]
+        .iter()
+        .map(|step| text.find(step).expect(step))
+        .collect();
     assert!(order.is_sorted(), "{order:?}");
     let bare = RunbookInput { without_contacts: true, ..runbook_input() };
     let text = runbook(&bare).markdown();
@@ -296,11 +409,30 @@ fn a_report_names_the_source_of_each_figure() {
 
 #[test]
 fn nothing_at_all_is_a_document_too() {
-    let empty = RunbookInput { plan: Plan::default(), surroundings: Surroundings::default(), runs: vec![], made_on: date(2026, 11, 22), without_contacts: false };
+    let empty = RunbookInput {
+        plan: Plan::default(),
+        surroundings: Surroundings::default(),
+        runs: vec![],
+        made_on: date(2026, 11, 22),
+        without_contacts: false,
+    };
     let text = runbook(&empty).markdown();
-    assert!(text.contains("Nothing in this runbook was ever rehearsed") && text.contains("Nobody is named in the plan"));
+    assert!(
+        text.contains("Nothing in this runbook was ever rehearsed") && text.contains("Nobody is named in the plan")
+    );
     runbook(&empty).pdf().expect("a PDF");
-    let empty = ReportInput { plan: Plan::default(), surroundings: Surroundings::default(), runs: vec![], findings: vec![], incidents: None, readiness: None, costs: vec![], ledger_head: None, other_entries: vec![], ..report_input() };
+    let empty = ReportInput {
+        plan: Plan::default(),
+        surroundings: Surroundings::default(),
+        runs: vec![],
+        findings: vec![],
+        incidents: None,
+        readiness: None,
+        costs: vec![],
+        ledger_head: None,
+        other_entries: vec![],
+        ..report_input()
+    };
     let text = report(&empty).markdown();
     assert!(text.contains("No incident was kept") && text.contains("the ledger is empty"));
     assert!(text.contains("Without any evidence: 25 of 25 clauses."));

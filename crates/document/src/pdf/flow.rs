@@ -170,7 +170,8 @@ fn step_of(fonts: &Fonts, number: usize, step: &Step) -> Vec<Piece> {
     const LEFT: f32 = 36.0;
     let mut pieces = running(fonts, &step.text, LEFT, BODY, 7.0);
     if let Some(first) = pieces.first_mut() {
-        let line = lines_of(fonts, &Text::from(format!("{number}.")), 20.0, BODY).into_iter().next().unwrap_or_default();
+        let line =
+            lines_of(fonts, &Text::from(format!("{number}.")), 20.0, BODY).into_iter().next().unwrap_or_default();
         put(&mut first.ink, &line, 16.0 - line.width, 10.0, BODY);
         let corners = vec![(21.0, 2.6), (29.4, 2.6), (29.4, 11.0), (21.0, 11.0), (21.0, 2.6)];
         first.line(corners, Role::Ink, 0.9);

@@ -71,7 +71,15 @@ impl Fonts {
                 let scaled = |units: i32| units as f32 * scale;
                 let (x_advance, y_advance) = (scaled(at.x_advance), scaled(at.y_advance));
                 let id = GlyphId::new(info.glyph_id);
-                KrillaGlyph::new(id, x_advance, scaled(at.x_offset), scaled(at.y_offset), y_advance, start..end_of(start), None)
+                KrillaGlyph::new(
+                    id,
+                    x_advance,
+                    scaled(at.x_offset),
+                    scaled(at.y_offset),
+                    y_advance,
+                    start..end_of(start),
+                    None,
+                )
             })
             .collect();
         let width = glyphs.iter().map(|glyph| glyph.x_advance).sum();

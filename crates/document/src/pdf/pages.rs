@@ -3,18 +3,27 @@
 //! Promise: a piece is never cut; a piece that wants to stay with the next one does, unless together they are longer than a page; the
 //! header of a table stands above each part of it.
 
-use super::{BOTTOM, MARGIN};
 use super::lines::Placed;
+use super::{BOTTOM, MARGIN};
 use crate::drawing::{Role, Shape};
 use std::rc::Rc;
 
 /// What is painted, from the piece's left upper corner.
 #[derive(Debug, Clone)]
 pub(super) enum Ink {
-    Words { y: f32, size: f32, placed: Placed },
+    Words {
+        y: f32,
+        size: f32,
+        placed: Placed,
+    },
     Shape(Shape),
     /// The number of the page of the heading with this number, ending at `x`.
-    PageOf { heading: usize, x: f32, y: f32, size: f32 },
+    PageOf {
+        heading: usize,
+        x: f32,
+        y: f32,
+        size: f32,
+    },
 }
 
 /// What can't be cut.

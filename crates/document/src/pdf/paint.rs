@@ -91,14 +91,23 @@ fn outline(headings: &[(u8, String, String)], found: &Headings) -> Outline {
     outline
 }
 
-fn paint_ink(surface: &mut Surface, fonts: &Fonts, ink: &Ink, top: f32, found: &Headings, links: &mut Vec<(Rect, String)>) {
+fn paint_ink(
+    surface: &mut Surface,
+    fonts: &Fonts,
+    ink: &Ink,
+    top: f32,
+    found: &Headings,
+    links: &mut Vec<(Rect, String)>,
+) {
     match ink {
         Ink::Words { y, size, placed } => {
             let x = MARGIN + placed.x;
             let wide = placed.run.width * size;
             words(surface, fonts, &placed.run, (x, top + y), *size, placed.role);
             if let Some(to) = &placed.link {
-                links.extend(Rect::from_xywh(x, top + y - size, wide.max(1.0), size * 1.25).map(|area| (area, to.clone())));
+                links.extend(
+                    Rect::from_xywh(x, top + y - size, wide.max(1.0), size * 1.25).map(|area| (area, to.clone())),
+                );
             }
         }
         Ink::PageOf { heading, x, y, size } => {

@@ -17,7 +17,8 @@ pub fn write(directory: &Path, name: &str, forms: &[(&'static str, Vec<u8>)]) ->
     for path in &paths {
         if !may_replace(path).map_err(|error| failed(path, &error))? {
             let message = format!("{} is there already, and is not a paper of Lifeboat's", path.display());
-            return Err(Failure::new(FailureKind::Usage, message).with_hint("name another directory with --to DIR, or move the file"));
+            return Err(Failure::new(FailureKind::Usage, message)
+                .with_hint("name another directory with --to DIR, or move the file"));
         }
     }
     for (path, (_, bytes)) in paths.iter().zip(forms) {

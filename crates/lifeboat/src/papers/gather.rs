@@ -45,7 +45,12 @@ pub async fn runbook(path: &Path, config: &Config, contacts: Contacts, output: &
 }
 
 /// All that the ledger has. A report without it would be none.
-pub async fn report(path: &Path, config: &Config, since: Option<Date>, output: &Output) -> Result<ReportInput, Failure> {
+pub async fn report(
+    path: &Path,
+    config: &Config,
+    since: Option<Date>,
+    output: &Output,
+) -> Result<ReportInput, Failure> {
     let runs = evidence::runs(config, output).await?;
     let entries = evidence::read(config, &[], output).await?;
     let of_kind = |kind: &'static str| entries.iter().filter(move |entry| entry.kind == kind);
@@ -84,7 +89,8 @@ fn source(kept: &Kept) -> String {
 
 /// What drills taught; an entry `learnt` with the same sentence, later, closes it.
 fn findings<'a>(runs: &[(Kept, Run)], closed: impl Iterator<Item = &'a Kept>) -> Vec<Finding> {
-    let closed: Vec<(&str, Timestamp)> = closed.filter_map(|entry| Some((entry.body["what"].as_str()?, entry.at))).collect();
+    let closed: Vec<(&str, Timestamp)> =
+        closed.filter_map(|entry| Some((entry.body["what"].as_str()?, entry.at))).collect();
     let all = runs.iter().flat_map(|(kept, run)| run.learnt.iter().map(move |learnt| (kept, learnt)));
     all.map(|(kept, learnt)| Finding {
         what: learnt.what.clone(),

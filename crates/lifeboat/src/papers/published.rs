@@ -62,7 +62,11 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 /// Every location, and the sentence for what couldn't be done; removable ones that aren't attached are left out.
-pub async fn publish(config: &Config, paper: &Paper<'_>, output: &Output) -> Result<Vec<(String, Result<String, String>)>, Failure> {
+pub async fn publish(
+    config: &Config,
+    paper: &Paper<'_>,
+    output: &Output,
+) -> Result<Vec<(String, Result<String, String>)>, Failure> {
     let (names, absent) = removable::attached(config, &rooms::all_locations(config));
     for name in absent {
         output.tell(&format!("note: {name} is not attached, and left out"));
@@ -82,7 +86,8 @@ pub async fn publish(config: &Config, paper: &Paper<'_>, output: &Output) -> Res
         true => Ok(done),
         false => {
             let mut failure = Failure::new(FailureKind::Unavailable, "no location took the runbook");
-            failure.details = done.into_iter().filter_map(|(name, result)| Some(format!("{name}: {}", result.err()?))).collect();
+            failure.details =
+                done.into_iter().filter_map(|(name, result)| Some(format!("{name}: {}", result.err()?))).collect();
             Err(failure.with_hint("`lifeboat check` says what is wrong with each location"))
         }
     }

@@ -1,6 +1,8 @@
 //! What the papers say of the configuration: names, places, references. Secrets are not even read.
 
-use crate::config::{ClusterConfig, Config, Credentials, LeaseConfig, LocationConfig, Media, ModeConfig, SecretSource, WorkloadConfig};
+use crate::config::{
+    ClusterConfig, Config, Credentials, LeaseConfig, LocationConfig, Media, ModeConfig, SecretSource, WorkloadConfig,
+};
 use lifeboat_report::{ClusterView, LocationView, MemberView, Surroundings, WorkloadView};
 use std::path::Path;
 
@@ -45,7 +47,9 @@ fn workload(config: &WorkloadConfig) -> WorkloadView {
 
 fn location(config: &LocationConfig) -> LocationView {
     let credentials = match &config.credentials {
-        Credentials::Ambient => "as the cloud's own tools find them (environment, profile, role); a directory needs none".to_owned(),
+        Credentials::Ambient => {
+            "as the cloud's own tools find them (environment, profile, role); a directory needs none".to_owned()
+        }
         Credentials::S3 { access_key_id, secret_access_key } => {
             format!("the id is {}, the key {}", words_of(access_key_id), words_of(secret_access_key))
         }
@@ -53,7 +57,9 @@ fn location(config: &LocationConfig) -> LocationView {
             let key = account_key.as_ref().map_or_else(|| "the cloud's own tools".to_owned(), words_of);
             format!("account {account}, its key: {key}")
         }
-        Credentials::Google { service_account_key } => format!("the key of the service account is {}", words_of(service_account_key)),
+        Credentials::Google { service_account_key } => {
+            format!("the key of the service account is {}", words_of(service_account_key))
+        }
     };
     let more_lines = match &config.credentials {
         Credentials::Ambient => Vec::new(),
@@ -64,7 +70,9 @@ fn location(config: &LocationConfig) -> LocationView {
         Credentials::Azure { account, .. } => {
             vec![format!("account = \"{account}\""), "account_key = { file = \"/root/account-key\" }".to_owned()]
         }
-        Credentials::Google { .. } => vec!["service_account_key = { file = \"/root/service-account.json\" }".to_owned()],
+        Credentials::Google { .. } => {
+            vec!["service_account_key = { file = \"/root/service-account.json\" }".to_owned()]
+        }
     };
     LocationView {
         url: config.url.to_string(),
@@ -99,7 +107,9 @@ fn cluster(config: &ClusterConfig) -> ClusterView {
                 let alone = if continues_alone { "; without any it goes on alone" } else { "" };
                 format!("commits wait for {needed} standby{}{alone}", if needed == 1 { "" } else { "s" })
             }
-            ModeConfig::Asynchronous => "commits wait for no standby: what a standby lacks is lost when it takes over".to_owned(),
+            ModeConfig::Asynchronous => {
+                "commits wait for no standby: what a standby lacks is lost when it takes over".to_owned()
+            }
         },
     }
 }

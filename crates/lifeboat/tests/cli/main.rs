@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 mod metrics;
 mod plans;
+mod papers;
 mod program;
 mod prune;
 mod window;

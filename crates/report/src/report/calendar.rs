@@ -28,7 +28,9 @@ fn of_drill<'a>(input: &'a ReportInput, name: &str, drill: &Drill) -> Vec<&'a Ev
         Some(of_plan) => of_plan == name,
         None => {
             let target = drill.target.as_deref();
-            let hits = |target: &str| run.run.group.as_deref() == Some(target) || run.run.workloads.iter().any(|name| name == target);
+            let hits = |target: &str| {
+                run.run.group.as_deref() == Some(target) || run.run.workloads.iter().any(|name| name == target)
+            };
             run.run.scenario == drill.scenario && target.is_none_or(hits)
         }
     };
@@ -44,7 +46,8 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
         let runs = of_drill(input, name, drill);
         let every = cadence(input, drill);
         let last = runs.iter().rev().find(|run| run.passed());
-        let due = every.map(|every| last.map_or(today, |run| as_days(run.run.started_at) + every.as_secs_f64() / 86_400.0));
+        let due =
+            every.map(|every| last.map_or(today, |run| as_days(run.run.started_at) + every.as_secs_f64() / 86_400.0));
         let (due_words, kind) = match (due, last) {
             (None, _) => ("no cadence is set".to_owned(), None),
             (Some(_), None) => ("now: it never passed".to_owned(), Some(MarkKind::Late)),
@@ -58,7 +61,10 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
             Text::new().strong(name.clone()),
             drill.scenario.as_str().into(),
             every.map_or_else(|| "not said".to_owned(), duration).into(),
-            last.map_or_else(|| Text::new().strong("never"), |run| format!("{}, entry {}", run.day(), run.source()).into()),
+            last.map_or_else(
+                || Text::new().strong("never"),
+                |run| format!("{}, entry {}", run.day(), run.source()).into(),
+            ),
             state,
             drill.owner.as_deref().unwrap_or("nobody").into(),
         ]);
@@ -73,7 +79,8 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
     }
     let columns = ["Drill", "Scenario", ">Every", "Last passed", "Next", "Owner"];
     document.table(&columns, rows, "No drill is in the plan: nothing is meant to be rehearsed.");
-    let since = input.since.and_then(|since| since.to_zoned(TimeZone::UTC).ok()).map(|since| as_days(since.timestamp()));
+    let since =
+        input.since.and_then(|since| since.to_zoned(TimeZone::UTC).ok()).map(|since| as_days(since.timestamp()));
     let from = since.unwrap_or(today - BEHIND_DAYS);
     let to = today + AHEAD_DAYS;
     for row in &mut marks_of {

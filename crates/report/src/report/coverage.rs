@@ -13,7 +13,10 @@ fn never_groups(input: &ReportInput) -> Vec<&str> {
 
 fn never_disruptions(input: &ReportInput) -> Vec<Disruption> {
     let runs = input.shown_runs();
-    Disruption::ALL.into_iter().filter(|kind| !runs.iter().any(|run| run.passed() && run.run.disruption == Some(*kind))).collect()
+    Disruption::ALL
+        .into_iter()
+        .filter(|kind| !runs.iter().any(|run| run.passed() && run.run.disruption == Some(*kind)))
+        .collect()
 }
 
 pub(super) fn in_short(input: &ReportInput) -> String {
@@ -43,7 +46,8 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
     });
     document.table(&["Group", "Processes", ">Runs", "Last that passed"], rows.collect(), "No group is in the plan.");
     let rows = Disruption::ALL.into_iter().map(|kind| {
-        let risks: Vec<&str> = input.plan.risks.values().filter(|risk| risk.disruption == kind).map(|risk| risk.threat.as_str()).collect();
+        let risks: Vec<&str> =
+            input.plan.risks.values().filter(|risk| risk.disruption == kind).map(|risk| risk.threat.as_str()).collect();
         let of_it: Vec<_> = runs.iter().filter(|run| run.run.disruption == Some(kind)).collect();
         let last = of_it.iter().rev().find(|run| run.passed());
         vec![
@@ -57,6 +61,11 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
     let in_groups = |name: &&String| input.plan.groups_of(name).is_empty();
     let alone: Vec<&str> = input.surroundings.workloads.keys().filter(in_groups).map(String::as_str).collect();
     if !alone.is_empty() {
-        document.paragraph(Text::new().plain("Workloads in no group, of which nothing is promised: ").strong(alone.join(", ")).plain(" (configuration)."));
+        document.paragraph(
+            Text::new()
+                .plain("Workloads in no group, of which nothing is promised: ")
+                .strong(alone.join(", "))
+                .plain(" (configuration)."),
+        );
     }
 }

@@ -171,7 +171,11 @@ fn scenarios(document: &mut Document, input: &ReportInput) {
     document.table(&columns, rows.collect(), "No drill was run in this time.");
     let failed = runs.iter().filter(|run| !run.passed());
     let reasons: Vec<Text> = failed
-        .map(|run| Text::new().strong(format!("{} on {} (entry {}): ", run.run.scenario, run.day(), run.source())).plain(run.run.entailed().1.join("; ")))
+        .map(|run| {
+            Text::new()
+                .strong(format!("{} on {} (entry {}): ", run.run.scenario, run.day(), run.source()))
+                .plain(run.run.entailed().1.join("; "))
+        })
         .collect();
     if !reasons.is_empty() {
         document.section("Why some did not pass", "reasons");
@@ -201,21 +205,34 @@ fn findings(document: &mut Document, input: &ReportInput) {
         ]
     });
     document.table(&["Finding", "Owner", "Until", "State", "Entry"], rows.collect(), "No finding is open.");
-    document.paragraph(format!("Closed: {closed} of {} (entries of the kinds drill and learnt).", input.findings.len()));
+    document
+        .paragraph(format!("Closed: {closed} of {} (entries of the kinds drill and learnt).", input.findings.len()));
 }
 
 fn incidents(document: &mut Document, input: &ReportInput) {
     document.chapter("What happened for real", "incidents");
     let Some(incidents) = &input.incidents else {
-        document.paragraph("No incident was kept. That is not the same as that there was none: `lifeboat incident` keeps them.".replace('`', ""));
+        document.paragraph(
+            "No incident was kept. That is not the same as that there was none: `lifeboat incident` keeps them."
+                .replace('`', ""),
+        );
         return;
     };
-    let figure = |value: Option<f64>, why: &str| Text::from(value.map_or_else(|| format!("not measured: {why}"), seconds));
+    let figure =
+        |value: Option<f64>, why: &str| Text::from(value.map_or_else(|| format!("not measured: {why}"), seconds));
     let sources = || Text::from(incidents.sources.join(", "));
     let rows = vec![
         vec!["Incidents".into(), incidents.count.to_string().into(), sources()],
-        vec!["Mean time to recovery (MTTR)".into(), figure(incidents.mean_to_recovery_seconds, "none is over"), sources()],
-        vec!["Mean time between failures (MTBF)".into(), figure(incidents.mean_between_seconds, "fewer than two"), sources()],
+        vec![
+            "Mean time to recovery (MTTR)".into(),
+            figure(incidents.mean_to_recovery_seconds, "none is over"),
+            sources(),
+        ],
+        vec![
+            "Mean time between failures (MTBF)".into(),
+            figure(incidents.mean_between_seconds, "fewer than two"),
+            sources(),
+        ],
     ];
     document.table(&["", ">Figure", "Entries"], rows, "");
 }
@@ -223,15 +240,27 @@ fn incidents(document: &mut Document, input: &ReportInput) {
 fn readiness(document: &mut Document, input: &ReportInput) {
     document.chapter("Readiness", "readiness");
     let Some(readiness) = &input.readiness else {
-        document.notice(NoticeKind::Warning, Text::marked("Readiness was never kept in the ledger. `lifeboat ready` asks."));
+        document.notice(
+            NoticeKind::Warning,
+            Text::marked("Readiness was never kept in the ledger. `lifeboat ready` asks."),
+        );
         return;
     };
     let word = if readiness.is_ready { "ready" } else { "not ready" };
-    document.paragraph(Text::new().plain(format!("On {}: ", day(readiness.at))).strong(word).plain(format!(" (entry {}).", readiness.source)));
+    document.paragraph(
+        Text::new()
+            .plain(format!("On {}: ", day(readiness.at)))
+            .strong(word)
+            .plain(format!(" (entry {}).", readiness.source)),
+    );
     let rows = readiness.areas.iter().map(|(name, counts)| {
         std::iter::once(name.as_str().into()).chain(counts.iter().map(|count| count.to_string().into())).collect()
     });
-    document.table(&["Area", ">Ready", ">Not ready", ">Unknown", ">Skipped"], rows.collect(), "It was kept without its checks.");
+    document.table(
+        &["Area", ">Ready", ">Not ready", ">Unknown", ">Skipped"],
+        rows.collect(),
+        "It was kept without its checks.",
+    );
 }
 
 fn costs(document: &mut Document, input: &ReportInput) {
@@ -239,7 +268,10 @@ fn costs(document: &mut Document, input: &ReportInput) {
         return;
     }
     document.chapter("Cost", "cost");
-    let rows = input.costs.iter().map(|(name, amount, source)| vec![name.as_str().into(), amount.as_str().into(), source.as_str().into()]);
+    let rows = input
+        .costs
+        .iter()
+        .map(|(name, amount, source)| vec![name.as_str().into(), amount.as_str().into(), source.as_str().into()]);
     document.table(&["", ">Amount", "From"], rows.collect(), "");
 }
 
@@ -255,11 +287,13 @@ fn not_shown(document: &mut Document, input: &ReportInput) {
     .into_iter()
     .map(Text::from)
     .collect();
-    let mut said: Vec<&str> = input.shown_runs().iter().flat_map(|run| run.run.does_not_show.iter().map(String::as_str)).collect();
+    let mut said: Vec<&str> =
+        input.shown_runs().iter().flat_map(|run| run.run.does_not_show.iter().map(String::as_str)).collect();
     said.sort_unstable();
     said.dedup();
     limits.extend(said.into_iter().map(|limit| Text::new().plain("Said by drills: ").plain(limit)));
     document.list(limits);
-    let head = input.ledger_head.as_ref().map(|(number, hash)| entry(*number, hash)).unwrap_or_else(|| "none".to_owned());
+    let head =
+        input.ledger_head.as_ref().map(|(number, hash)| entry(*number, hash)).unwrap_or_else(|| "none".to_owned());
     document.paragraph(Text::new().plain(format!("Each entry is signed and chained up to the head, {head}. Whoever has one location and the public key can verify it: ")).code("lifeboat ledger verify").plain("."));
 }

@@ -18,7 +18,11 @@ fn tier_of<'a>(input: &'a ReportInput, process: &Process) -> Option<(&'a str, &'
 }
 
 /// The slowest of its groups decides when a process is back; with one that was never measured nothing is known.
-fn slowest<'a>(input: &'a ReportInput, process: &Process, figure: impl Fn(&Evidence) -> Option<f64>) -> Option<(f64, &'a Evidence)> {
+fn slowest<'a>(
+    input: &'a ReportInput,
+    process: &Process,
+    figure: impl Fn(&Evidence) -> Option<f64>,
+) -> Option<(f64, &'a Evidence)> {
     let mut slowest: Option<(f64, &Evidence)> = None;
     for group in &process.groups {
         let last = of_group(input, group).into_iter().rev().find_map(|run| Some((figure(run)?, run)))?;
@@ -65,7 +69,11 @@ pub(super) fn in_short(input: &ReportInput) -> Vec<Text> {
             .strong(count(None).to_string())
             .plain(" it was not measured, or nothing is promised. Source: the table below."),
         Text::new().strong(format!("{passed} of {} runs", runs.len())).plain(" passed (entries of the kind drill)."),
-        Text::new().strong(format!("{} findings", open.len())).plain(" are open, ").strong(late.to_string()).plain(" of them late (entries of the kinds drill and learnt)."),
+        Text::new()
+            .strong(format!("{} findings", open.len()))
+            .plain(" are open, ")
+            .strong(late.to_string())
+            .plain(" of them late (entries of the kinds drill and learnt)."),
         Text::from(super::coverage::in_short(input)),
     ]
 }
@@ -79,7 +87,11 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
         let measured = |found: Option<(f64, &Evidence)>, promised: Option<f64>| match found {
             Some((figure, run)) => {
                 let words = format!("{} ({}, entry {})", seconds(figure), run.day(), run.source());
-                if promised.is_some_and(|promised| figure > promised) { Text::new().strong(words) } else { words.into() }
+                if promised.is_some_and(|promised| figure > promised) {
+                    Text::new().strong(words)
+                } else {
+                    words.into()
+                }
             }
             None => Text::new().strong("not measured"),
         };
@@ -93,7 +105,11 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
             measured(slowest(input, process, rpa), objective.map(|objective| objective.rpo.as_secs_f64())),
         ]
     });
-    document.table(&["Process", "Tier", ">RTO", "RTA", ">RPO", "RPA"], rows.collect(), "No process is in the plan: nothing was promised to the business.");
+    document.table(
+        &["Process", "Tier", ">RTO", "RTA", ">RPO", "RPA"],
+        rows.collect(),
+        "No process is in the plan: nothing was promised to the business.",
+    );
     bars(document, input);
     over_time(document, input);
 }
@@ -102,8 +118,12 @@ fn bars(document: &mut Document, input: &ReportInput) {
     type Figure = fn(&Evidence) -> Option<f64>;
     type Promise = fn(&Tier) -> f64;
     let kinds: [(&str, Figure, Promise); 2] = [
-        ("Time to recover (RTA), the line is what was promised (RTO). A bar beyond it is too long.", rta, |tier| tier.objective.rto.as_secs_f64()),
-        ("Loss (RPA), the line is what was promised (RPO). A bar beyond it is too much.", rpa, |tier| tier.objective.rpo.as_secs_f64()),
+        ("Time to recover (RTA), the line is what was promised (RTO). A bar beyond it is too long.", rta, |tier| {
+            tier.objective.rto.as_secs_f64()
+        }),
+        ("Loss (RPA), the line is what was promised (RPO). A bar beyond it is too much.", rpa, |tier| {
+            tier.objective.rpo.as_secs_f64()
+        }),
     ];
     for (caption, figure, promise) in kinds {
         let bars: Vec<Bar> = input
@@ -118,7 +138,10 @@ fn bars(document: &mut Document, input: &ReportInput) {
                     promised,
                     measured: found.map(|(figure, _)| figure),
                     promised_words: promised.map_or_else(|| "nothing".to_owned(), seconds),
-                    measured_words: found.map_or_else(|| "not measured".to_owned(), |(figure, run)| format!("{}, entry {}", seconds(figure), run.source())),
+                    measured_words: found.map_or_else(
+                        || "not measured".to_owned(),
+                        |(figure, run)| format!("{}, entry {}", seconds(figure), run.source()),
+                    ),
                 }
             })
             .collect();
@@ -131,7 +154,11 @@ fn bars(document: &mut Document, input: &ReportInput) {
 fn over_time(document: &mut Document, input: &ReportInput) {
     document.section("Over time, by tier and group", "time");
     let mut groups: Vec<&str> = input.plan.groups.keys().map(String::as_str).collect();
-    groups.sort_by_key(|name| input.plan.tier_of_group(name).map_or((1, u32::MAX, Default::default()), |(_, tier)| (0, tier.rank.unwrap_or(u32::MAX), tier.objective.rto)));
+    groups.sort_by_key(|name| {
+        input.plan.tier_of_group(name).map_or((1, u32::MAX, Default::default()), |(_, tier)| {
+            (0, tier.rank.unwrap_or(u32::MAX), tier.objective.rto)
+        })
+    });
     for group in groups {
         let tier = input.plan.tier_of_group(group);
         let points: Vec<LinePoint> = of_group(input, group)
@@ -143,15 +170,22 @@ fn over_time(document: &mut Document, input: &ReportInput) {
             })
             .collect();
         if points.is_empty() {
-            document.notice(NoticeKind::Warning, Text::new().strong(group).plain(": the time to recover was never measured."));
+            document.notice(
+                NoticeKind::Warning,
+                Text::new().strong(group).plain(": the time to recover was never measured."),
+            );
             continue;
         }
-        let entries: Vec<String> = of_group(input, group).into_iter().filter(|run| rta(run).is_some()).map(Evidence::source).collect();
+        let entries: Vec<String> =
+            of_group(input, group).into_iter().filter(|run| rta(run).is_some()).map(Evidence::source).collect();
         let promised = tier.map(|(_, tier)| (tier.objective.rto.as_secs_f64(), duration(tier.objective.rto)));
         let label = match tier {
             Some((name, _)) => format!("{group}, tier {name}: RTA"),
             None => format!("{group}: RTA"),
         };
-        document.picture(format!("Drills of {group}. Entries {}.", entries.join(", ")), Picture::Line(Line { label, points, promised }));
+        document.picture(
+            format!("Drills of {group}. Entries {}.", entries.join(", ")),
+            Picture::Line(Line { label, points, promised }),
+        );
     }
 }

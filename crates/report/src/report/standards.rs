@@ -34,7 +34,12 @@ enum Asks {
 }
 
 const CLAUSES: &[(&str, &str, &str, Asks)] = &[
-    ("NIST SP 800-34", "3.2", "Business impact analysis: what stops, how long is bearable, in which order", Asks::Impact),
+    (
+        "NIST SP 800-34",
+        "3.2",
+        "Business impact analysis: what stops, how long is bearable, in which order",
+        Asks::Impact,
+    ),
     ("NIST SP 800-34", "3.4", "Recovery strategies and objectives", Asks::Objectives),
     ("NIST SP 800-34", "3.5.1", "Testing: the plan's parts work, with results", Asks::Drill),
     ("NIST SP 800-34", "3.5.3", "Exercises, with the people who would do it", Asks::People),
@@ -45,8 +50,18 @@ const CLAUSES: &[(&str, &str, &str, Asks)] = &[
     ("ISO 22301", "8.5", "Exercise programme, with reports", Asks::Programme),
     ("ISO 22301", "9.1", "Measured against the objectives", Asks::Measured),
     ("ISO 22301", "10.1", "Nonconformity and corrective action", Asks::Findings),
-    ("DORA", "11(6) switchover", "Tested at least yearly: loss of a server or site", Asks::Of(&[Disruption::Instance, Disruption::Site])),
-    ("DORA", "11(6) cyber-attack", "Tested at least yearly: attack on data and copies", Asks::Of(&[Disruption::Ransomware, Disruption::Corruption])),
+    (
+        "DORA",
+        "11(6) switchover",
+        "Tested at least yearly: loss of a server or site",
+        Asks::Of(&[Disruption::Instance, Disruption::Site]),
+    ),
+    (
+        "DORA",
+        "11(6) cyber-attack",
+        "Tested at least yearly: attack on data and copies",
+        Asks::Of(&[Disruption::Ransomware, Disruption::Corruption]),
+    ),
     ("DORA", "11(10) records", "Records of what happened, and what it cost", Asks::Kind("incident")),
     ("DORA", "12(2)", "Restoration tested periodically", Asks::Drill),
     ("DORA", "12(3)", "Restored on systems that are segregated", Asks::Isolated),
@@ -56,7 +71,12 @@ const CLAUSES: &[(&str, &str, &str, Asks)] = &[
     ("SOC 2", "A1.3", "Recovery plan procedures are tested", Asks::Measured),
     ("HIPAA", "164.308(a)(7)(ii)(A)", "Data backup plan: copies that can be brought back exactly", Asks::Counted),
     ("HIPAA", "164.308(a)(7)(ii)(B)", "Disaster recovery plan: procedures to restore", Asks::Drill),
-    ("HIPAA", "164.308(a)(7)(ii)(C)", "Emergency mode: critical processes go on", Asks::Of(&[Disruption::Site, Disruption::Instance])),
+    (
+        "HIPAA",
+        "164.308(a)(7)(ii)(C)",
+        "Emergency mode: critical processes go on",
+        Asks::Of(&[Disruption::Site, Disruption::Instance]),
+    ),
     ("HIPAA", "164.308(a)(7)(ii)(D)", "Testing and revision", Asks::People),
     ("HIPAA", "164.308(a)(7)(ii)(E)", "Criticality of applications and data", Asks::Impact),
 ];
@@ -77,7 +97,9 @@ pub(super) fn add(document: &mut Document, input: &ReportInput) {
         none += usize::from(found.is_empty());
         let shown = match found.len() {
             0 => Text::new().strong("none"),
-            count if count > SHOWN_MAX => format!("{} and {} more", found[count - SHOWN_MAX..].join(", "), count - SHOWN_MAX).into(),
+            count if count > SHOWN_MAX => {
+                format!("{} and {} more", found[count - SHOWN_MAX..].join(", "), count - SHOWN_MAX).into()
+            }
             _ => found.join(", ").into(),
         };
         rows.push(vec![Text::new().strong(*standard), (*clause).into(), (*what).into(), shown]);
@@ -96,14 +118,23 @@ fn evidence(input: &ReportInput, asks: &Asks) -> Vec<String> {
         Asks::Drill => runs(&|_| true),
         Asks::Of(kinds) => runs(&|run| run.run.disruption.is_some_and(|kind| kinds.contains(&kind))),
         Asks::People => runs(&|run| !run.run.participants.is_empty()),
-        Asks::Isolated => runs(&|run| !run.run.isolation.is_empty() && run.run.isolation.iter().all(|proof| proof.holds)),
-        Asks::Measured => runs(&|run| run.run.measured.fault_to_healthy_seconds.is_some() && run.run.measured.loss_seconds.is_some()),
+        Asks::Isolated => {
+            runs(&|run| !run.run.isolation.is_empty() && run.run.isolation.iter().all(|proof| proof.holds))
+        }
+        Asks::Measured => {
+            runs(&|run| run.run.measured.fault_to_healthy_seconds.is_some() && run.run.measured.loss_seconds.is_some())
+        }
         Asks::Counted => runs(&|run| run.run.measured.writes_checked.is_some_and(|count| count > 0)),
         Asks::Impact => {
-            let whole = plan.processes.iter().filter(|(_, process)| process.owner.is_some() && process.tier.is_some() && process.reviewed.is_some());
+            let whole = plan
+                .processes
+                .iter()
+                .filter(|(_, process)| process.owner.is_some() && process.tier.is_some() && process.reviewed.is_some());
             whole.map(|(name, _)| format!("process.{name}")).collect()
         }
-        Asks::Risks => plan.risks.iter().filter(|(_, risk)| risk.owner.is_some()).map(|(name, _)| format!("risk.{name}")).collect(),
+        Asks::Risks => {
+            plan.risks.iter().filter(|(_, risk)| risk.owner.is_some()).map(|(name, _)| format!("risk.{name}")).collect()
+        }
         Asks::Programme => plan.drills.keys().map(|name| format!("drill.{name}")).collect(),
         Asks::Objectives => plan.tiers.keys().map(|name| format!("tier.{name}")).collect(),
         Asks::Findings => {

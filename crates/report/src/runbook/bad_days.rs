@@ -13,21 +13,43 @@ pub(super) fn decisions(document: &mut Document, input: &RunbookInput) {
     let has_clusters = !input.surroundings.clusters.is_empty();
     let rows = [
         ("Rows or a table are gone or wrong", "dropped", "Data is gone or wrong", Disruption::Corruption, true),
-        ("Files are encrypted, somebody is inside", "ransomware", "Somebody encrypts or deletes", Disruption::Ransomware, true),
+        (
+            "Files are encrypted, somebody is inside",
+            "ransomware",
+            "Somebody encrypts or deletes",
+            Disruption::Ransomware,
+            true,
+        ),
         ("One server is gone", "server", "A server is gone", Disruption::Instance, true),
         ("A site or region is gone", "site", "A site is gone", Disruption::Site, true),
         ("No primary, or two places can't see each other", "cluster", "No primary", Disruption::Network, has_clusters),
-        ("A copy, the passphrase or a person is missing", "location", "A copy or a key is missing", Disruption::Dependency, true),
+        (
+            "A copy, the passphrase or a person is missing",
+            "location",
+            "A copy or a key is missing",
+            Disruption::Dependency,
+            true,
+        ),
     ];
     let rows = rows.into_iter().filter(|row| row.4).map(|(what, anchor, section, kind, _)| {
         let risks = input.plan.risks.values().filter(|risk| risk.disruption == kind);
         let threats: Vec<&str> = risks.map(|risk| risk.threat.as_str()).collect();
         let last = newest(&input.runs, |run| run.run.disruption == Some(kind));
         let rehearsed = match last {
-            Some(last) => Text::from(format!("{}, {}, entry {}", last.day(), if last.passed() { "passed" } else { "did not pass" }, last.source())),
+            Some(last) => Text::from(format!(
+                "{}, {}, entry {}",
+                last.day(),
+                if last.passed() { "passed" } else { "did not pass" },
+                last.source()
+            )),
             None => Text::new().strong("never"),
         };
-        vec![Text::new().strong(what), Text::new().link(section, format!("#{anchor}")), threats.join("; ").into(), rehearsed]
+        vec![
+            Text::new().strong(what),
+            Text::new().link(section, format!("#{anchor}")),
+            threats.join("; ").into(),
+            rehearsed,
+        ]
     });
     document.table(&["What happened", "Go to", "Risks of the plan", "Rehearsed"], rows.collect(), "");
 }
@@ -48,13 +70,19 @@ pub(super) fn add(document: &mut Document, input: &RunbookInput) {
 fn rehearsed(document: &mut Document, input: &RunbookInput, kind: Disruption) {
     match newest(&input.runs, |run| run.run.disruption == Some(kind)) {
         Some(last) => document.paragraph(
-            Text::new().plain("Last rehearsed: ").strong(format!("{} on {}", last.run.scenario, last.day())).plain(format!(
-                " (entry {}), {}. ",
-                last.source(),
-                last.run.measured.fault_to_healthy_seconds.map_or_else(|| "RTA not measured".to_owned(), |took| format!("RTA {}", seconds(took)))
-            )),
+            Text::new().plain("Last rehearsed: ").strong(format!("{} on {}", last.run.scenario, last.day())).plain(
+                format!(
+                    " (entry {}), {}. ",
+                    last.source(),
+                    last.run
+                        .measured
+                        .fault_to_healthy_seconds
+                        .map_or_else(|| "RTA not measured".to_owned(), |took| format!("RTA {}", seconds(took)))
+                ),
+            ),
         ),
-        None => document.notice(NoticeKind::Alarm, Text::new().strong("Never rehearsed: ").plain(format!("{}.", disruption(kind)))),
+        None => document
+            .notice(NoticeKind::Alarm, Text::new().strong("Never rehearsed: ").plain(format!("{}.", disruption(kind)))),
     }
 }
 
@@ -73,10 +101,21 @@ fn dropped(document: &mut Document, input: &RunbookInput) {
     document.notice(NoticeKind::Warning, Text::marked("**Don't restore over the running server.** Bring the moment before back beside it, and copy over. A standby is no help: it has repeated the mistake."));
     let moment = "TIME";
     document.steps(vec![
-        step("Find the moment. The log knows it, to the transaction:", each(input, |name| format!("lifeboat when {name} --dropped TABLE          # or --truncated TABLE, --deleted-from TABLE"))),
+        step(
+            "Find the moment. The log knows it, to the transaction:",
+            each(input, |name| {
+                format!("lifeboat when {name} --dropped TABLE          # or --truncated TABLE, --deleted-from TABLE")
+            }),
+        ),
         step("Is the moment inside a window?", each(input, |name| format!("lifeboat points {name}"))),
-        step("Look at it, in a server of its own that is thrown away afterwards:", each(input, |name| format!("lifeboat open {name} --at {moment}"))),
-        step("Bring the table back beside what there is now; `--replace` puts it in its place:", each(input, |name| format!("lifeboat rescue {name} --table TABLE --at {moment}"))),
+        step(
+            "Look at it, in a server of its own that is thrown away afterwards:",
+            each(input, |name| format!("lifeboat open {name} --at {moment}")),
+        ),
+        step(
+            "Bring the table back beside what there is now; `--replace` puts it in its place:",
+            each(input, |name| format!("lifeboat rescue {name} --table TABLE --at {moment}")),
+        ),
     ]);
 }
 
@@ -105,17 +144,36 @@ fn server(document: &mut Document, input: &RunbookInput) {
     document.section("A server is gone", "server");
     rehearsed(document, input, Disruption::Instance);
     if !input.surroundings.clusters.is_empty() {
-        document.paragraph(Text::new().plain("Where a cluster looks after it, another member takes over by itself: look with ").link("No primary", "#cluster").plain(" first."));
+        document.paragraph(
+            Text::new()
+                .plain("Where a cluster looks after it, another member takes over by itself: look with ")
+                .link("No primary", "#cluster")
+                .plain(" first."),
+        );
     }
-    let mut steps = vec![step("**Make sure that the old server is really gone** and can't come back by itself: two primaries are worse than none.", String::new())];
+    let mut steps = vec![step(
+        "**Make sure that the old server is really gone** and can't come back by itself: two primaries are worse than none.",
+        String::new(),
+    )];
     for (name, workload) in &input.surroundings.workloads {
         if workload.has_spool {
             let text = Text::new().plain("What was acknowledged last may lie on the receiver's machine only. There, before anything else, for ").strong(name.clone()).plain(":");
-            steps.push(Step { text, code: Some(format!("lifeboat wal receive {} --ship-only", quoted(name))), after: None });
+            steps.push(Step {
+                text,
+                code: Some(format!("lifeboat wal receive {} --ship-only", quoted(name))),
+                after: None,
+            });
         }
-        steps.push(Step { text: Text::new().plain("Bring back ").strong(name.clone()).plain(":"), code: Some(restore_commands(input, name, workload)), after: None });
+        steps.push(Step {
+            text: Text::new().plain("Bring back ").strong(name.clone()).plain(":"),
+            code: Some(restore_commands(input, name, workload)),
+            after: None,
+        });
         if workload.is_synchronous {
-            let text = Text::new().plain("Commits of ").strong(name.clone()).plain(" wait until a receiver is back; point the key connection to the new server, then:");
+            let text = Text::new()
+                .plain("Commits of ")
+                .strong(name.clone())
+                .plain(" wait until a receiver is back; point the key connection to the new server, then:");
             steps.push(Step { text, code: Some(format!("lifeboat wal receive {} --sync", quoted(name))), after: None });
         }
     }
@@ -130,13 +188,29 @@ fn site(document: &mut Document, input: &RunbookInput) {
     let locations = &input.surroundings.locations;
     for (name, workload) in &input.surroundings.workloads {
         let region = workload.region.as_deref();
-        let elsewhere: Vec<&str> = workload.locations.iter().filter(|location| {
-            let of_it = locations.get(*location).and_then(|view| view.region.as_deref());
-            matches!((of_it, region), (Some(of_it), Some(region)) if of_it != region)
-        }).map(String::as_str).collect();
+        let elsewhere: Vec<&str> = workload
+            .locations
+            .iter()
+            .filter(|location| {
+                let of_it = locations.get(*location).and_then(|view| view.region.as_deref());
+                matches!((of_it, region), (Some(of_it), Some(region)) if of_it != region)
+            })
+            .map(String::as_str)
+            .collect();
         match elsewhere.is_empty() {
-            true => document.notice(NoticeKind::Alarm, Text::new().strong(format!("No copy of {name} is known to be in another region.")).plain(" Where locations and workload are stands in their key region.")),
-            false => document.paragraph(Text::new().strong(name.clone()).plain(": copies elsewhere are in ").strong(elsewhere.join(", ")).plain(".")),
+            true => document.notice(
+                NoticeKind::Alarm,
+                Text::new()
+                    .strong(format!("No copy of {name} is known to be in another region."))
+                    .plain(" Where locations and workload are stands in their key region."),
+            ),
+            false => document.paragraph(
+                Text::new()
+                    .strong(name.clone())
+                    .plain(": copies elsewhere are in ")
+                    .strong(elsewhere.join(", "))
+                    .plain("."),
+            ),
         }
     }
     document.steps(vec![
@@ -153,7 +227,12 @@ fn cluster(document: &mut Document, input: &RunbookInput) {
     rehearsed(document, input, Disruption::Network);
     for (name, view) in &input.surroundings.clusters {
         let shown = quoted(name);
-        document.paragraph(Text::new().plain("Cluster ").strong(name.clone()).plain(format!(": {}. The lease lives in {}.", view.mode, view.lease)));
+        document.paragraph(
+            Text::new()
+                .plain("Cluster ")
+                .strong(name.clone())
+                .plain(format!(": {}. The lease lives in {}.", view.mode, view.lease)),
+        );
         let rows = view.members.iter().map(|(member, view)| {
             vec![
                 Text::new().strong(member.clone()),
@@ -178,10 +257,27 @@ fn location(document: &mut Document, input: &RunbookInput) {
     document.section("A copy or a key is missing", "location");
     rehearsed(document, input, Disruption::Dependency);
     document.steps(vec![
-        step("A location is full or away: make room, or wait. The next backup brings it up to date by itself.", String::new()),
-        step("A location is gone for good: give its section a new `url`, then", "lifeboat init\nlifeboat copy --from LOCATION --to LOCATION".to_owned()),
-        step("A location is damaged: what exactly, and where is it whole?", "lifeboat repair --dry-run\nlifeboat repair\nlifeboat verify --data".to_owned()),
+        step(
+            "A location is full or away: make room, or wait. The next backup brings it up to date by itself.",
+            String::new(),
+        ),
+        step(
+            "A location is gone for good: give its section a new `url`, then",
+            "lifeboat init\nlifeboat copy --from LOCATION --to LOCATION".to_owned(),
+        ),
+        step(
+            "A location is damaged: what exactly, and where is it whole?",
+            "lifeboat repair --dry-run\nlifeboat repair\nlifeboat verify --data".to_owned(),
+        ),
         step("A location doesn't answer during a restore: name one that does with `--from`.", String::new()),
-        Step { text: Text::new().plain("The passphrase is missing: ").link("where keys are", "#keys").plain(". Any passphrase that was added with ").code("lifeboat key add").plain(" opens all."), ..Step::default() },
+        Step {
+            text: Text::new()
+                .plain("The passphrase is missing: ")
+                .link("where keys are", "#keys")
+                .plain(". Any passphrase that was added with ")
+                .code("lifeboat key add")
+                .plain(" opens all."),
+            ..Step::default()
+        },
     ]);
 }

@@ -46,7 +46,9 @@ fn parts(input: &RunbookInput) -> Vec<Part<'_>> {
 }
 
 fn last_measured<'a>(input: &'a RunbookInput, part: &Part) -> Option<&'a Evidence> {
-    newest(&input.runs, |run| run.is_of_all(&part.name, &part.workloads) && run.run.measured.fault_to_healthy_seconds.is_some())
+    newest(&input.runs, |run| {
+        run.is_of_all(&part.name, &part.workloads) && run.run.measured.fault_to_healthy_seconds.is_some()
+    })
 }
 
 pub(super) fn overview(document: &mut Document, input: &RunbookInput) {
@@ -109,7 +111,10 @@ fn describe(document: &mut Document, input: &RunbookInput, part: &Part) {
         Some(_) => plan.processes_of(&part.name).iter().map(|name| plan.processes[*name].title.clone()).collect(),
         None => Vec::new(),
     };
-    let mut text = Text::new().plain("Workloads: ").strong(part.workloads.iter().copied().collect::<Vec<_>>().join(", ")).plain(". ");
+    let mut text = Text::new()
+        .plain("Workloads: ")
+        .strong(part.workloads.iter().copied().collect::<Vec<_>>().join(", "))
+        .plain(". ");
     text = match titles.is_empty() {
         true => text.plain("No process of the plan needs it."),
         false => text.plain("Without it these stop: ").strong(titles.join(", ")).plain("."),
@@ -119,10 +124,16 @@ fn describe(document: &mut Document, input: &RunbookInput, part: &Part) {
         document.notice(NoticeKind::Warning, "Nothing is promised for it: it belongs to no tier.");
         return;
     };
-    let mut text = Text::new().plain("Promised (tier ").strong(name).plain("): back within ").strong(duration(tier.objective.rto));
+    let mut text =
+        Text::new().plain("Promised (tier ").strong(name).plain("): back within ").strong(duration(tier.objective.rto));
     text = text.plain(", at most ").strong(duration(tier.objective.rpo)).plain(" lost");
     for (kind, objective) in &tier.by_disruption {
-        text = text.plain(format!("; when {}: {} and {}", disruption(*kind), duration(objective.rto), duration(objective.rpo)));
+        text = text.plain(format!(
+            "; when {}: {} and {}",
+            disruption(*kind),
+            duration(objective.rto),
+            duration(objective.rpo)
+        ));
     }
     if let Some(how) = tier.strategy {
         text = text.plain(format!(". Prepared by: {}", strategy(how)));
@@ -147,7 +158,10 @@ fn rehearsed(document: &mut Document, input: &RunbookInput, part: &Part) {
                 false => document.notice(NoticeKind::Alarm, text),
             }
         }
-        None => document.notice(NoticeKind::Alarm, Text::marked("**Never rehearsed.** How long it takes and what is lost was never measured.")),
+        None => document.notice(
+            NoticeKind::Alarm,
+            Text::marked("**Never rehearsed.** How long it takes and what is lost was never measured."),
+        ),
     }
 }
 
@@ -173,7 +187,8 @@ fn order<'a>(part: &Part<'a>) -> Vec<&'a str> {
 fn picture(part: &Part, order: &[&str]) -> Picture {
     let at = |name: &str| order.iter().position(|found| *found == name);
     let after = part.group.map(|group| &group.after).into_iter().flatten();
-    let edges = after.flat_map(|(to, before)| before.iter().filter_map(move |from| Some((at(from)?, at(to)?)))).collect();
+    let edges =
+        after.flat_map(|(to, before)| before.iter().filter_map(move |from| Some((at(from)?, at(to)?)))).collect();
     Picture::Graph(Graph { nodes: order.iter().map(|name| (*name).to_owned()).collect(), edges })
 }
 
@@ -182,7 +197,9 @@ fn step(input: &RunbookInput, name: &str) -> Step {
         (Some(workload), _) => restore_step(input, name, workload),
         (None, Some(vendor)) => vendor_step(name, vendor),
         (None, None) => Step {
-            text: Text::new().strong(name).plain(": the plan names it, and the configuration has neither a workload nor a vendor step of that name."),
+            text: Text::new().strong(name).plain(
+                ": the plan names it, and the configuration has neither a workload nor a vendor step of that name.",
+            ),
             ..Step::default()
         },
     }
@@ -192,7 +209,11 @@ fn restore_step(input: &RunbookInput, name: &str, workload: &WorkloadView) -> St
     let commands = restore_commands(input, name, workload);
     let last = newest(&input.runs, |run| run.run.workloads == [name] && run.run.measured.restore_seconds.is_some());
     let after = match last.and_then(|last| Some((last, last.run.measured.restore_seconds?))) {
-        Some((last, took)) => Text::new().plain("Took ").strong(seconds(took)).plain(format!(" on {} (entry {}).", last.day(), last.source())),
+        Some((last, took)) => Text::new().plain("Took ").strong(seconds(took)).plain(format!(
+            " on {} (entry {}).",
+            last.day(),
+            last.source()
+        )),
         None => Text::from("How long it takes was never measured."),
     };
     Step { text: Text::new().plain("Bring back ").strong(name).plain(":"), code: Some(commands), after: Some(after) }
@@ -200,7 +221,12 @@ fn restore_step(input: &RunbookInput, name: &str, workload: &WorkloadView) -> St
 
 /// To the newest moment, from the location that is least likely to have burned with it.
 pub(super) fn restore_commands(input: &RunbookInput, name: &str, workload: &WorkloadView) -> String {
-    let from = input.surroundings.farthest_first(workload).first().map(|name| format!(" --from {}", quoted(name))).unwrap_or_default();
+    let from = input
+        .surroundings
+        .farthest_first(workload)
+        .first()
+        .map(|name| format!(" --from {}", quoted(name)))
+        .unwrap_or_default();
     let to = quoted(workload.data_dir.as_deref().unwrap_or("DIRECTORY"));
     let name = quoted(name);
     format!(
@@ -230,9 +256,14 @@ fn vendor_action(action: &VendorAction) -> String {
         VendorAction::Command(words) => command(words),
         VendorAction::Http { method, url, body, headers, expected_status } => {
             let shown = format!("curl -X {}", quoted(method));
-            let headers: Vec<String> = headers.keys().map(|name| format!(" -H {}", quoted(&format!("{name}: ...")))).collect();
+            let headers: Vec<String> =
+                headers.keys().map(|name| format!(" -H {}", quoted(&format!("{name}: ...")))).collect();
             let body = body.as_ref().map(|_| " --data @BODY").unwrap_or_default();
-            format!("{shown}{}{body} {}   # expect {expected_status}", headers.concat(), quoted(&crate::words::without_user(url)))
+            format!(
+                "{shown}{}{body} {}   # expect {expected_status}",
+                headers.concat(),
+                quoted(&crate::words::without_user(url))
+            )
         }
     }
 }
@@ -245,8 +276,13 @@ fn health(document: &mut Document, input: &RunbookInput, part: &Part) {
     let empty = BTreeMap::new();
     let more = part.group.map_or(&empty, |group| &group.health);
     let more = more.iter().flat_map(|(name, queries)| queries.iter().map(move |query| (name.as_str(), query)));
-    let rows: Vec<Vec<Text>> = own.chain(more).map(|(name, query)| vec![name.into(), Text::new().code(query.clone())]).collect();
+    let rows: Vec<Vec<Text>> =
+        own.chain(more).map(|(name, query)| vec![name.into(), Text::new().code(query.clone())]).collect();
     document.subsection("Is it well again?");
     document.paragraph("Each question returns true:");
-    document.table(&["Workload", "Question"], rows, "No question is in the configuration: nothing but a person can say whether it is well again.");
+    document.table(
+        &["Workload", "Question"],
+        rows,
+        "No question is in the configuration: nothing but a person can say whether it is well again.",
+    );
 }

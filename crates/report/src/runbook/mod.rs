@@ -40,10 +40,15 @@ pub fn runbook(input: &RunbookInput) -> Document {
     ];
     document.facts.push(("Made on".into(), Text::from(input.made_on.to_string())));
     document.facts.extend(hashes.map(|(name, value)| (name.into(), Text::new().code(value))));
-    document.facts.push(("Figures from".into(), Text::from(match input.runs.last() {
-        Some(last) => format!("{} runs in the ledger, the last of {} (entry {})", input.runs.len(), last.day(), last.source()),
-        None => "nothing: no run is in the ledger".to_owned(),
-    })));
+    document.facts.push((
+        "Figures from".into(),
+        Text::from(match input.runs.last() {
+            Some(last) => {
+                format!("{} runs in the ledger, the last of {} (entry {})", input.runs.len(), last.day(), last.source())
+            }
+            None => "nothing: no run is in the ledger".to_owned(),
+        }),
+    ));
     document
 }
 
@@ -61,7 +66,10 @@ fn content(input: &RunbookInput) -> Document {
         title: whose.map_or_else(|| "Recovery runbook".to_owned(), |whose| format!("Recovery runbook of {whose}")),
         subtitle: Some("What to do when something is gone: who, what, in which order".into()),
         facts: Vec::new(),
-        footer: format!("Recovery runbook{}. Printed copies age: compare the hash.", whose.map(|whose| format!(" of {whose}")).unwrap_or_default()),
+        footer: format!(
+            "Recovery runbook{}. Printed copies age: compare the hash.",
+            whose.map(|whose| format!(" of {whose}")).unwrap_or_default()
+        ),
         blocks: Vec::new(),
     };
     beginning(&mut document, input);

@@ -9,8 +9,19 @@ pub(super) fn add(document: &mut Document, input: &RunbookInput) {
     let around = &input.surroundings;
     document.chapter("Where the copies are", "copies");
     let rows = around.locations.iter().map(|(name, view)| {
-        let of: Vec<&str> = around.workloads.iter().filter(|(_, workload)| workload.locations.contains(name)).map(|(name, _)| name.as_str()).collect();
-        let guarded = if view.is_immutable { "immutable" } else if view.media == "removable" { "offline" } else { "no" };
+        let of: Vec<&str> = around
+            .workloads
+            .iter()
+            .filter(|(_, workload)| workload.locations.contains(name))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let guarded = if view.is_immutable {
+            "immutable"
+        } else if view.media == "removable" {
+            "offline"
+        } else {
+            "no"
+        };
         vec![
             Text::new().strong(name.clone()),
             Text::new().code(without_user(&view.url)),
@@ -20,9 +31,21 @@ pub(super) fn add(document: &mut Document, input: &RunbookInput) {
             of.join(", ").into(),
         ]
     });
-    document.table(&["Location", "Address", "Region", "Medium", "Guarded", "Holds"], rows.collect(), "No location is in the configuration.");
+    document.table(
+        &["Location", "Address", "Region", "Medium", "Guarded", "Holds"],
+        rows.collect(),
+        "No location is in the configuration.",
+    );
     document.paragraph("How each is reached when the primary site is away, from any machine:");
-    let reach = around.locations.iter().map(|(name, view)| Text::new().strong(name.clone()).plain(": ").plain(reached(view)).plain(" Credentials: ").plain(view.credentials.clone()).plain("."));
+    let reach = around.locations.iter().map(|(name, view)| {
+        Text::new()
+            .strong(name.clone())
+            .plain(": ")
+            .plain(reached(view))
+            .plain(" Credentials: ")
+            .plain(view.credentials.clone())
+            .plain(".")
+    });
     document.list(reach.collect());
     document.section("Where keys and passphrase are", "keys");
     document.notice(NoticeKind::Warning, "Without the passphrase nothing can be brought back, by nobody. No secret stands in this runbook, only where it is kept.");
@@ -35,7 +58,8 @@ pub(super) fn add(document: &mut Document, input: &RunbookInput) {
 }
 
 fn reached(view: &LocationView) -> String {
-    let endpoint = view.endpoint.as_deref().map(|endpoint| format!(" at {}", without_user(endpoint))).unwrap_or_default();
+    let endpoint =
+        view.endpoint.as_deref().map(|endpoint| format!(" at {}", without_user(endpoint))).unwrap_or_default();
     match view.url.split_once("://").map(|(scheme, _)| scheme) {
         Some("file") if view.media == "removable" => "fetch the disk, attach it to any machine, and mount it at that path.".into(),
         Some("file") => "a directory of that machine: it is only there as long as the machine or its disk is. Another machine reaches it when the disk is moved or the directory is copied.".into(),
@@ -56,7 +80,8 @@ fn bare(document: &mut Document, input: &RunbookInput) {
         Step { text: Text::marked("Write one of these configurations as `lifeboat.toml`:"), ..Step::default() },
     ]);
     for (name, view) in &around.locations {
-        let of_it = around.workloads.iter().filter(|(_, workload)| workload.locations.contains(name)).map(|(name, _)| name);
+        let of_it =
+            around.workloads.iter().filter(|(_, workload)| workload.locations.contains(name)).map(|(name, _)| name);
         let mut text = format!("# from {name}\n[location.{name}]\nurl = \"{}\"\n", without_user(&view.url));
         if let Some(endpoint) = &view.endpoint {
             text.push_str(&format!("endpoint = \"{}\"\n", without_user(endpoint)));
@@ -70,10 +95,20 @@ fn bare(document: &mut Document, input: &RunbookInput) {
         }
         document.blocks.push(Block::Code(text));
     }
-    let each = |line: &dyn Fn(&str) -> String| around.workloads.keys().map(|name| line(&quoted(name))).collect::<Vec<_>>().join("\n");
+    let each = |line: &dyn Fn(&str) -> String| {
+        around.workloads.keys().map(|name| line(&quoted(name))).collect::<Vec<_>>().join("\n")
+    };
     document.steps(vec![
-        Step { text: Text::marked("What is there?"), code: Some(each(&|name| format!("lifeboat points {name}"))), after: None },
-        Step { text: Text::new().plain("Bring it back, ").link("in this order", "#order").plain(":"), code: Some(each(&|name| format!("lifeboat restore {name} --to /srv/{name}"))), after: None },
+        Step {
+            text: Text::marked("What is there?"),
+            code: Some(each(&|name| format!("lifeboat points {name}"))),
+            after: None,
+        },
+        Step {
+            text: Text::new().plain("Bring it back, ").link("in this order", "#order").plain(":"),
+            code: Some(each(&|name| format!("lifeboat restore {name} --to /srv/{name}"))),
+            after: None,
+        },
     ]);
     document.notice(
         NoticeKind::Note,

@@ -51,7 +51,9 @@ async fn write(path: &Path, config: &Config, arguments: &PlanRunbookArguments, o
     let lacking: Vec<String> =
         published.iter().filter_map(|(name, result)| Some(format!("{name}: {}", result.as_ref().err()?))).collect();
     if output.is_json() {
-        let locations = published.iter().map(|(name, result)| json!({ "location": name, "index": result.as_ref().ok(), "error": result.as_ref().err() }));
+        let locations = published.iter().map(
+            |(name, result)| json!({ "location": name, "index": result.as_ref().ok(), "error": result.as_ref().err() }),
+        );
         output.document(&json!({
             "runbook_hash": runbook_hash,
             "configuration_hash": input.surroundings.configuration_hash,
@@ -76,7 +78,9 @@ async fn write(path: &Path, config: &Config, arguments: &PlanRunbookArguments, o
     }
     let mut failure = Failure::new(FailureKind::Unavailable, "not every location took the runbook");
     failure.details = lacking;
-    Err(failure.with_hint("`lifeboat check` says what is wrong with each location; then type it again").after_its_document())
+    Err(failure
+        .with_hint("`lifeboat check` says what is wrong with each location; then type it again")
+        .after_its_document())
 }
 
 async fn check(path: &Path, config: &Config, output: &Output) -> Result<(), Failure> {

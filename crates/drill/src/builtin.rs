@@ -17,6 +17,11 @@ pub const TEXTS: [(&str, &str); 11] = [
     ("missing-backup", include_str!("builtin/missing-backup.toml")),
 ];
 
+/// What they are called.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TEXTS.iter().map(|(name, _)| *name)
+}
+
 /// All of them.
 pub fn all() -> Vec<Scenario> {
     let read = |(name, text): &(&str, &str)| parse(name, name, text).ok();

@@ -99,15 +99,17 @@ mod tests {
             after: [].into(),
             health: [].into(),
         };
-        let mut plan = Plan::default();
-        plan.tiers = [("critical".into(), tier(60)), ("later".into(), tier(3600))].into();
-        plan.groups = [("shop".into(), group("orders")), ("identity".into(), group("users"))].into();
         // Each depends on the other: that must end.
-        plan.processes = [
+        let processes = [
             ("checkout".into(), process("critical", &["shop"], &["login"])),
             ("login".into(), process("later", &["identity"], &["checkout"])),
-        ]
-        .into();
+        ];
+        let mut plan = Plan {
+            tiers: [("critical".into(), tier(60)), ("later".into(), tier(3600))].into(),
+            groups: [("shop".into(), group("orders")), ("identity".into(), group("users"))].into(),
+            processes: processes.into(),
+            ..Plan::default()
+        };
         assert_eq!(plan.tier_of_workload("users").map(|(name, _)| name), Some("critical"));
         assert_eq!(plan.processes_of("identity"), ["checkout", "login"]);
         plan.groups.get_mut("identity").unwrap().tier = Some("later".into());

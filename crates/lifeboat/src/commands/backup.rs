@@ -20,7 +20,7 @@ const WAL_TIME_LIMIT: Duration = Duration::from_secs(120);
 const NICENESS: i32 = 10;
 
 pub fn run(global: &Global, arguments: &BackupArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     for name in &arguments.workloads {
         find_named("workload", name, &config.workloads)?;
     }

@@ -10,7 +10,7 @@ use lifeboat_repository::Progress;
 use serde_json::json;
 
 pub fn run(global: &Global, arguments: &CopyArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     for name in [&arguments.from, &arguments.to] {
         find_named("location", name, &config.locations)?;
     }

@@ -10,7 +10,7 @@ use lifeboat_repository::{InitOutcome, Repository};
 use serde_json::json;
 
 pub fn run(global: &Global, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     // A mount point without its disk must stay empty.
     let (names, absent) = removable::attached(&config, &rooms::all_locations(&config));
     if names.is_empty() {

@@ -24,7 +24,7 @@ pub fn run(global: &Global, command: &KeyCommand, output: &Output) -> Result<(),
 }
 
 fn add(global: &Global, arguments: &KeyAddArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     let key = match (&arguments.machine, &arguments.passphrase_file) {
         (Some(_), _) => Passphrase::of_machine()?,
         (None, Some(path)) => new_passphrase(path)?,
@@ -80,7 +80,7 @@ fn write_key(path: &Path, key: &Passphrase) -> Result<(), Failure> {
 }
 
 fn remove(global: &Global, id: &str, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     // From a disk in a drawer it would come back to all others with the next backup.
     if let Some(disk) = removable::attached(&config, &rooms::all_locations(&config)).1.first() {
         let message = format!("location {disk} is not attached, and key {id} would come back from it");
@@ -103,7 +103,7 @@ fn remove(global: &Global, id: &str, output: &Output) -> Result<(), Failure> {
 }
 
 fn list(global: &Global, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     let (fingerprint, records) = rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;
         Ok::<_, Failure>((repository.key_fingerprint()?, repository.key_records().await?))

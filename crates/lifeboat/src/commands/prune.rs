@@ -37,7 +37,7 @@ struct Outcome {
 }
 
 pub fn run(global: &Global, arguments: &PruneArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     rewrite::rate(arguments)?;
     rooms::runtime()?.block_on(async {
         let repository = rooms::open_repository(&config, &rooms::all_locations(&config), output).await?;

@@ -32,7 +32,7 @@ struct Outcome {
 }
 
 pub fn run(global: &Global, arguments: &RepairArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     if arguments.give_up
         && let Some(disk) = removable::attached(&config, &rooms::all_locations(&config)).1.first()
     {

@@ -25,7 +25,7 @@ struct Done {
 }
 
 pub fn run(global: &Global, arguments: &SyncArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     let name = &arguments.location;
     let location = find_named("location", name, &config.locations)?;
     let sources = sources(&config, arguments, location)?;

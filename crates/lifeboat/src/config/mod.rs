@@ -51,6 +51,8 @@ const PROBLEMS_SHOWN_MAX: usize = 50;
 pub enum UnknownKeys {
     /// An error: a misspelt setting is a setting that doesn't work.
     Refuse,
+    /// The same, but for the plan: whoever writes down a risk must not stop the backup of the night.
+    RefuseButInPlan,
     /// A warning, for `restore`: the file may be newer than the program, and nothing may stop a restore. So is any
     /// other problem, as long as the passphrase and one location are sound; what is not sound is left out.
     Warn,

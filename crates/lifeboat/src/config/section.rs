@@ -40,7 +40,7 @@ impl Findings<'_> {
     fn unknown(&mut self, at: &Range<usize>, message: String) {
         let problem = self.at(at, message);
         match self.unknown_keys {
-            UnknownKeys::Refuse => self.problems.push(problem),
+            UnknownKeys::Refuse | UnknownKeys::RefuseButInPlan => self.problems.push(problem),
             UnknownKeys::Warn => self.warnings.push(problem),
         }
     }

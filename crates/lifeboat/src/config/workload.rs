@@ -119,7 +119,7 @@ pub(super) fn read(mut section: Section, findings: &mut Findings, locations: &[S
     skipping_needs_files(&section, findings, unchanged == Some(true));
     section.finish(findings);
     // Where a mistake must stop nothing, all that could be read counts.
-    if findings.problems.len() > before && findings.unknown_keys == UnknownKeys::Refuse {
+    if findings.problems.len() > before && findings.unknown_keys != UnknownKeys::Warn {
         return None;
     }
     Some(WorkloadConfig {

@@ -63,7 +63,11 @@ fn a_runbook_is_for_its_owner_and_replaces_nothing_of_others() {
     let before = fs::metadata(root.join("papers/runbook.md")).unwrap().modified().unwrap();
     let refused = lifeboat(root, &["plan", "runbook", "--to", "papers"]);
     assert_eq!(refused.code, 2, "{}", refused.screen());
-    assert!(refused.stderr.contains("runbook.pdf is there already, and is not a paper of Lifeboat's"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("runbook.pdf is there already, and is not a paper of Lifeboat's"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(fs::read_to_string(root.join("papers/runbook.pdf")).unwrap(), "my own runbook");
     assert_eq!(fs::metadata(root.join("papers/runbook.md")).unwrap().modified().unwrap(), before);
     assert_eq!(lifeboat(root, &["plan", "runbook", "--to", "nowhere"]).code, 2);
@@ -150,6 +154,9 @@ fn a_report_of_nothing_says_that_nothing_was_measured() {
     let ran = done(lifeboat(root, &["report", "--since", "2026-01-01", "--json"]));
     assert_eq!(json(&ran)["runs"], 0);
     let markdown = fs::read_to_string(root.join("report.md")).unwrap();
-    assert!(markdown.contains("No drill was run in this time.") && markdown.contains("the ledger is empty"), "{markdown}");
+    assert!(
+        markdown.contains("No drill was run in this time.") && markdown.contains("the ledger is empty"),
+        "{markdown}"
+    );
     assert!(fs::read(root.join("report.pdf")).unwrap().starts_with(b"%PDF-"));
 }

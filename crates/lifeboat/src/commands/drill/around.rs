@@ -32,7 +32,6 @@ pub fn surroundings(
     let mut participants = arguments.participant.clone();
     participants.extend(drill.iter().flat_map(|name| plan.drills[name].participants.clone()));
     let config_file = std::path::absolute(config_path).map_err(failed("find the configuration"))?;
-    let text = std::fs::read(&config_file).map_err(failed("read the configuration"))?;
     let scratch = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let is_root = rustix::process::geteuid().is_root();
     let account = is_root.then(|| rooms::postgres_account().or_else(|| rooms::account("nobody"))).flatten();
@@ -57,7 +56,7 @@ pub fn surroundings(
         drill,
         host: rooms::host_name(),
         versions: [("lifeboat".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
-        configuration_hash: lifeboat_drill::hash(&text),
+        configuration_hash: crate::config::fingerprint(config),
         search_path: std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect(),
     })
 }

@@ -3,6 +3,8 @@
 mod show;
 mod verify;
 
+pub use verify::is_whole;
+
 use super::load_config;
 use crate::cli::{Global, LedgerCommand};
 use crate::config::UnknownKeys;

@@ -175,6 +175,19 @@ async fn verify(subject: Subject, arguments: &LedgerVerifyArguments, output: &Ou
     ending(&looks, &verdict, &away)
 }
 
+/// What is wrong with the ledger of all locations that answer, in words. What one lacks that was away is not wrong.
+pub async fn is_whole(config: &Config, output: &Output) -> Result<Vec<String>, Failure> {
+    let book = Book::open(config, output).await?;
+    let answers = futures::future::join_all(book.places.iter().map(lifeboat_ledger::look)).await;
+    let failed = |error| Failure::from_error(FailureKind::Unavailable, &error);
+    let looks: Vec<Look> = answers.into_iter().collect::<Result<_, _>>().map_err(failed)?;
+    let known = Known { heads: Vec::new(), seen: book.seen.by_name() };
+    let mut verdict = lifeboat_ledger::judge(&looks, book.key.public(), &known);
+    find_contradictions(&mut verdict);
+    let damage = verdict.findings.iter().filter(|finding| finding.grade == Grade::Damage);
+    Ok(damage.map(|finding| format!("{} {}: {}", finding.location, finding.object, finding.why)).collect())
+}
+
 fn beside(looks: &[Look]) -> Option<PublicKey> {
     looks.iter().flat_map(|look| look.keys.values()).find_map(|key| key.clone().ok())
 }

@@ -11,12 +11,13 @@ use std::collections::BTreeSet;
 /// See the module.
 pub fn context(config: &Config, today: Date) -> Context {
     let protected = |(name, workload): (&String, &WorkloadConfig)| (name.clone(), protected(config, name, workload));
+    let built_in = lifeboat_drill::builtin::names().map(str::to_owned);
+    let own = config.plan.scenario_names().map(str::to_owned);
     Context {
         today,
         workloads: config.workloads.iter().map(protected).collect(),
         clusters: config.clusters.keys().cloned().collect(),
-        // Which ones are built in, this doesn't know yet.
-        scenarios: None,
+        scenarios: Some(built_in.chain(own).collect()),
     }
 }
 

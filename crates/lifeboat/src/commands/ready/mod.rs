@@ -38,7 +38,7 @@ pub struct Report {
 }
 
 pub fn run(global: &Global, arguments: &ReadyArguments, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (path, config) = load_config(global, UnknownKeys::Refuse, output)?;
     for name in &arguments.workloads {
         find_named("workload", name, &config.workloads)?;
     }
@@ -46,7 +46,7 @@ pub fn run(global: &Global, arguments: &ReadyArguments, output: &Output) -> Resu
     let runtime = rooms::runtime()?;
     let outcome = runtime.block_on(async {
         let begun = Instant::now();
-        let observed = observe::observe(global, &config, arguments, output).await;
+        let observed = observe::observe(global, (&path, &config), arguments, output).await;
         let answers = plan::assess(&observed, &groups(&arguments.only));
         let mut report =
             Report { overall: plan::overall(&answers), observed, answers, seconds: begun.elapsed().as_secs_f64() };

@@ -13,10 +13,16 @@ use lifeboat_plan::readiness::observed::{Copied, Workload};
 use lifeboat_plan::readiness::{Evidence, Limits, Observed, Seen};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 /// Everything.
-pub async fn observe(global: &Global, config: &Config, arguments: &ReadyArguments, output: &Output) -> Observed {
+pub async fn observe(
+    global: &Global,
+    (path, config): (&Path, &Config),
+    arguments: &ReadyArguments,
+    output: &Output,
+) -> Observed {
     let chosen = |name: &&String| arguments.workloads.is_empty() || arguments.workloads.contains(name);
     let names: Vec<String> = config.workloads.keys().filter(chosen).cloned().collect();
     let patience = arguments.patience;
@@ -25,7 +31,7 @@ pub async fn observe(global: &Global, config: &Config, arguments: &ReadyArgument
         futures::future::join_all(config.locations.keys().map(|name| places::look(config, name, &names, patience)));
     let clusters =
         futures::future::join_all(config.clusters.keys().map(|name| cluster::look(global, config, name, patience)));
-    let people = people::look(config, patience, output);
+    let people = people::look((path, config), patience, output);
     let (servers, places, mut clusters, ledger) = futures::join!(servers, places, clusters, people);
     for cluster in &mut clusters {
         cluster.tested = ledger.seen(ledger.from_runs.failover.clone());

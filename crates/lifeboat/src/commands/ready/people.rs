@@ -37,7 +37,7 @@ pub struct FromLedger {
 const ASKED: &str = "the ledger of every location";
 
 /// Reads it.
-pub async fn look(config: &Config, patience: Duration, output: &Output) -> FromLedger {
+pub async fn look((path, config): (&Path, &Config), patience: Duration, output: &Output) -> FromLedger {
     let output = output.for_parts();
     let read = within(patience, ASKED, async {
         let runs = evidence::runs(config, &output).await?;
@@ -45,7 +45,7 @@ pub async fn look(config: &Config, patience: Duration, output: &Output) -> FromL
         Ok((runs, entries))
     });
     let (read, runbook, ledger) =
-        futures::join!(read, papers::runbook(config, patience, &output), papers::ledger(config, patience, &output));
+        futures::join!(read, papers::runbook(path, config, patience), papers::ledger(config, patience, &output));
     let (outcome, runs, entries) = match read {
         Seen::Known((runs, entries), _) => (Ok(()), runs.into_iter().map(|(_, run)| run).collect(), entries),
         Seen::Unknown { why, .. } | Seen::Absent { why } => (Err(why), Vec::new(), Vec::new()),

@@ -31,7 +31,7 @@ pub struct Request<'a> {
 }
 
 pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<(), Failure> {
-    let (_, config) = load_config(global, UnknownKeys::Refuse, output)?;
+    let (_, config) = load_config(global, UnknownKeys::RefuseButInPlan, output)?;
     let name = request.workload;
     let workload = find_named("workload", name, &config.workloads)?;
     if request.ship_only {

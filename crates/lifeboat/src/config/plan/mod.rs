@@ -14,6 +14,7 @@ mod vendor;
 pub(super) use include::{Fetch, fetch};
 pub use places::Place;
 
+use super::UnknownKeys;
 use super::secret::SecretSource;
 use super::section::{Findings, Section};
 use lifeboat_plan::model::Plan;
@@ -82,7 +83,14 @@ pub(super) fn read(top: &mut Section, findings: &mut Findings, fetch: &Fetch) ->
     read_part(top, findings, &mut config);
     include::read(top, findings, &mut config, fetch);
     // Where a mistake must stop nothing, a plan with one counts as none: half a plan promises something else.
-    if findings.problems.len() > before { PlanConfig::default() } else { config }
+    if findings.problems.len() == before {
+        return config;
+    }
+    if findings.unknown_keys == UnknownKeys::RefuseButInPlan {
+        let problems = findings.problems.split_off(before);
+        findings.warnings.extend(problems);
+    }
+    PlanConfig::default()
 }
 
 /// The sections of one file.

@@ -3,6 +3,7 @@
 use crate::world::{HOUR, STUDY_ASSUMPTIONS, analysed, process, study_plan, units};
 use lifeboat_plan::cost::{
     Amount, Assumptions, Payback, Subscription, break_even_factor, disasters_to_pay_back, downtime_cost, payback,
+    return_on_investment,
 };
 use lifeboat_plan::model::Strategy;
 use lifeboat_plan::money::Money;
@@ -16,6 +17,8 @@ fn four_hours_at_a_million_pay_for_protection_with_the_first_disaster() {
     assert_eq!(disasters_to_pay_back(a_year, lost.known), Some(1));
     assert_eq!(break_even_factor(lost.known, a_year), Some(0.125), "worth it from one disaster in eight years on");
     assert_eq!(payback(a_year, lost.known), Payback::Years(0.125));
+    assert_eq!(return_on_investment(lost.known, a_year), Some(7.0));
+    assert_eq!(return_on_investment(lost.known, units(0)), None, "nothing was invested");
     for (saved, disasters) in [(500_000, Some(1)), (499_999, Some(2)), (1, Some(500_000)), (0, None), (-5, None)] {
         assert_eq!(disasters_to_pay_back(a_year, units(saved)), disasters, "{saved}");
     }

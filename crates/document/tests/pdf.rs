@@ -54,7 +54,10 @@ fn each_page_has_its_number_and_the_tables_header() {
     let count = pages.len();
     assert!(count > 4, "{count}");
     for (index, page) in pages.iter().enumerate() {
-        assert!(page.contains(&format!("{} / {count}", index + 1)) && page.contains("printed copies age"), "{page}");
+        assert!(
+            page.replace(' ', "").contains(&format!("{}/{count}", index + 1)) && page.contains("printed copies age"),
+            "{page}"
+        );
         assert_eq!(page.matches("Heading-of-it").count(), usize::from(index > 0), "page {}: {page}", index + 1);
     }
     let all = pages.concat();
@@ -76,6 +79,8 @@ fn a_heading_is_never_the_last_on_its_page() {
     }
     for page in pages("headings", &document).iter().skip(1) {
         let last = page.lines().rev().filter(|line| !line.trim().is_empty()).nth(1).unwrap_or_default();
-        assert!(!last.trim().starts_with("Section-"), "{page}");
+        // In the contents a number follows.
+        let is_heading = last.trim().starts_with("Section-") && !last.trim().contains(' ');
+        assert!(!is_heading, "{page}");
     }
 }

@@ -210,7 +210,8 @@ fn code(fonts: &Fonts, text: &str, left: f32) -> Vec<Piece> {
     let (room, character) = (ROOM - left - 16.0, fonts.shape(Style::Mono, "m").width);
     // Cut, a command would be copied as two: rather smaller, as long as it can be read.
     let size = (room / (longest as f32 * character)).clamp(CODE_SIZE_MIN, CODE_SIZE);
-    let most = ((room / (character * size)) as usize).max(10);
+    // The longest fits by the choice of size: a rounding must not cut its last character off.
+    let most = ((room / (character * size) + 0.01) as usize).max(10);
     let mut pieces = Vec::new();
     for line in lines {
         let characters: Vec<char> = line.chars().collect();

@@ -142,7 +142,16 @@ fn describe(document: &mut Document, input: &RunbookInput, part: &Part) {
 }
 
 fn rehearsed(document: &mut Document, input: &RunbookInput, part: &Part) {
-    match newest(&input.runs, |run| run.concerns(&part.name, &part.workloads)) {
+    // What a part of it took says nothing about the whole.
+    let whole = newest(&input.runs, |run| run.is_of_all(&part.name, &part.workloads));
+    let of_a_part = newest(&input.runs, |run| run.concerns(&part.name, &part.workloads));
+    if let (None, Some(last)) = (whole, of_a_part) {
+        let what = format!("{} of {} on {}", last.run.scenario, last.run.workloads.join(", "), last.day());
+        let text = Text::new().strong("Rehearsed in part only: ").plain(format!("{what} (entry {}).", last.source()));
+        document.notice(NoticeKind::Warning, text.plain(" How long the whole takes was never measured."));
+        return;
+    }
+    match whole {
         Some(last) => {
             let verdict = if last.passed() { "passed" } else { "did not pass" };
             let text = Text::new()

@@ -226,7 +226,7 @@ fn draw_calendar(calendar: &Calendar) -> Drawing {
     const RIGHT: f32 = WIDTH - 10.0;
     const TOP: f32 = 24.0;
     const HEIGHT: f32 = 26.0;
-    if calendar.rows.is_empty() || !(calendar.to > calendar.from) {
+    if calendar.rows.is_empty() || calendar.to.partial_cmp(&calendar.from) != Some(std::cmp::Ordering::Greater) {
         return Drawing::nothing_to_show();
     }
     let span = calendar.to - calendar.from;

@@ -107,10 +107,16 @@ fn every_location_has_the_runbook_of_the_configuration() {
     configure(root, "virginia");
     check(0);
     // One location is enough; a damaged one is named.
+    let whole = fs::read(&markdown).unwrap();
+    fs::remove_file(&markdown).unwrap();
     fs::write(&markdown, "something else").unwrap();
     let damaged = check(0);
     assert!(damaged["locations"][0]["state"].as_str().unwrap().starts_with("damaged: plan/"), "{damaged}");
-    fs::remove_dir_all(root.join("near/plan")).unwrap();
+    done(lifeboat(root, &["repair"]));
+    assert!(fs::read(&markdown).unwrap() == whole, "repair puts back what another location has");
+    for location in ["near", "far"] {
+        fs::remove_dir_all(root.join(location).join("plan")).unwrap();
+    }
     check(4);
 }
 

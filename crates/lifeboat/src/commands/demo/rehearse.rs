@@ -59,7 +59,7 @@ fn measure(stage: &Stage) -> Result<Rehearsed, Failure> {
         runs.push(answer["run"].clone());
     }
     stage.say("10. and if it burned now? What is ready, what is not, and what nobody knows");
-    let ready = stage.lifeboat_says(&["ready"])?;
+    let ready = stage.lifeboat_says(&["ready", "--keep"])?;
     stage.say("11. what was promised and what was measured, for whoever has to sign for it");
     let report = stage.report_directory()?;
     stage.lifeboat(&["report", "--to", &report.display().to_string()])?;

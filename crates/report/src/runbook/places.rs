@@ -89,7 +89,7 @@ fn bare(document: &mut Document, input: &RunbookInput) {
         for line in &view.more_lines {
             text.push_str(&format!("{line}\n"));
         }
-        text.push_str("\n[encryption]\npassphrase = { file = \"/root/passphrase\" }\n");
+        text.push_str("\n[encryption]\npassphrase = { file = \"/etc/lifeboat/passphrase\" }\n");
         for workload in of_it {
             text.push_str(&format!("\n[workload.{workload}]\nkind = \"postgres\"\ndata_dir = \"/nowhere\"\nconnection = \"host=/nowhere user=postgres\"\n"));
         }

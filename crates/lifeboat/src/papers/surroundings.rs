@@ -68,7 +68,10 @@ fn location(config: &LocationConfig) -> LocationView {
             "secret_access_key = { file = \"/etc/lifeboat/secret-access-key\" }".to_owned(),
         ],
         Credentials::Azure { account, .. } => {
-            vec![format!("account = \"{account}\""), "account_key = { file = \"/etc/lifeboat/account-key\" }".to_owned()]
+            vec![
+                format!("account = \"{account}\""),
+                "account_key = { file = \"/etc/lifeboat/account-key\" }".to_owned(),
+            ]
         }
         Credentials::Google { .. } => {
             vec!["service_account_key = { file = \"/etc/lifeboat/service-account.json\" }".to_owned()]

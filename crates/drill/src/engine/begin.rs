@@ -146,6 +146,8 @@ impl<'a> Rehearsal<'a> {
         let passphrase: toml::Table = [("file".to_owned(), path)].into_iter().collect();
         let encryption: toml::Table = [("passphrase".to_owned(), passphrase.into())].into_iter().collect();
         table.insert("encryption".into(), encryption.into());
+        // A restore needs no plan, and what is named beside the real file isn't beside this one.
+        table.remove("include");
         // Nothing of this machine's: no state, no passphrase.
         table.insert("state_dir".into(), self.place.path("escrow-state").display().to_string().into());
         let text = toml::to_string(&table).map_err(|error| format!("write the configuration: {error}"))?;

@@ -55,7 +55,7 @@ async fn open(config: &Config, arguments: &IncidentOpenArguments, output: &Outpu
     let mut book = Book::open(config, output).await?;
     let (kept, incident) = tell(&mut book, Vec::new(), opened, output).await?;
     let id = &kept.hash[..ID_DIGITS];
-    said(&kept, &incident, &format!("incident {id} is open, since {}", incident.opened.began_at), output)?;
+    said(&kept, &incident, &format!("incident {id} is open, since {:.0}", incident.opened.began_at), output)?;
     output.hint(&format!("when it is over: `lifeboat incident close {id} --recovered \"2 minutes ago\"`"));
     Ok(())
 }

@@ -60,7 +60,7 @@ const CLAUSES: &[(&str, &str, &str, Asks)] = &[
         "DORA",
         "11(6) cyber-attack",
         "Tested at least yearly: attack on data and copies",
-        Asks::Of(&[Disruption::Ransomware, Disruption::Corruption]),
+        Asks::Of(&[Disruption::Ransomware]),
     ),
     ("DORA", "11(10) records", "Records of what happened, and what it cost", Asks::Kind("incident")),
     ("DORA", "12(2)", "Restoration tested periodically", Asks::Drill),
@@ -71,12 +71,7 @@ const CLAUSES: &[(&str, &str, &str, Asks)] = &[
     ("SOC 2", "A1.3", "Recovery plan procedures are tested", Asks::Measured),
     ("HIPAA", "164.308(a)(7)(ii)(A)", "Data backup plan: copies that can be brought back exactly", Asks::Counted),
     ("HIPAA", "164.308(a)(7)(ii)(B)", "Disaster recovery plan: procedures to restore", Asks::Drill),
-    (
-        "HIPAA",
-        "164.308(a)(7)(ii)(C)",
-        "Emergency mode: critical processes go on",
-        Asks::Of(&[Disruption::Site, Disruption::Instance]),
-    ),
+    ("HIPAA", "164.308(a)(7)(ii)(C)", "Emergency mode: critical processes go on", Asks::Of(&[Disruption::Site])),
     ("HIPAA", "164.308(a)(7)(ii)(D)", "Testing and revision", Asks::People),
     ("HIPAA", "164.308(a)(7)(ii)(E)", "Criticality of applications and data", Asks::Impact),
 ];

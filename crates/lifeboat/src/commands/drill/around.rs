@@ -6,7 +6,7 @@ use crate::commands::find_named;
 use crate::config::{ClusterConfig, Config, LeaseConfig, LocationConfig, Store};
 use crate::failure::{Failure, FailureKind};
 use crate::rooms;
-use lifeboat_drill::scenario::{Scenario, TargetKind};
+use lifeboat_drill::scenario::{Action, Scenario, TargetKind};
 use lifeboat_drill::surroundings::{Address, Production, Protected, Surroundings};
 use lifeboat_plan::model::Plan;
 use lifeboat_plan::run::Promised;
@@ -26,6 +26,7 @@ pub fn surroundings(
         move |error: std::io::Error| Failure::from_error(FailureKind::Unavailable, &error).while_doing(what)
     };
     let (names, left_out) = targets(arguments, scenario, config)?;
+    refuse_secret_headers(scenario, config)?;
     let plan = config.plan.plan.clone();
     let drill = drill_of(&plan, arguments, scenario);
     let approver = drill.as_ref().and_then(|name| plan.drills[name].approver.clone());
@@ -59,6 +60,23 @@ pub fn surroundings(
         configuration_hash: crate::config::fingerprint(config),
         search_path: std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect(),
     })
+}
+
+/// A secret header would have to be in what is told and recorded of a step: such a step isn't carried out.
+fn refuse_secret_headers(scenario: &Scenario, config: &Config) -> Result<(), Failure> {
+    let steps = scenario.phases.values().flatten();
+    let used = steps.filter_map(|step| match &step.action {
+        Action::VendorStep(name) => Some(name),
+        _ => None,
+    });
+    for name in used {
+        if let Some((_, header)) = config.plan.vendor_secrets.keys().find(|(step, _)| step == name) {
+            let message = format!("the vendor step {name} sends the secret header {header}, which a drill doesn't");
+            return Err(Failure::new(FailureKind::Usage, message)
+                .with_hint("let it run a `command` that gets its secret itself, as the vendor's own program does"));
+        }
+    }
+    Ok(())
 }
 
 /// Workloads in the order of recovery, and the steps of other systems that are left out.

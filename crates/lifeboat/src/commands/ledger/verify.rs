@@ -157,6 +157,7 @@ async fn verify(subject: Subject, arguments: &LedgerVerifyArguments, output: &Ou
     let Some((key, trust)) = key.or_else(|| Some((beside(&looks)?, Trust::Beside))) else {
         return Err(no_entry(&looks));
     };
+    let has_memory = seen.is_some();
     let seen_here = seen.as_ref().map(Seen::by_name).unwrap_or_default();
     let heads = arguments.head.iter().map(|head| head.to_lowercase()).collect();
     let mut verdict = lifeboat_ledger::judge(&looks, &key, &Known { heads, seen: seen_here });
@@ -166,6 +167,9 @@ async fn verify(subject: Subject, arguments: &LedgerVerifyArguments, output: &Ou
         let heads: BTreeMap<String, BTreeSet<EntryName>> =
             looks.iter().map(|look| (look.place.clone(), look.heads())).collect();
         seen.verified(&heads);
+    }
+    if looks.len() == 1 && arguments.head.is_empty() && !has_memory {
+        output.hint("whether the last entries were cut off can't be seen in one copy: give --head, from a report or the end of a drill");
     }
     if output.is_json() {
         output.document(&document(&looks, &verdict, (&key, trust), &away))?;

@@ -25,6 +25,7 @@ mod most_read;
 mod newest;
 mod open;
 mod pack;
+mod papers;
 mod part;
 mod patience;
 mod point;

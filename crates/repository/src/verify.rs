@@ -405,7 +405,8 @@ pub(crate) fn verify_object(repository: &Repository, key: &str, bytes: &[u8]) ->
         "holds" => repository.check_hold(key, bytes).map(|_| ()),
         "ledger" => repository.unseal(ContainerKind::Ledger, key, bytes).map(|_| ()),
         "removals" if !name.ends_with("/mark") && !name.starts_with("gone/") => Ok(()),
-        "verifications" | "plan" | "removals" | "syncs" | "findings" => {
+        "plan" => crate::papers::check(key, bytes),
+        "verifications" | "removals" | "syncs" | "findings" => {
             repository.unseal(ContainerKind::Document, key, bytes).map(|_| ())
         }
         "keys" => crate::open::check_key_record(key, bytes),

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 const INDEX: &str = "plan/index-";
 /// Of a hash in a name: 128 bits.
 const NAME_DIGITS: usize = 32;
+/// Of one that has a time before it.
+const INDEX_DIGITS: usize = 16;
 
 /// What became of one location.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,13 +96,12 @@ pub async fn publish(
 }
 
 async fn publish_to(location: &dyn Location, paper: &Paper<'_>) -> Result<String, String> {
-    let name = paper.forms.first().map(|(_, bytes)| hash(bytes)).unwrap_or_default();
-    let name = &name[..NAME_DIGITS.min(name.len())];
     let mut files = Vec::new();
     for (ending, bytes) in paper.forms {
-        let key = format!("plan/{name}.{ending}");
+        let whole = hash(bytes);
+        let key = format!("plan/{}.{ending}", &whole[..NAME_DIGITS]);
         put(location, &key, bytes).await?;
-        files.push(json!({ "name": key, "bytes": bytes.len(), "blake3": hash(bytes) }));
+        files.push(json!({ "name": key, "bytes": bytes.len(), "blake3": whole }));
     }
     let index = json!({
         "format": 1,
@@ -112,8 +113,10 @@ async fn publish_to(location: &dyn Location, paper: &Paper<'_>) -> Result<String
         "contacts": paper.has_contacts,
         "files": files,
     });
-    let key = format!("{INDEX}{}-{}.json", paper.at.strftime("%Y%m%dT%H%M%SZ"), &name[..16.min(name.len())]);
-    put(location, &key, format!("{index:#}\n").as_bytes()).await?;
+    let index = format!("{index:#}\n");
+    let key =
+        format!("{INDEX}{}-{}.json", paper.at.strftime("%Y%m%dT%H%M%SZ"), &hash(index.as_bytes())[..INDEX_DIGITS]);
+    put(location, &key, index.as_bytes()).await?;
     Ok(key)
 }
 

@@ -63,7 +63,11 @@ fn a_runbook_is_for_its_owner_and_replaces_nothing_of_others() {
     let before = fs::metadata(root.join("papers/runbook.md")).unwrap().modified().unwrap();
     let refused = lifeboat(root, &["plan", "runbook", "--to", "papers"]);
     assert_eq!(refused.code, 2, "{}", refused.screen());
-    assert!(refused.stderr.contains("runbook.pdf is there already, and is not a paper of Lifeboat's"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("runbook.pdf is there already, and is not a paper of Lifeboat's"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(fs::read_to_string(root.join("papers/runbook.pdf")).unwrap(), "my own runbook");
     assert_eq!(fs::metadata(root.join("papers/runbook.md")).unwrap().modified().unwrap(), before);
     assert_eq!(lifeboat(root, &["plan", "runbook", "--to", "nowhere"]).code, 2);
@@ -103,10 +107,16 @@ fn every_location_has_the_runbook_of_the_configuration() {
     configure(root, "virginia");
     check(0);
     // One location is enough; a damaged one is named.
+    let whole = fs::read(&markdown).unwrap();
+    fs::remove_file(&markdown).unwrap();
     fs::write(&markdown, "something else").unwrap();
     let damaged = check(0);
     assert!(damaged["locations"][0]["state"].as_str().unwrap().starts_with("damaged: plan/"), "{damaged}");
-    fs::remove_dir_all(root.join("near/plan")).unwrap();
+    done(lifeboat(root, &["repair"]));
+    assert!(fs::read(&markdown).unwrap() == whole, "repair puts back what another location has");
+    for location in ["near", "far"] {
+        fs::remove_dir_all(root.join(location).join("plan")).unwrap();
+    }
     check(4);
 }
 
@@ -150,6 +160,9 @@ fn a_report_of_nothing_says_that_nothing_was_measured() {
     let ran = done(lifeboat(root, &["report", "--since", "2026-01-01", "--json"]));
     assert_eq!(json(&ran)["runs"], 0);
     let markdown = fs::read_to_string(root.join("report.md")).unwrap();
-    assert!(markdown.contains("No drill was run in this time.") && markdown.contains("the ledger is empty"), "{markdown}");
+    assert!(
+        markdown.contains("No drill was run in this time.") && markdown.contains("the ledger is empty"),
+        "{markdown}"
+    );
     assert!(fs::read(root.join("report.pdf")).unwrap().starts_with(b"%PDF-"));
 }

@@ -168,7 +168,7 @@ impl Surroundings {
 }
 
 /// The newest run that has this, if any.
-pub(crate) fn newest<'a>(runs: &'a [Evidence], wanted: impl Fn(&Evidence) -> bool) -> Option<&'a Evidence> {
+pub(crate) fn newest(runs: &[Evidence], wanted: impl Fn(&Evidence) -> bool) -> Option<&Evidence> {
     runs.iter().filter(|evidence| wanted(evidence)).max_by_key(|evidence| (evidence.run.started_at, evidence.sequence))
 }
 

@@ -64,14 +64,17 @@ fn location(config: &LocationConfig) -> LocationView {
     let more_lines = match &config.credentials {
         Credentials::Ambient => Vec::new(),
         Credentials::S3 { .. } => vec![
-            "access_key_id = { file = \"/root/access-key-id\" }".to_owned(),
-            "secret_access_key = { file = \"/root/secret-access-key\" }".to_owned(),
+            "access_key_id = { file = \"/etc/lifeboat/access-key-id\" }".to_owned(),
+            "secret_access_key = { file = \"/etc/lifeboat/secret-access-key\" }".to_owned(),
         ],
         Credentials::Azure { account, .. } => {
-            vec![format!("account = \"{account}\""), "account_key = { file = \"/root/account-key\" }".to_owned()]
+            vec![
+                format!("account = \"{account}\""),
+                "account_key = { file = \"/etc/lifeboat/account-key\" }".to_owned(),
+            ]
         }
         Credentials::Google { .. } => {
-            vec!["service_account_key = { file = \"/root/service-account.json\" }".to_owned()]
+            vec!["service_account_key = { file = \"/etc/lifeboat/service-account.json\" }".to_owned()]
         }
     };
     LocationView {

@@ -226,10 +226,10 @@ fn draw_calendar(calendar: &Calendar) -> Drawing {
     const RIGHT: f32 = WIDTH - 10.0;
     const TOP: f32 = 24.0;
     const HEIGHT: f32 = 26.0;
-    if calendar.rows.is_empty() || calendar.to.partial_cmp(&calendar.from) != Some(std::cmp::Ordering::Greater) {
+    let span = calendar.to - calendar.from;
+    if calendar.rows.is_empty() || !span.is_finite() || span <= 0.0 {
         return Drawing::nothing_to_show();
     }
-    let span = calendar.to - calendar.from;
     let x = |at: f64| LEFT + (RIGHT - LEFT) * ((at - calendar.from) / span).clamp(0.0, 1.0) as f32;
     let bottom = TOP + calendar.rows.len() as f32 * HEIGHT;
     let mut drawing = Drawing::new();

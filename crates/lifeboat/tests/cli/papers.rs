@@ -3,6 +3,7 @@
 use crate::program::{Ran, lifeboat};
 use clap::Parser;
 use lifeboat_cli::cli::Cli;
+use lifeboat_cli::config::{UnknownKeys, parse};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -149,6 +150,12 @@ fn every_command_of_the_runbook_parses() {
         seen += 1;
     }
     assert!(seen > 30, "{seen}");
+    // And so does each of the configurations for a bare machine.
+    let blocks = markdown.split("\n```\n").filter(|block| block.starts_with("# from "));
+    let whole: Vec<_> =
+        blocks.map(|block| parse("lifeboat.toml", block, UnknownKeys::Refuse).map(|parsed| parsed.config)).collect();
+    assert_eq!(whole.len(), 2);
+    assert!(whole.iter().all(|config| config.as_ref().is_ok_and(|config| config.workloads.len() == 2)), "{whole:?}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn bare(document: &mut Document, input: &RunbookInput) {
     let around = &input.surroundings;
     document.steps(vec![
         Step { text: Text::marked("Put the program and PostgreSQL on the machine. Any version of the program that is not older reads the copies."), ..Step::default() },
-        Step { text: Text::marked("Write the passphrase into a file that only you can read:"), code: Some("install -m 600 /dev/stdin ./passphrase      # type it, end with Ctrl-D".into()), after: None },
+        Step { text: Text::marked("Write the passphrase into a file that only you can read:"), code: Some("install -D -m 600 /dev/stdin /etc/lifeboat/passphrase      # type it, end with Ctrl-D".into()), after: None },
         Step { text: Text::marked("Write one of these configurations as `lifeboat.toml`:"), ..Step::default() },
     ]);
     for (name, view) in &around.locations {

@@ -8,8 +8,9 @@ use crate::output::Output;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use lifeboat_plan::incidents::{Event, figures, fold};
 use lifeboat_plan::run::Run;
-use lifeboat_report::{Evidence, Finding, Readiness, ReportInput, RunbookInput};
+use lifeboat_report::{Evidence, Finding, Incidents, Readiness, ReportInput, RunbookInput};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,6 +60,7 @@ pub async fn report(
         let kept = other.entry(entry.kind.clone()).or_default();
         *kept = (kept.0 + 1, source(entry));
     }
+    let incidents = incidents(of_kind("incident"), &runs, since, Timestamp::now());
     Ok(ReportInput {
         plan: config.plan.plan.clone(),
         surroundings: surroundings::of(path, config),
@@ -66,11 +68,35 @@ pub async fn report(
         runs: runs.into_iter().map(of_run).collect(),
         since,
         now: Timestamp::now(),
-        incidents: None,
+        incidents,
         readiness: of_kind("ready").next_back().map(readiness),
         costs: Vec::new(),
         ledger_head: entries.last().map(|entry| (entry.sequence, entry.hash.clone())),
         other_entries: other.into_iter().map(|(kind, (count, newest))| (kind, count, newest)).collect(),
+    })
+}
+
+/// What happened for real, from the first entry or the day that was asked for. None: nothing was kept.
+fn incidents<'a>(
+    entries: impl Iterator<Item = &'a Kept>,
+    runs: &[(Kept, Run)],
+    since: Option<Date>,
+    now: Timestamp,
+) -> Option<Incidents> {
+    let entries: Vec<&Kept> = entries.collect();
+    let events = entries.iter().filter_map(|entry| {
+        Some((entry.hash.clone(), entry.at, serde_json::from_value::<Event>(entry.body.clone()).ok()?))
+    });
+    let (incidents, _) = fold(events);
+    let began = incidents.iter().map(|incident| incident.opened.began_at).min()?;
+    let first = runs.iter().map(|(kept, _)| kept.at).min().map_or(began, |run| run.min(began));
+    let asked = since.and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|day| day.timestamp());
+    let figures = figures(&incidents, &[], asked.unwrap_or(first), now);
+    Some(Incidents {
+        count: figures.incidents,
+        mean_to_recovery_seconds: figures.mttr_seconds,
+        mean_between_seconds: figures.mtbf_seconds,
+        sources: entries.into_iter().map(source).collect(),
     })
 }
 

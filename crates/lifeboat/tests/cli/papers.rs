@@ -159,6 +159,25 @@ fn every_command_of_the_runbook_parses() {
 }
 
 #[test]
+fn a_report_has_the_means_of_what_happened_for_real() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    configure(root, "virginia");
+    done(lifeboat(root, &["init"]));
+    for (began, recovered) in [("2 hours ago", "100 minutes ago"), ("40 minutes ago", "30 minutes ago")] {
+        let opened = done(lifeboat(root, &["incident", "open", "it was gone", "--began", began, "--json"]));
+        let id = json(&opened)["entry"].as_str().expect("an entry").to_owned();
+        done(lifeboat(root, &["incident", "close", &id, "--recovered", recovered]));
+    }
+    done(lifeboat(root, &["report"]));
+    let markdown = fs::read_to_string(root.join("report.md")).unwrap();
+    let line = |name: &str| markdown.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
+    assert!(line("| Incidents").contains("| 2 |"), "{markdown}");
+    assert!(line("(MTTR)").contains("15 min"), "{}", line("(MTTR)"));
+    assert!(!line("(MTBF)").contains("not measured"), "{}", line("(MTBF)"));
+}
+
+#[test]
 fn a_report_of_nothing_says_that_nothing_was_measured() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

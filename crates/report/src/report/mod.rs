@@ -62,9 +62,9 @@ pub struct Finding {
 pub struct Incidents {
     /// How many.
     pub count: usize,
-    /// Mean time to recovery, in seconds. `None`: none is over.
+    /// Mean time to recovery, in seconds. `None`: fewer than two are over.
     pub mean_to_recovery_seconds: Option<f64>,
-    /// Mean time between failures, in seconds. `None`: fewer than two.
+    /// Mean time between failures, in seconds. `None`: too few to say.
     pub mean_between_seconds: Option<f64>,
     /// The entries that they are from.
     pub sources: Vec<String>,
@@ -225,12 +225,12 @@ fn incidents(document: &mut Document, input: &ReportInput) {
         vec!["Incidents".into(), incidents.count.to_string().into(), sources()],
         vec![
             "Mean time to recovery (MTTR)".into(),
-            figure(incidents.mean_to_recovery_seconds, "none is over"),
+            figure(incidents.mean_to_recovery_seconds, "fewer than two are over"),
             sources(),
         ],
         vec![
             "Mean time between failures (MTBF)".into(),
-            figure(incidents.mean_between_seconds, "fewer than two"),
+            figure(incidents.mean_between_seconds, "too few to say"),
             sources(),
         ],
     ];
@@ -242,7 +242,7 @@ fn readiness(document: &mut Document, input: &ReportInput) {
     let Some(readiness) = &input.readiness else {
         document.notice(
             NoticeKind::Warning,
-            Text::marked("Readiness was never kept in the ledger. `lifeboat ready` asks."),
+            Text::marked("Readiness was never kept in the ledger. `lifeboat ready --keep` asks, and keeps it."),
         );
         return;
     };

@@ -3,7 +3,7 @@
 use super::{around, scenarios};
 use crate::cli::{DrillRunArguments, Global};
 use crate::commands::load_config;
-use crate::config::{Config, UnknownKeys};
+use crate::config::{Config, SecretSource, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
 use crate::output::{Output, Tone, human};
 use crate::{evidence, interrupt, rooms};
@@ -13,6 +13,7 @@ use lifeboat_drill::surroundings::Surroundings;
 use lifeboat_drill::words::spoken;
 use lifeboat_plan::run::{Phase, Run, Verdict};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,12 +30,27 @@ pub fn run(global: &Global, arguments: &DrillRunArguments, output: &Output) -> R
         let tell = |text: &str| output.tell(text);
         rehearse(&scenario, &parameters, &around, &tell, interrupted).await
     });
-    keep(&config, &rehearsed, output)?;
-    show(&rehearsed, &config_path, output)
+    let kept = keep(&config, &parameters, &rehearsed, output);
+    let shown = show(&rehearsed, &config_path, output);
+    // What came of it is told in any case; that nobody will find it in the ledger, too.
+    match (shown, kept) {
+        (Ok(()), Err(failure)) => Err(failure.after_its_document()),
+        (Err(shown), Err(failure)) => {
+            output.warn(&failure.sentence());
+            Err(shown)
+        }
+        (shown, Ok(())) => shown,
+    }
 }
 
 /// The record of it, and of everybody who was called.
-fn keep(config: &Config, rehearsed: &Rehearsed, output: &Output) -> Result<(), Failure> {
+fn keep(
+    config: &Config,
+    with: &BTreeMap<String, String>,
+    rehearsed: &Rehearsed,
+    output: &Output,
+) -> Result<(), Failure> {
+    let config = &with_a_key(config, with);
     let runtime = rooms::runtime()?;
     for called in &rehearsed.called {
         let mut body = json!(called);
@@ -44,6 +60,17 @@ fn keep(config: &Config, rehearsed: &Rehearsed, output: &Output) -> Result<(), F
     runtime.block_on(evidence::keep(config, "drill", json!(rehearsed.run), output)).map(drop).map_err(|failure| {
         failure.while_doing(format!("keep the record of {}, which {}", rehearsed.run.id, word(rehearsed.run.verdict)))
     })
+}
+
+/// Where the host's passphrase is gone, as when that is rehearsed for real, the escrowed one opens the ledger, too.
+fn with_a_key(config: &Config, with: &BTreeMap<String, String>) -> Config {
+    let mut config = config.clone();
+    if let Some(escrow) = with.get("escrow_file")
+        && config.encryption.passphrase.resolve().is_err()
+    {
+        config.encryption.passphrase = SecretSource::File(escrow.into());
+    }
+    config
 }
 
 fn show_steps(scenario: &Scenario, around: &Surroundings, output: &Output) -> Result<(), Failure> {

@@ -26,6 +26,11 @@ async fn what_status_says(major: u16) -> Result<()> {
     standby.start()?;
     streams(&standby).await?;
     has_all(&standby, &world.cluster).await?;
+    // Until its first answer it looks like a receiver, which replays nothing.
+    until("the standby has told how far it is", || async {
+        Ok(status(&world)?.1["at_risk"]["loss"] != "nobody_follows")
+    })
+    .await?;
     let (output, document) = status(&world)?;
     ensure!(output.code == Some(0) && kinds(&document).is_empty(), "{output:?}");
     let table = world.done(&["standby", "status"])?.stdout;

@@ -62,6 +62,9 @@ impl Drop for Machines<'_> {
 async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
     let mut world = Plan::new(15).start()?;
     world.cluster.sql("create table t as select g from generate_series(1, 1000) g").await?;
+    // What the backup ends with is still there when the second member asks for it: no `restore_command` is configured that would bring it.
+    world.cluster.sql("alter system set wal_keep_size = '64MB'").await?;
+    world.cluster.sql("select pg_reload_conf()").await?;
     world.backup("full")?;
     world.cluster.stop(Shutdown::Fast)?;
     let log = world.cluster.directory().join("started.log").display().to_string();
@@ -124,5 +127,8 @@ async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
             standby["name"] == "ohio" && standby["state"] == "streaming" && standby["slot"] == "lifeboat_ohio";
         Ok(status.code == Some(0) && is_there && standby["region"] == "ohio-1")
     });
-    follows.await.with_context(|| machines.agents.iter().map(Background::log).collect::<String>())
+    follows.await.with_context(|| {
+        let server = std::fs::read_to_string(world.path("agent-ohio/postgresql.log")).unwrap_or_default();
+        machines.agents.iter().map(Background::log).collect::<String>() + &server
+    })
 }

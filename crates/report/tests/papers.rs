@@ -402,8 +402,20 @@ fn a_report_names_the_source_of_each_figure() {
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
-    // The cyber-attack clause is answered by the dropped table, never by the restores.
-    let line = text.lines().find(|line| line.contains("11(6) cyber")).expect("the clause");
+}
+
+#[test]
+fn the_attack_clause_is_answered_by_an_attack_alone() {
+    let mut input = report_input();
+    let clause = |input: &ReportInput| {
+        let text = report(input).markdown();
+        text.lines().find(|line| line.contains("11(6) cyber")).expect("the clause").to_owned()
+    };
+    // Neither restores nor a dropped table are an attack on data and copies.
+    assert!(clause(&input).contains("**none**"), "{}", clause(&input));
+    let dropped = input.runs.iter_mut().find(|run| run.sequence == 12).expect("the dropped table");
+    dropped.run.disruption = Some(lifeboat_plan::model::Disruption::Ransomware);
+    let line = clause(&input);
     assert!(line.contains("12-05798c4c") && !line.contains("17-07c1"), "{line}");
 }
 

@@ -131,7 +131,17 @@ async fn where_nothing_can_be_mounted_it_is_copied_if_that_is_wanted() -> Result
     let copied = world.done(&[&restore[..], &["--or-copy"]].concat())?;
     ensure!(copied.stderr.contains("everything is copied first"), "{copied:?}");
     ensure!(world.cluster.sql("select count(*) from orders").await?.as_deref() == Some("1000"));
-    stop_server(&world, &to)
+    stop_server(&world, &to)?;
+
+    let file = world.make_directory("rescued")?.join("orders.sql").display().to_string();
+    let rescue = ["rescue", "shop", "--table", "orders", "--to", &file];
+    let refused = world.lifeboat(&rescue)?;
+    ensure!(refused.code == Some(5) && refused.stderr.contains("--or-copy"), "{refused:?}");
+    ensure!(!Path::new(&file).exists(), "nothing was made");
+    world.done(&[&rescue[..], &["--or-copy"]].concat())?;
+    let rows = fs::read_to_string(&file)?.lines().filter(|line| line.parse::<u32>().is_ok()).count();
+    ensure!(rows == 1000, "{rows} rows");
+    Ok(())
 }
 
 pub fn stop_server(world: &World, data_dir: &Path) -> Result<()> {

@@ -136,7 +136,6 @@ fn directory(config: &Config, key: &PublicKey) -> Result<PathBuf, Failure> {
 }
 
 /// Signs and appends an entry in every location that answers; an error only when none took it.
-#[allow(dead_code, reason = "for the commands that rehearse, call people and judge readiness")]
 pub async fn keep(config: &Config, kind: &str, body: Value, output: &Output) -> Result<Kept, Failure> {
     Book::open(config, output).await?.keep(kind, body, output).await
 }
@@ -150,7 +149,6 @@ pub async fn read(config: &Config, kinds: &[&str], output: &Output) -> Result<Ve
 }
 
 /// The runs among them: records whose verdict doesn't follow from the rest are warned of and left out.
-#[allow(dead_code, reason = "for the commands that rehearse and report")]
 pub async fn runs(config: &Config, output: &Output) -> Result<Vec<(Kept, Run)>, Failure> {
     let mut runs = Vec::new();
     for kept in read(config, &[DRILL], output).await? {

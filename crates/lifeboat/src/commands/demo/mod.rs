@@ -77,9 +77,12 @@ fn show_rehearsed(rehearsed: &Rehearsed, output: &Output) -> Result<(), Failure>
         ))?;
     }
     let overall = &rehearsed.ready["overall"];
-    let verdict = if overall["is_ready"] == true { "ready" } else { "NOT READY" };
+    let (verdict, why) = match overall["is_ready"] == true {
+        true => ("ready", ""),
+        false => ("NOT READY", "; one directory on one machine is no place for the only copy"),
+    };
     output.text(&format!(
-        "ready  {verdict}: {} ready, {} not ready, {} unknown; one directory on one machine is no place for the only copy",
+        "ready  {verdict}: {} ready, {} not ready, {} unknown{why}",
         overall["ready"], overall["not_ready"], overall["unknown"],
     ))?;
     output.text(&format!("report {}", rehearsed.report.display()))

@@ -27,9 +27,18 @@ pub struct Rehearsed {
 pub async fn rehearse(stage: &Stage, first_order: i64) -> Result<Rehearsed, Failure> {
     stage.say("8. the recovered server is protected from here on, and customers order again");
     stage.protect("recovered")?;
+    let mut receiver = stage.receive()?;
+    let rehearsed = with_customers(stage, first_order).await;
+    // Whatever came of it: nobody is left running.
+    let ended = receiver.kill().and_then(|()| receiver.wait());
+    let rehearsed = rehearsed?;
+    ended.map_err(|error| Failure::from_error(FailureKind::Internal, &error))?;
+    Ok(rehearsed)
+}
+
+async fn with_customers(stage: &Stage, first_order: i64) -> Result<Rehearsed, Failure> {
     let server = stage.server()?;
     let client = server.connect().await?;
-    let mut receiver = stage.receive()?;
     let begun = Instant::now();
     while !is_received(&client).await? {
         if begun.elapsed() > CONNECTED_WITHIN {
@@ -38,11 +47,8 @@ pub async fn rehearse(stage: &Stage, first_order: i64) -> Result<Rehearsed, Fail
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let customers = Customers::send(&server, 1, first_order).await?;
-    stage.lifeboat(&["backup", "shop"])?;
-    let rehearsed = measure(stage);
+    let rehearsed = stage.lifeboat(&["backup", "shop"]).and_then(|_| measure(stage));
     customers.stop().await;
-    let ended = receiver.kill().and_then(|()| receiver.wait());
-    ended.map_err(|error| Failure::from_error(FailureKind::Internal, &error))?;
     rehearsed
 }
 

@@ -104,19 +104,27 @@ async fn look(
         return Ok(Some((object.bytes, None)));
     }
     // It may lie in a location that didn't answer: then an incomplete one would end recovery too early.
-    if !listing.silent.is_empty() && !options.trust_reachable {
-        let reasons = listing.silent.iter().map(|(location, why)| format!("{location}: {why}")).collect();
-        return Err(WalError::CouldNotAsk { name: text, reasons });
-    }
+    whole(&listing, &text, options)?;
     match name {
         WalFileName::Segment(segment) => incomplete(archive, segment, &listing, options).await,
         // PostgreSQL takes a history that isn't there for a timeline that nobody ever had, and uses its number again.
         WalFileName::History(timeline) => {
-            let implied = inventory::implied_history(archive, timeline).await?;
+            let histories = archive.list("history/").await?;
+            whole(&histories, &text, options)?;
+            let implied = inventory::implied_history(archive, timeline, &histories).await?;
             Ok(implied.map(|history| (history.to_file().into_bytes(), None)))
         }
         _ => Ok(None),
     }
+}
+
+/// Whether every location was asked, or whoever asks does without. Then what isn't listed isn't there.
+fn whole(listing: &Listing, name: &str, options: FetchOptions) -> Result<()> {
+    if listing.silent.is_empty() || options.trust_reachable {
+        return Ok(());
+    }
+    let reasons = listing.silent.iter().map(|(location, why)| format!("{location}: {why}")).collect();
+    Err(WalError::CouldNotAsk { name: name.to_owned(), reasons })
 }
 
 /// The prefix under which a file, and for a segment all that hangs on it, is listed.

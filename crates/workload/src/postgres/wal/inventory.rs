@@ -123,11 +123,14 @@ fn implied<'a>(timeline: TimelineId, known: impl Iterator<Item = &'a TimelineHis
     told.all(|other| other == first).then_some(first)
 }
 
-/// The same, asked of the archive: for a timeline of which no history is stored.
-pub(super) async fn implied_history(archive: &WalArchive, timeline: TimelineId) -> Result<Option<TimelineHistory>> {
-    let listing = archive.list("history/").await?;
+/// The same, of the histories that are listed: for a timeline of which none is stored.
+pub(super) async fn implied_history(
+    archive: &WalArchive,
+    timeline: TimelineId,
+    histories: &Listing,
+) -> Result<Option<TimelineHistory>> {
     let mut known = Vec::new();
-    for entry in &listing.entries {
+    for entry in &histories.entries {
         if let Ok(ArchivedName::File(WalFileName::History(descendant))) = entry.name.parse()
             && descendant > timeline
         {

@@ -220,8 +220,12 @@ impl Member {
         let never_begun = lease.is_of(&self.settings.name, self.incarnation)
             && database.needs_promotion()
             && lineages().all(|lineage| lineage != lease.history.last());
-        let path = if never_begun { lease.history.without_last() } else { lease.history.clone() };
-        let complete = path.contains(database.position) && database.position.offset >= lease.position.offset;
+        // From there we may have gone on with whoever we caught up from: then our log is beside the lease's path, and has all of it.
+        let on_path = match never_begun {
+            true => database.history.contains(lease.position),
+            false => lease.history.contains(database.position),
+        };
+        let complete = on_path && database.position.offset >= lease.position.offset;
         if same_lineage && complete { Retaking::Yes } else { Retaking::No }
     }
 

@@ -252,6 +252,8 @@ impl World {
     /// Closes the segment that is being written, and waits until the primary has archived everything.
     pub async fn archived(&self, place: usize) -> Result<()> {
         let session = clients::open(&clients::config(self.members[place].host.address())).await?;
+        // A moment after the last commit is no target for PostgreSQL: one more, that writes nothing.
+        session.batch_execute("select pg_current_xact_id()").await?;
         session.batch_execute("checkpoint; select pg_switch_wal()").await?;
         let directory = self.members[place].data_dir().join("pg_wal/archive_status");
         let deadline = Instant::now() + PATIENCE;

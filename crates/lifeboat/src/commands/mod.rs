@@ -16,7 +16,7 @@ mod ledger;
 mod man;
 mod metrics;
 mod open;
-mod plan;
+pub(crate) mod plan;
 mod points;
 mod proxy;
 mod prune;

@@ -1,6 +1,7 @@
 //! From the configuration and the ledger to what the papers are made from.
 
-use super::surroundings;
+use super::{costs, surroundings};
+use crate::commands::plan::cost::{Papers, analysis};
 use crate::config::Config;
 use crate::evidence::{self, Kept};
 use crate::failure::Failure;
@@ -60,6 +61,7 @@ pub async fn report(
         let kept = other.entry(entry.kind.clone()).or_default();
         *kept = (kept.0 + 1, source(entry));
     }
+    let costs = costs(path, config, &runs, output).await;
     let incidents = incidents(of_kind("incident"), &runs, since, Timestamp::now());
     Ok(ReportInput {
         plan: config.plan.plan.clone(),
@@ -70,10 +72,26 @@ pub async fn report(
         now: Timestamp::now(),
         incidents,
         readiness: of_kind("ready").next_back().map(readiness),
-        costs: Vec::new(),
+        costs,
         ledger_head: entries.last().map(|entry| (entry.sequence, entry.hash.clone())),
         other_entries: other.into_iter().map(|(kind, (count, newest))| (kind, count, newest)).collect(),
     })
+}
+
+/// For so many years, as `plan cost` does it when nothing is said.
+const YEARS: u32 = 3;
+
+/// A report is wanted also when somebody's file of prices can't be read: then it has no costs, and that is told.
+async fn costs(path: &Path, config: &Config, runs: &[(Kept, Run)], output: &Output) -> Vec<(String, String, String)> {
+    let read = match Papers::read(path, config, None, None) {
+        Ok(read) => read,
+        Err(failure) => {
+            output.warn(&format!("the report has no costs: {}", failure.sentence()));
+            return Vec::new();
+        }
+    };
+    let runs: Vec<Run> = runs.iter().map(|(_, run)| run.clone()).collect();
+    costs::rows(&analysis(config, &read, &runs, YEARS, output).await)
 }
 
 /// What happened for real, from the first entry or the day that was asked for. None: nothing was kept.

@@ -2,6 +2,7 @@
 //!
 //! `ready` asks [`published::state`] whether the published runbook is that of the configuration.
 
+mod costs;
 pub mod files;
 pub mod gather;
 pub mod published;

@@ -178,6 +178,44 @@ fn a_report_has_the_means_of_what_happened_for_real() {
 }
 
 #[test]
+fn a_report_says_what_the_plan_costs_and_where_each_figure_is_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    configure(root, "virginia");
+    done(lifeboat(root, &["init"]));
+    let plan = "[plan]\ncurrency = \"EUR\"\nassumptions = \"costs.toml\"\nprice_book = \"prices.toml\"\n\
+        [tier.gold]\nrto = \"15m\"\nrpo = \"1m\"\nstrategy = \"point_in_time\"\n\
+        [process.checkout]\ntitle = \"Orders\"\ntier = \"gold\"\ngroups = [\"g\"]\ncost_per_hour = 6000\nrecovery_cost = 0\n\
+        [group.g]\nworkloads = [\"shop\"]\n\
+        [risk.fire]\nthreat = \"fire\"\ndisruption = \"site\"\nper_year = { low = 0.5, expected = 1, high = 2 }\n";
+    let main = fs::read_to_string(root.join("lifeboat.toml")).unwrap();
+    fs::write(root.join("lifeboat.toml"), format!("{main}{plan}")).unwrap();
+    fs::write(
+        root.join("costs.toml"),
+        "[strategy.point_in_time.subscription]\nper_year = 700\n[strategy.point_in_time.expected.site]\nrta = \"2h\"\nrpa = \"0s\"\n",
+    )
+    .unwrap();
+    fs::write(root.join("prices.toml"), "[class.own-disk]\nper_gigabyte_month = 5\n").unwrap();
+    let ran = done(lifeboat(root, &["report"]));
+    let markdown = fs::read_to_string(root.join("report.md")).unwrap();
+    let line = |name: &str| markdown.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
+    // Twice an hour of 6,000, once a year; half as often, and twice.
+    let loss = line("Group g: expected loss a year, with point");
+    assert!(loss.contains("12,000 EUR (6,000 to 24,000)") && loss.contains("risk.fire"), "{loss}\n{markdown}");
+    assert!(loss.contains("assumed: given"), "{loss}");
+    assert!(line("itself, in the first year").contains("≥700 EUR"), "{}", ran.screen());
+    assert!(line("Location near, storage").contains("own-disk"), "{markdown}");
+    let cheapest = line("the cheapest that keeps every promise");
+    assert!(cheapest.contains("not known: costs are not given"), "{cheapest}");
+    // A file that can't be read leaves the costs out, not the report.
+    fs::write(root.join("costs.toml"), "[strategy.point_in_tim]\n").unwrap();
+    let ran = done(lifeboat(root, &["report"]));
+    assert!(ran.stderr.contains("the report has no costs: ") && ran.stderr.contains("costs.toml"), "{}", ran.screen());
+    let refused = lifeboat(root, &["plan", "cost"]);
+    assert_eq!(refused.code, 2, "{}", refused.screen());
+}
+
+#[test]
 fn a_report_of_nothing_says_that_nothing_was_measured() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

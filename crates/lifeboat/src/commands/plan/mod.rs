@@ -1,7 +1,7 @@
 //! `lifeboat plan`: one file for each of its commands.
 
 mod check;
-mod cost;
+pub(crate) mod cost;
 pub(super) mod known;
 mod runbook;
 

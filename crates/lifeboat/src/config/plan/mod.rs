@@ -21,6 +21,7 @@ use lifeboat_plan::model::Plan;
 use places::Lines;
 use reader::Reader;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What belongs to the plan, and so may stand in an included file.
 pub(super) const SECTIONS: [&str; 10] =
@@ -41,6 +42,10 @@ pub struct PlanConfig {
     pub scenario_files: Vec<(String, String)>,
     /// Values of headers that are secret, by vendor step and header; those of what takes a step back by `STEP.undo`.
     pub vendor_secrets: BTreeMap<(String, String), SecretSource>,
+    /// What strategies cost, and what is expected of them: a file beside the configuration, or wherever its path says.
+    pub assumptions: Option<PathBuf>,
+    /// Prices of storage, in such a file.
+    pub price_book: Option<PathBuf>,
     /// The files that `include` named, in the order of reading, as they are shown.
     pub included: Vec<String>,
 }
@@ -171,6 +176,9 @@ fn read_general(top: &mut Section, findings: &mut Findings, config: &mut PlanCon
     lines.note(&mut config.places, "plan", &section);
     let mut reader = Reader::new(section, findings);
     promises::general(&mut reader, &mut config.plan);
+    for (key, path) in [("assumptions", &mut config.assumptions), ("price_book", &mut config.price_book)] {
+        *path = reader.text(key, "the path of a file, such as \"costs.toml\"").map(PathBuf::from);
+    }
     let missing = reader.finish();
     lines.note_missing(&mut config.places, "plan", &missing);
 }

@@ -81,3 +81,39 @@ async fn another_member_takes_over_from_a_dead_host_and_it_comes_back() -> Resul
     ensure!(run["alert_seen"] == true && run["measured"]["fault_to_healthy_seconds"].as_f64() < Some(20.0), "{run:#}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_is_gone_for_good_and_the_others_say_that_a_copy_is_missing() -> Result<()> {
+    let run = passes(&shop().await?, "loss-of-region")?;
+    ensure!(run["alert_seen"] == true, "{run:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_cut_off_acknowledges_nothing_and_comes_back_as_a_standby() -> Result<()> {
+    let run = passes(&shop().await?, "partition")?;
+    ensure!(run["alert_seen"] == true, "{run:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_lease_store_the_primary_goes_on_and_nobody_takes_over() -> Result<()> {
+    let run = passes(&shop().await?, "loss-of-lease-store")?;
+    ensure!(run["alert_seen"] == true && run["measured"]["fault_to_healthy_seconds"].as_f64() < Some(5.0), "{run:#}");
+    Ok(())
+}
+
+/// No takeover without whoever decides it, no promise of one: the verdict says which step didn't hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_can_take_over_the_rehearsal_fails() -> Result<()> {
+    let shop = shop().await?;
+    let kill = |member: &str| {
+        format!("[[before]]\nname = \"the agent of {member} is dead\"\nfault = \"kill-agent\"\non = \"{member}\"\n")
+    };
+    let both = broken(&shop, "loss-of-primary", &[kill("b"), kill("c")].concat())?;
+    let quick = fs::read_to_string(&both)?.replacen("time_limit = \"60s\"\n\n[[recovery]]", "time_limit = \"8s\"\n\n[[recovery]]", 1);
+    fs::write(&both, quick)?;
+    let run = fails(&shop, &both, "failed", "another member is the primary, and one can write to it through the proxy did not hold")?;
+    ensure!(run["measured"]["fault_to_healthy_seconds"].is_null() && run["alert_seen"] == false, "{run:#}");
+    Ok(())
+}

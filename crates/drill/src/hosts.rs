@@ -122,7 +122,8 @@ impl Hosts {
         for host in all() {
             let ways = ip(&["-n", &self.namespace(host), "route", "show", "default"]);
             let holds = ways.as_ref().is_ok_and(|ways| ways.trim().is_empty());
-            let seen = ways.map_or_else(|error| error, |ways| if holds { "none".into() } else { ways });
+            let seen =
+                ways.map_or_else(|error| error, |ways| if holds { "none".into() } else { ways.trim().to_owned() });
             proofs.push(Isolation { tried: format!("a way out of host {host}"), seen, holds });
         }
         proofs

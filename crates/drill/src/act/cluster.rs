@@ -2,7 +2,7 @@
 
 use crate::cluster::{self, Cluster, DIRECTORY, PROXY};
 use crate::engine::{Rehearsal, Seen};
-use crate::hosts::{CLIENTS, MEMBERS, address, all};
+use crate::hosts::{CLIENTS, MEMBERS, address};
 use crate::place::random_text;
 use crate::process::{Who, end, which};
 use crate::server::{self, proofs_of_member};
@@ -115,11 +115,11 @@ impl Rehearsal<'_> {
         for member in MEMBERS {
             server::configure_member(cluster, member, programs.major()).map_err(|error| error.to_string())?;
         }
-        let signal = |member: &&str| self.place.write(&format!("servers/{member}/standby.signal"), "", 0o600);
-        MEMBERS[1..]
-            .iter()
-            .try_for_each(|member| signal(&member))
-            .map_err(|error| format!("write standby.signal: {error}"))
+        for member in &MEMBERS[1..] {
+            let signal = self.place.write(&format!("servers/{member}/standby.signal"), "", 0o600);
+            signal.map_err(|error| format!("write standby.signal: {error}"))?;
+        }
+        Ok(())
     }
 
     fn start_store(&mut self, member: &str) -> Result<(), String> {
@@ -197,8 +197,8 @@ impl Rehearsal<'_> {
     /// What happens to hosts.
     pub(super) fn host_fault(&mut self, name: &str, host: &str) -> Result<(), String> {
         let is_of_a_host = !["lose-lease-store", "lease-store-back"].contains(&name);
-        if is_of_a_host && !all().any(|one| one == host) {
-            return Err(format!("there is no host {host}; there are {}", all().collect::<Vec<_>>().join(", ")));
+        if is_of_a_host && !MEMBERS.contains(&host) {
+            return Err(format!("there is no member {host}; there are {}", MEMBERS.join(", ")));
         }
         let hosts = self.hosts.clone();
         match name {

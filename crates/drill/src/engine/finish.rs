@@ -73,8 +73,8 @@ impl Rehearsal<'_> {
 
     /// With everything that runs in them.
     async fn remove_hosts(&mut self) {
-        let (is_kept, has_hosts) = (self.around.keep, self.scenario.has_cluster());
-        if !has_hosts || is_kept {
+        // They are made after the place, and stay with it.
+        if !self.scenario.has_cluster() || self.around.keep || !self.place.directory().exists() {
             return;
         }
         let (started_at, hosts) = (Timestamp::now(), self.hosts.clone());

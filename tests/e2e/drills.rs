@@ -268,7 +268,7 @@ async fn a_cleanup_that_fails_and_an_alarm_that_does_not_come_do_not_pass() -> R
 }
 
 /// Waits until the text is there.
-fn wait_for_text(path: &std::path::Path, word: &str) -> Result<String> {
+pub fn wait_for_text(path: &std::path::Path, word: &str) -> Result<String> {
     let begun = std::time::Instant::now();
     loop {
         let text = fs::read_to_string(path).unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::scenario::{Scenario, parse};
 
 /// Name and text of each.
-pub const TEXTS: [(&str, &str); 11] = [
+pub const TEXTS: [(&str, &str); 15] = [
     ("restore-database", include_str!("builtin/restore-database.toml")),
     ("restore-group", include_str!("builtin/restore-group.toml")),
     ("dropped-table", include_str!("builtin/dropped-table.toml")),
@@ -15,6 +15,10 @@ pub const TEXTS: [(&str, &str); 11] = [
     ("lost-key", include_str!("builtin/lost-key.toml")),
     ("nobody-answers", include_str!("builtin/nobody-answers.toml")),
     ("missing-backup", include_str!("builtin/missing-backup.toml")),
+    ("loss-of-primary", include_str!("builtin/loss-of-primary.toml")),
+    ("loss-of-region", include_str!("builtin/loss-of-region.toml")),
+    ("partition", include_str!("builtin/partition.toml")),
+    ("loss-of-lease-store", include_str!("builtin/loss-of-lease-store.toml")),
 ];
 
 /// What they are called.

@@ -33,7 +33,7 @@ pub struct Canary {
 /// What became of what was promised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Loss {
-    /// Acknowledged before the fault, and looked for.
+    /// Acknowledged, before the fault or at all, and looked for.
     pub checked: u64,
     /// Of these, not there.
     pub lost: u64,
@@ -47,7 +47,8 @@ impl Canary {
     /// # Errors
     /// What the server said.
     pub async fn begin(target: &Target) -> Result<Self, String> {
-        let client = target.connect().await.map_err(|error| error.to_string())?;
+        let mut client = target.connect().await.map_err(|error| error.to_string())?;
+        let target = target.clone();
         let make = format!(
             "drop table if exists {TABLE}; create table {TABLE} (id bigint primary key, sent_at timestamptz not null default clock_timestamp())"
         );
@@ -59,9 +60,10 @@ impl Canary {
             let mut id = 0;
             while !told.load(Ordering::Relaxed) {
                 id += 1;
-                // One that isn't answered was promised to nobody.
+                // One that isn't answered was promised to nobody. It is written as another one, where somebody answers again.
                 if client.execute(&insert, &[&id]).await.is_err() {
-                    return;
+                    client = again(&target).await;
+                    continue;
                 }
                 let write = Write { id, acknowledged_at: Timestamp::now() };
                 noted.lock().unwrap_or_else(PoisonError::into_inner).push(write);
@@ -84,6 +86,16 @@ impl Canary {
     }
 }
 
+/// A new session, as soon as there can be one.
+async fn again(target: &Target) -> Client {
+    loop {
+        tokio::time::sleep(WRITE_EVERY).await;
+        if let Ok(client) = target.connect().await {
+            return client;
+        }
+    }
+}
+
 /// The rows that are there.
 ///
 /// # Errors
@@ -93,17 +105,18 @@ pub async fn present(client: &Client) -> Result<BTreeSet<i64>, String> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Compares what was promised before the fault with what is there.
-pub fn loss(writes: &[Write], present: &BTreeSet<i64>, fault_at: Timestamp) -> Loss {
+/// Compares what was promised before the fault with what is there; where nothing may be lost later either, what was promised `since`, too.
+pub fn loss(writes: &[Write], present: &BTreeSet<i64>, fault_at: Timestamp, since: bool) -> Loss {
     let before: Vec<&Write> = writes.iter().filter(|write| write.acknowledged_at < fault_at).collect();
-    let lost = before.iter().filter(|write| !present.contains(&write.id)).count();
+    let looked_for = || writes.iter().filter(|write| since || write.acknowledged_at < fault_at);
+    let (checked, lost) = (looked_for().count(), looked_for().filter(|write| !present.contains(&write.id)).count());
     let survivors = before.iter().filter(|write| present.contains(&write.id));
     let last = survivors.map(|write| write.acknowledged_at).max();
     let seconds = match (lost, last) {
         (0, _) if !before.is_empty() => Some(0.0),
         (_, last) => last.map(|last| fault_at.duration_since(last).as_secs_f64()),
     };
-    Loss { checked: before.len() as u64, lost: lost as u64, seconds }
+    Loss { checked: checked as u64, lost: lost as u64, seconds }
 }
 
 /// What a server said, with its own words.
@@ -122,9 +135,13 @@ mod tests {
         let all: BTreeSet<i64> = (0..10).collect();
         let some: BTreeSet<i64> = (0..5).collect();
         let none = BTreeSet::new();
+        let loss = |writes: &[Write], present: &BTreeSet<i64>, fault_at| loss(writes, present, fault_at, false);
         assert_eq!(loss(&writes, &all, at(8)), Loss { checked: 8, lost: 0, seconds: Some(0.0) });
         assert_eq!(loss(&writes, &some, at(8)), Loss { checked: 8, lost: 3, seconds: Some(4.0) });
         assert_eq!(loss(&writes, &none, at(8)), Loss { checked: 8, lost: 8, seconds: None });
         assert_eq!(loss(&[], &none, at(8)), Loss { checked: 0, lost: 0, seconds: None });
+        let but_the_last: BTreeSet<i64> = (0..9).collect();
+        assert_eq!(loss(&writes, &but_the_last, at(8)).lost, 0);
+        assert_eq!(super::loss(&writes, &but_the_last, at(8), true), Loss { checked: 10, lost: 1, seconds: Some(1.0) });
     }
 }

@@ -8,6 +8,7 @@ pub(crate) use record::Seen;
 
 use crate::canary::{Canary, Write};
 use crate::health::Watch;
+use crate::hosts::Hosts;
 use crate::journal::Journal;
 use crate::place::Place;
 use crate::process::Processes;
@@ -80,6 +81,10 @@ pub(crate) struct Rehearsal<'a> {
     /// Numbers the files of what processes say.
     pub count: u32,
     pub servers: BTreeMap<String, Child>,
+    /// Made only where the scenario has a cluster.
+    pub hosts: Hosts,
+    /// What was started in them and goes on.
+    pub in_hosts: Vec<Child>,
     pub background: Vec<(Planned, Timestamp, Child)>,
     pub canary: Option<Canary>,
     pub writes: Vec<Write>,

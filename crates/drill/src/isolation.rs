@@ -2,6 +2,7 @@
 //!
 //! Promise: what couldn't be tried doesn't hold.
 
+use crate::hosts::{self, Hosts};
 use crate::place::Place;
 use crate::process::{Network, Processes, Who, run};
 use crate::surroundings::{Address, Production, Surroundings};
@@ -54,15 +55,30 @@ pub async fn addresses(place: &Place, processes: &Processes, around: &Surroundin
         holds: true,
     }];
     for address in &around.production.addresses {
-        proofs.push(reach(place, processes, &around.program, address).await);
+        let command = processes.command(&around.program, Who::Servers);
+        proofs.push(reach(place, command, "inside", address).await);
     }
     proofs
 }
 
-async fn reach(place: &Place, processes: &Processes, program: &Path, address: &Address) -> Isolation {
+/// The same for every host: no line leads out, and no address answers.
+pub async fn hosts(place: &Place, processes: &Processes, hosts: &Hosts, around: &Surroundings) -> Vec<Isolation> {
+    let looked_at = hosts.clone();
+    let mut proofs = tokio::task::spawn_blocking(move || looked_at.proofs()).await.unwrap_or_else(|error| {
+        vec![Isolation { tried: "the hosts' lines".into(), seen: error.to_string(), holds: false }]
+    });
+    for host in hosts::all() {
+        for address in &around.production.addresses {
+            let command = processes.command_in(&hosts.file(host), &around.program, Who::Servers);
+            proofs.push(reach(place, command, &format!("host {host}"), address).await);
+        }
+    }
+    proofs
+}
+
+async fn reach(place: &Place, mut command: tokio::process::Command, from: &str, address: &Address) -> Isolation {
     let Address { what, host, port } = address;
-    let tried = format!("connect from inside to {host}:{port}, {what}");
-    let mut command = processes.command(program, Who::Servers);
+    let tried = format!("connect from {from} to {host}:{port}, {what}");
     command.args(["drill", "reach", host, &port.to_string()]);
     let ended = run(place, command, "reach", REACH_PATIENCE).await;
     let (seen, holds) = match ended {

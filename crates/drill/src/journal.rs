@@ -1,5 +1,6 @@
 //! What is being made, on disk before it is made: so that whoever comes after a killed process can take it all away.
 
+use crate::hosts::Hosts;
 use crate::place::PREFIX;
 use crate::process::{began_at, end_the_left};
 use jiff::Timestamp;
@@ -125,7 +126,7 @@ fn clean_one(directory: &Path, mut journal: Journal, now: Timestamp) -> Cleaned 
         }
     }
     journal.background.iter().copied().for_each(end_the_left);
-    let undone = undo(&journal.undo);
+    let undone = undo(&journal.undo).and(Hosts::new(&journal.id).remove());
     let removed = remove_place(&journal.place).map_err(|error| format!("remove {}: {error}", journal.place.display()));
     match undone.and(removed) {
         Ok(()) => {

@@ -49,6 +49,11 @@ impl Place {
         self.directory.join("s").join(server)
     }
 
+    /// Its socket.
+    pub fn socket(&self, server: &str) -> PathBuf {
+        self.socket_dir(server).join(format!(".s.PGSQL.{PORT}"))
+    }
+
     /// How a server of the place is reached.
     pub fn connection(&self, server: &str, protected: &Protected) -> String {
         format!(

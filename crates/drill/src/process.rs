@@ -114,12 +114,21 @@ impl Processes {
 
     /// A program, ready for its arguments.
     pub fn command(&self, program: &Path, who: Who) -> Command {
-        let account = self.account.filter(|_| who == Who::Servers);
-        let mut words: Vec<String> = match self.network {
+        let words: Vec<String> = match self.network {
             Network::Shared => Vec::new(),
             Network::Own => ["unshare", "--net", "--"].map(str::to_owned).into(),
             Network::OwnAsUser => ["unshare", "--user", "--map-current-user", "--net", "--"].map(str::to_owned).into(),
         };
+        self.command_behind(words, program, who)
+    }
+
+    /// The same in the network of a host, which only root may enter.
+    pub fn command_in(&self, host: &Path, program: &Path, who: Who) -> Command {
+        self.command_behind(vec!["nsenter".into(), format!("--net={}", host.display()), "--".into()], program, who)
+    }
+
+    fn command_behind(&self, mut words: Vec<String>, program: &Path, who: Who) -> Command {
+        let account = self.account.filter(|_| who == Who::Servers);
         if let Some((uid, gid)) = account {
             let ids = [format!("--reuid={uid}"), format!("--regid={gid}")];
             words.extend(

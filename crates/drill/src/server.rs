@@ -1,5 +1,6 @@
 //! A PostgreSQL of the place: private, archiving nothing, connecting to nobody.
 
+use crate::cluster::{self, Cluster};
 use crate::place::{PORT, Place};
 use crate::process::{Processes, Who};
 use crate::surroundings::Protected;
@@ -67,7 +68,11 @@ pub async fn start(
     }
 }
 
-fn programs(data_dir: &Path, protected: &Protected, search_path: &[PathBuf]) -> Result<Programs, ServerError> {
+/// PostgreSQL's programs for what lies there.
+///
+/// # Errors
+/// When there are none of its version.
+pub fn programs(data_dir: &Path, protected: &Protected, search_path: &[PathBuf]) -> Result<Programs, ServerError> {
     let version = std::fs::read_to_string(data_dir.join("PG_VERSION")).map_err(failed("read PG_VERSION"))?;
     let major = version.trim().parse::<u16>().ok().and_then(|major| MajorVersion::try_from(major).ok());
     let major = major.ok_or_else(|| ServerError(format!("PostgreSQL {} is not supported", version.trim())))?;
@@ -102,6 +107,42 @@ fn configure(place: &Place, server: &str, settings: &ControlSettings, major: Maj
     if !socket_dir.exists() {
         place.make_directory(&socket_dir).map_err(failed("make its socket's directory"))?;
     }
+    let text = settings_text(place, server, settings, major, SENDERS_MIN);
+    let write = |name: String, text: &str| place.write(&name, text, 0o600).map_err(failed("write its configuration"));
+    write(format!("conf/{server}.conf"), &text)?;
+    write(format!("conf/{server}.hba"), "local all all trust\nlocal replication all trust\n")?;
+    write(format!("conf/{server}.ident"), "")?;
+    let auto = place.data_dir(server).join("postgresql.auto.conf");
+    let said = std::fs::read_to_string(&auto).unwrap_or_default();
+    write(format!("servers/{server}/postgresql.auto.conf"), &only_recovery(&said))
+}
+
+/// A member of a cluster is started by its agent: its configuration lies with its data.
+///
+/// # Errors
+/// Of the file system.
+pub fn configure_member(cluster: &Cluster<'_>, member: &str, major: MajorVersion) -> Result<(), ServerError> {
+    let place = cluster.place;
+    let settings = control::read(&place.data_dir(member)).map_err(|error| ServerError(error.to_string()))?.settings;
+    if !place.socket_dir(member).exists() {
+        place.make_directory(&place.socket_dir(member)).map_err(failed("make its socket's directory"))?;
+    }
+    let text = settings_text(place, member, &settings, major, cluster::SENDERS_MIN) + &cluster.settings(member);
+    let write = |name: String, text: &str| place.write(&name, text, 0o600).map_err(failed("write its configuration"));
+    write(format!("servers/{member}/postgresql.conf"), &text)?;
+    write(format!("servers/{member}/postgresql.auto.conf"), "")?;
+    write(format!("conf/{member}.hba"), &cluster::access())?;
+    write(format!("conf/{member}.ident"), "")
+}
+
+/// What every server of the place is told, so that it can replay what the original wrote.
+fn settings_text(
+    place: &Place,
+    server: &str,
+    settings: &ControlSettings,
+    major: MajorVersion,
+    senders_min: i32,
+) -> String {
     let path = |ending: &str| place.path("conf").join(format!("{server}.{ending}")).display().to_string();
     let mut text = format!(
         "port = {PORT}\nmax_connections = {}\nmax_worker_processes = {}\nmax_wal_senders = {}\n\
@@ -111,7 +152,7 @@ fn configure(place: &Place, server: &str, settings: &ControlSettings, major: Maj
          hba_file = '{}'\nident_file = '{}'\n",
         settings.max_connections,
         settings.max_worker_processes,
-        i32::try_from(settings.max_wal_senders).unwrap_or(SENDERS_MIN).max(SENDERS_MIN),
+        i32::try_from(settings.max_wal_senders).unwrap_or(senders_min).max(senders_min),
         settings.max_prepared_transactions,
         settings.max_locks_per_transaction,
         path("hba"),
@@ -120,13 +161,7 @@ fn configure(place: &Place, server: &str, settings: &ControlSettings, major: Maj
     if major >= MajorVersion::V17 {
         text.push_str("summarize_wal = off\nsync_replication_slots = off\n");
     }
-    let write = |name: String, text: &str| place.write(&name, text, 0o600).map_err(failed("write its configuration"));
-    write(format!("conf/{server}.conf"), &text)?;
-    write(format!("conf/{server}.hba"), "local all all trust\nlocal replication all trust\n")?;
-    write(format!("conf/{server}.ident"), "")?;
-    let auto = place.data_dir(server).join("postgresql.auto.conf");
-    let said = std::fs::read_to_string(&auto).unwrap_or_default();
-    write(format!("servers/{server}/postgresql.auto.conf"), &only_recovery(&said))
+    text
 }
 
 /// Of what was set with ALTER SYSTEM, only what says up to where is replayed.
@@ -144,8 +179,23 @@ pub async fn proofs(client: &Client, server: &str) -> Vec<Isolation> {
         ("max_logical_replication_workers", "0"),
         ("shared_preload_libraries", ""),
     ];
+    proofs_of(client, server, &wanted).await
+}
+
+/// The same for a server of a cluster, which listens on its host, and follows another host.
+pub async fn proofs_of_member(client: &Client, member: &str, address: &str) -> Vec<Isolation> {
+    let wanted = [
+        ("listen_addresses", address),
+        ("archive_mode", "off"),
+        ("max_logical_replication_workers", "0"),
+        ("shared_preload_libraries", ""),
+    ];
+    proofs_of(client, member, &wanted).await
+}
+
+async fn proofs_of(client: &Client, server: &str, wanted: &[(&str, &str)]) -> Vec<Isolation> {
     let mut proofs = Vec::new();
-    for (name, value) in wanted {
+    for &(name, value) in wanted {
         let seen = client.query_one("select current_setting($1, true)", &[&name]).await;
         let seen = seen.map(|row| row.get::<_, Option<String>>(0).unwrap_or_default());
         let holds = seen.as_deref().is_ok_and(|seen| seen == value);

@@ -60,6 +60,7 @@ pub fn texts_of(action: &Action) -> Vec<&str> {
         Action::Sql { server, database, query } => {
             [Some(server), database.as_ref(), Some(query)].into_iter().flatten().map(String::as_str).collect()
         }
+        Action::Refused { server, query } => vec![server, query],
         Action::Http { url, body, headers, .. } => {
             let rest = body.iter().chain(headers.values());
             std::iter::once(url).chain(rest).map(String::as_str).collect()
@@ -67,6 +68,7 @@ pub fn texts_of(action: &Action) -> Vec<&str> {
         Action::Tcp(text)
         | Action::Start(text)
         | Action::Stop(text)
+        | Action::Cluster(text)
         | Action::Canary(text)
         | Action::Count(text)
         | Action::Page(text)
@@ -90,6 +92,7 @@ pub fn fill_action(action: &Action, meanings: &Meanings) -> Result<Action, Strin
         Action::Sql { server, database, query } => {
             Action::Sql { server: one(server)?, database: maybe(database)?, query: one(query)? }
         }
+        Action::Refused { server, query } => Action::Refused { server: one(server)?, query: one(query)? },
         Action::Http { method, url, body, headers } => {
             let headers =
                 headers.iter().map(|(name, value)| Ok((name.clone(), one(value)?))).collect::<Result<_, String>>()?;
@@ -98,6 +101,7 @@ pub fn fill_action(action: &Action, meanings: &Meanings) -> Result<Action, Strin
         Action::Tcp(text) => Action::Tcp(one(text)?),
         Action::Start(text) => Action::Start(one(text)?),
         Action::Stop(text) => Action::Stop(one(text)?),
+        Action::Cluster(text) => Action::Cluster(one(text)?),
         Action::Canary(text) => Action::Canary(one(text)?),
         Action::Count(text) => Action::Count(one(text)?),
         Action::Page(text) => Action::Page(one(text)?),
@@ -113,10 +117,12 @@ pub fn spoken(action: &Action) -> String {
         Action::Lifeboat { words, .. } => format!("lifeboat {}", line(words)),
         Action::Command(words) => line(words),
         Action::Sql { server, query, .. } => format!("sql on {server}: {query}"),
+        Action::Refused { server, query } => format!("sql that {server} must not carry out: {query}"),
         Action::Http { method, url, .. } => format!("{method} {url}"),
         Action::Tcp(address) => format!("connect to {address}"),
         Action::Start(server) => format!("start server {server}"),
         Action::Stop(server) => format!("stop server {server}"),
+        Action::Cluster(server) => format!("make a cluster of three members of server {server}"),
         Action::Canary(server) => format!("canary writes on {server}"),
         Action::Count(server) => format!("look for the canary's writes on {server}"),
         Action::Ask { question, of } => {

@@ -1,6 +1,8 @@
 //! Commands: ours, as somebody would type them, and others'.
 
+use crate::cluster::clients_config;
 use crate::engine::{Planned, Rehearsal, Seen};
+use crate::hosts::CLIENTS;
 use crate::process::{Ended, Network, Processes, Who, began_at, run, which};
 use crate::scenario::With;
 use jiff::Timestamp;
@@ -48,7 +50,13 @@ impl Rehearsal<'_> {
             With::Production => self.around.config.clone(),
             With::Escrow => self.place.path("escrow.toml"),
             With::Copy => self.place.path("from-copy.toml"),
+            With::Cluster => clients_config(&self.place),
         };
+        if with == With::Cluster {
+            let mut command = self.in_host(CLIENTS, &self.around.program);
+            command.arg("--config").arg(config).args(words);
+            return command;
+        }
         let who = match with {
             With::Place if !MOUNTING.contains(&verb) => Who::Servers,
             _ => Who::Ourselves,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// All of them.
-pub const FAULTS: [&str; 12] = [
+pub const FAULTS: [&str; 19] = [
     "assumed-loss",
     "kill-server",
     "lose-data-directory",
@@ -22,6 +22,13 @@ pub const FAULTS: [&str; 12] = [
     "out-of-reach",
     "in-reach",
     "stop-background",
+    "kill-host",
+    "host-back",
+    "kill-agent",
+    "cut-off",
+    "heal",
+    "lose-lease-store",
+    "lease-store-back",
 ];
 
 const PAGE_BYTES: u64 = 8192;
@@ -63,7 +70,7 @@ impl Rehearsal<'_> {
                 }
                 Ok(serde_json::Value::Null)
             }
-            other => Err(format!("there is no fault {other}")),
+            other => self.host_fault(other, on).map(Into::into),
         };
         done.map_or_else(Seen::wrong, Seen::of)
     }

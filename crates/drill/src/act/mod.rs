@@ -2,6 +2,7 @@
 
 mod asking;
 pub mod attack;
+mod cluster;
 mod commands;
 mod faults;
 mod network;
@@ -25,6 +26,7 @@ impl Rehearsal<'_> {
                 let server = self.server_name(server, planned.workload);
                 self.sql(&server, database.as_deref(), query).await
             }
+            Action::Refused { server, query } => self.refused(server, query, limit).await,
             Action::Http { method, url, body, headers } => {
                 network::http(method, url, body.as_deref(), headers, limit).await
             }
@@ -37,6 +39,7 @@ impl Rehearsal<'_> {
                 let server = self.server_name(server, planned.workload);
                 self.stop(&server).await
             }
+            Action::Cluster(server) => self.begin_cluster(server, limit).await,
             Action::Canary(server) => {
                 let server = self.server_name(server, planned.workload);
                 self.begin_canary(&server).await

@@ -9,6 +9,9 @@ use lifeboat_postgres::connection::{Client, SimpleQueryMessage};
 use serde_json::Value;
 use std::time::Duration;
 
+/// A server that must not do something has had its chance after so long.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(3);
+
 impl Rehearsal<'_> {
     /// Starts it, and shows that it can't reach anybody.
     pub(super) async fn start(&mut self, name: &str, limit: Duration) -> Seen {
@@ -76,6 +79,19 @@ impl Rehearsal<'_> {
                 Seen::of(rows.last().unwrap_or(Value::Null))
             }
             Err(error) => Seen::wrong(said(&error)),
+        }
+    }
+
+    /// It holds when the server says no, doesn't answer, or isn't there.
+    pub(super) async fn refused(&self, server: &str, query: &str, limit: Duration) -> Seen {
+        let asked = async {
+            let client = self.session(server, None).await?;
+            client.simple_query(query).await.map_err(|error| said(&error))
+        };
+        match tokio::time::timeout(REFUSAL_PATIENCE.min(limit), asked).await {
+            Ok(Ok(_)) => Seen::wrong("it was carried out"),
+            Ok(Err(why)) => Seen::of(why),
+            Err(_) => Seen::of("no answer"),
         }
     }
 

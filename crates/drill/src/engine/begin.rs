@@ -1,6 +1,8 @@
 //! Before it begins: the place, and the proofs that nothing outside it can be reached.
 
 use super::{Rehearsal, Tell, server_names};
+use crate::cluster;
+use crate::hosts::Hosts;
 use crate::isolation;
 use crate::journal::Journal;
 use crate::place::{Place, random_text};
@@ -46,6 +48,7 @@ impl<'a> Rehearsal<'a> {
         };
         let processes = Processes::look(around.own_network && scenario.isolated, around.account).await;
         let meanings = meanings(scenario, parameters, around, &place, &journal.id);
+        let hosts = Hosts::new(&journal.id);
         Self {
             scenario,
             around,
@@ -57,6 +60,8 @@ impl<'a> Rehearsal<'a> {
             current: None,
             count: 0,
             servers: BTreeMap::new(),
+            hosts,
+            in_hosts: Vec::new(),
             background: Vec::new(),
             canary: None,
             writes: Vec::new(),
@@ -80,6 +85,9 @@ impl<'a> Rehearsal<'a> {
         if let Some((name, parameter)) = missing {
             return Err(format!("{name} is not given: {}", parameter.title));
         }
+        if self.scenario.has_cluster() {
+            cluster::needed(&self.around.search_path, self.around.own_network)?;
+        }
         if self.scenario.isolated {
             let proofs = isolation::paths(self.place.directory(), &self.around.production);
             self.run().isolation.extend(proofs);
@@ -87,8 +95,14 @@ impl<'a> Rehearsal<'a> {
         }
         self.agree().await?;
         self.make_place()?;
+        if self.scenario.has_cluster() {
+            self.hosts.make().map_err(|why| format!("hosts can't be made: {why}"))?;
+        }
         if self.scenario.isolated {
             let mut proofs = isolation::addresses(&self.place, &self.processes, self.around).await;
+            if self.scenario.has_cluster() {
+                proofs.extend(isolation::hosts(&self.place, &self.processes, &self.hosts, self.around).await);
+            }
             proofs.push(isolation::configuration(&self.place));
             self.run().isolation.extend(proofs);
             self.refuse_unless_isolated()?;

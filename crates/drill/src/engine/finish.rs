@@ -20,6 +20,7 @@ impl Rehearsal<'_> {
         }
         self.end_background().await;
         self.take_back().await;
+        self.remove_hosts().await;
         let kept = self.clear().await;
         let run = self.run();
         run.ended_at = Timestamp::now();
@@ -68,6 +69,22 @@ impl Rehearsal<'_> {
         let undone = tokio::task::spawn_blocking(move || undo(&commands)).await;
         let wrong = undone.map_or_else(|error| Some(error.to_string()), Result::err);
         self.note_own(Phase::Cleanup, "take back what other systems did", started_at, wrong);
+    }
+
+    /// With everything that runs in them.
+    async fn remove_hosts(&mut self) {
+        // They are made after the place, and stay with it.
+        if !self.scenario.has_cluster() || self.around.keep || !self.place.directory().exists() {
+            return;
+        }
+        let (started_at, hosts) = (Timestamp::now(), self.hosts.clone());
+        let removed = tokio::task::spawn_blocking(move || hosts.remove()).await;
+        let wrong = removed.map_or_else(|error| Some(error.to_string()), Result::err);
+        for mut child in std::mem::take(&mut self.in_hosts) {
+            // It was killed; somebody must take note.
+            let _ = child.try_wait();
+        }
+        self.note_own(Phase::Cleanup, "end what runs in the hosts, and remove them", started_at, wrong);
     }
 
     /// Ends servers, removes the place, forgets it.

@@ -144,7 +144,11 @@ impl Rehearsal<'_> {
             let meanings = self.meanings_of(number);
             let server = meanings.get(&health.server).unwrap_or(&health.server);
             let target = server::target(&self.place, server, protected).ok()?;
-            let own = if health.queries.is_empty() { &protected.checks } else { &health.queries };
+            let mut own = if health.queries.is_empty() { protected.checks.clone() } else { health.queries.clone() };
+            // Of a cluster it is asked whether it can be written to, and what the workload's owner asks.
+            if self.scenario.has_cluster() {
+                own.extend(protected.checks.iter().cloned());
+            }
             let mut queries: Vec<String> =
                 own.iter().map(|query| fill(query, &meanings).unwrap_or_else(|_| query.clone())).collect();
             if queries.is_empty() {
@@ -200,7 +204,8 @@ impl Rehearsal<'_> {
             Ok(present) => present,
             Err(why) => return Seen::wrong(why),
         };
-        let loss = crate::canary::loss(&self.writes, &present, fault_at);
+        // Who restores goes back before the fault; a cluster goes on.
+        let loss = crate::canary::loss(&self.writes, &present, fault_at, self.scenario.has_cluster());
         let measured = &mut self.run().measured;
         measured.writes_checked = Some(loss.checked);
         measured.writes_lost = Some(loss.lost);

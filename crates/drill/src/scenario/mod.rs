@@ -56,6 +56,13 @@ pub struct Scenario {
     pub text: String,
 }
 
+impl Scenario {
+    /// Whether it needs hosts.
+    pub fn has_cluster(&self) -> bool {
+        self.phases.values().flatten().any(|step| matches!(step.action, Action::Cluster(_)))
+    }
+}
+
 /// Of what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,6 +148,13 @@ pub enum Action {
         /// What is asked.
         query: String,
     },
+    /// A statement that a server of the place must not carry out: it says so, or doesn't answer, or isn't there.
+    Refused {
+        /// Which.
+        server: String,
+        /// What is asked.
+        query: String,
+    },
     /// A request.
     Http {
         /// `GET`.
@@ -158,6 +172,8 @@ pub enum Action {
     Start(String),
     /// Stops it.
     Stop(String),
+    /// A cluster of three members, each on a host of its own, is made of this running server.
+    Cluster(String),
     /// The canary begins to write there.
     Canary(String),
     /// What the canary was promised is looked for there.
@@ -194,6 +210,8 @@ pub enum With {
     Escrow,
     /// What a location knows: see `runbook-from-a-copy`.
     Copy,
+    /// That of the place's cluster, on the host of operators and clients.
+    Cluster,
 }
 
 /// Commands that may be run with the real configuration: they read repositories, and write only where they are told to.

@@ -12,14 +12,16 @@ const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// For a step that asks a person.
 const PERSON_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-const ACTIONS: [&str; 13] = [
+const ACTIONS: [&str; 15] = [
     "lifeboat",
     "command",
     "sql",
+    "refused",
     "http",
     "tcp",
     "start",
     "stop",
+    "cluster",
     "canary",
     "count",
     "ask",
@@ -111,6 +113,7 @@ fn read_action(table: &mut Table, findings: &mut Findings) -> Option<Action> {
         "lifeboat" => read_lifeboat(table, findings),
         "command" => table.texts(findings, "command").map(Action::Command),
         "sql" => read_sql(table, findings),
+        "refused" => read_refused(table, findings),
         "http" => read_http(table, findings),
         "ask" => {
             let of = table.text(findings, "of");
@@ -128,6 +131,7 @@ fn read_action(table: &mut Table, findings: &mut Findings) -> Option<Action> {
         "tcp" => table.text(findings, "tcp").map(Action::Tcp),
         "start" => table.text(findings, "start").map(Action::Start),
         "stop" => table.text(findings, "stop").map(Action::Stop),
+        "cluster" => table.text(findings, "cluster").map(Action::Cluster),
         "canary" => table.text(findings, "canary").map(Action::Canary),
         "count" => table.text(findings, "count").map(Action::Count),
         "page" => table.text(findings, "page").map(Action::Page),
@@ -137,16 +141,17 @@ fn read_action(table: &mut Table, findings: &mut Findings) -> Option<Action> {
 
 fn read_lifeboat(table: &mut Table, findings: &mut Findings) -> Option<Action> {
     let words = table.texts(findings, "lifeboat");
-    let expected = "\"place\", \"production\", \"escrow\" or \"copy\"";
+    let expected = "\"place\", \"cluster\", \"production\", \"escrow\" or \"copy\"";
     let with = table.read(findings, "with", expected, |value| match value.as_str()? {
         "place" => Some(With::Place),
+        "cluster" => Some(With::Cluster),
         "production" => Some(With::Production),
         "escrow" => Some(With::Escrow),
         "copy" => Some(With::Copy),
         _ => None,
     });
     let (words, with) = (words?, with.unwrap_or(With::Place));
-    if with != With::Place && !READING.contains(&words[0].as_str()) {
+    if ![With::Place, With::Cluster].contains(&with) && !READING.contains(&words[0].as_str()) {
         let message = format!(
             "`lifeboat {}` in {} would run with the real configuration; only {} may",
             words[0],
@@ -169,6 +174,17 @@ fn read_sql(table: &mut Table, findings: &mut Findings) -> Option<Action> {
     }
     inner.finish(findings);
     Some(Action::Sql { server, database, query: query? })
+}
+
+fn read_refused(table: &mut Table, findings: &mut Findings) -> Option<Action> {
+    let value = table.value("refused")?;
+    let mut inner = Table::of(&format!("`refused` of {}", table.name), value, findings)?;
+    let (server, query) = (inner.text(findings, "server"), inner.text(findings, "query"));
+    for key in ["server", "query"].into_iter().filter(|key| !inner.has(key)) {
+        findings.problem(&inner.span.clone(), format!("`{key}` is missing in {}", inner.name));
+    }
+    inner.finish(findings);
+    Some(Action::Refused { server: server?, query: query? })
 }
 
 fn read_http(table: &mut Table, findings: &mut Findings) -> Option<Action> {

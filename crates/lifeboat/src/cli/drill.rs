@@ -71,6 +71,9 @@ pub enum DrillCommand {
     /// Whether somebody listens there; for the proofs of isolation
     #[command(hide = true)]
     Reach { host: String, port: u16 },
+    /// Lead from a socket to an address, until it is killed; for the hosts of a rehearsal
+    #[command(hide = true)]
+    Door { socket: PathBuf, to: String },
     /// Destroy what lies in the place of a rehearsal, as somebody would who has taken over the host
     #[command(hide = true)]
     Attack {

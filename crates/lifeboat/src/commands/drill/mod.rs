@@ -35,6 +35,10 @@ pub fn run(global: &Global, command: &DrillCommand, output: &Output) -> Result<(
         DrillCommand::Reach { host, port } => {
             reach(host, *port).map_err(|why| Failure::new(FailureKind::CheckFailed, why))
         }
+        DrillCommand::Door { socket, to } => {
+            let served = rooms::runtime()?.block_on(lifeboat_drill::door::serve(socket, to));
+            served.map_err(|error| Failure::from_error(FailureKind::Unavailable, &error))
+        }
         DrillCommand::Attack { place, data, repository } => {
             let damage = attack::attack(place, data, repository);
             let damage = damage.map_err(|error| Failure::from_error(FailureKind::Locked, &error))?;

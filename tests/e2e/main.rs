@@ -15,6 +15,7 @@ mod changes;
 mod condition;
 mod contents;
 mod drills;
+mod drills_broken;
 mod exactness;
 mod existing;
 mod followers;

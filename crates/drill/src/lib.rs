@@ -16,6 +16,7 @@ pub mod engine;
 pub mod health;
 pub mod isolation;
 pub mod journal;
+pub mod paper;
 pub mod place;
 pub mod process;
 pub mod scenario;

@@ -71,6 +71,14 @@ pub enum DrillCommand {
     /// Whether somebody listens there; for the proofs of isolation
     #[command(hide = true)]
     Reach { host: String, port: u16 },
+    /// Bring what lies below plan/ of a location here; for the rehearsal of the runbook
+    #[command(hide = true)]
+    Paper {
+        #[arg(long)]
+        location: String,
+        #[arg(long)]
+        to: PathBuf,
+    },
     /// Destroy what lies in the place of a rehearsal, as somebody would who has taken over the host
     #[command(hide = true)]
     Attack {

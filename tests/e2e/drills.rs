@@ -14,7 +14,11 @@ pub struct Shop {
 }
 
 pub async fn shop() -> Result<Shop> {
-    let world = Plan::new(15).workload("check = [\"select count(*) = 20000 from orders\"]").start()?;
+    shop_of(Plan::new(15)).await
+}
+
+pub async fn shop_of(plan: Plan) -> Result<Shop> {
+    let world = plan.workload("check = [\"select count(*) = 20000 from orders\"]").start()?;
     let make = "create table orders (id int primary key, t text); \
         insert into orders select g, md5(g::text) from generate_series(1, 20000) g";
     world.cluster.sql(make).await?;
@@ -200,13 +204,13 @@ async fn what_belongs_together_is_brought_back() -> Result<()> {
 }
 
 /// A scenario of its own, in a file.
-fn scenario(shop: &Shop, text: &str) -> Result<String> {
+pub fn scenario(shop: &Shop, text: &str) -> Result<String> {
     let path = shop.world.path("own.toml");
     fs::write(&path, text)?;
     Ok(path.display().to_string())
 }
 
-const START: &str = "title = \"t\"\n[[prepare]]\nname = \"copy\"\nlifeboat = [\"restore\", \"{workload}\", \"--to\", \"{restored_dir}\"]\n\
+pub const START: &str = "title = \"t\"\n[[prepare]]\nname = \"copy\"\nlifeboat = [\"restore\", \"{workload}\", \"--to\", \"{restored_dir}\"]\n\
     with = \"production\"\n[[prepare]]\nname = \"start\"\nstart = \"restored\"\n[[fault]]\nname = \"nothing\"\nfault = \"assumed-loss\"\n\
     [[after]]\nname = \"one\"\nsql = { server = \"restored\", query = \"select 1\" }\nequals = 1\n";
 

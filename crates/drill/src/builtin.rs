@@ -3,7 +3,7 @@
 use crate::scenario::{Scenario, parse};
 
 /// Name and text of each.
-pub const TEXTS: [(&str, &str); 15] = [
+pub const TEXTS: [(&str, &str); 16] = [
     ("restore-database", include_str!("builtin/restore-database.toml")),
     ("restore-group", include_str!("builtin/restore-group.toml")),
     ("dropped-table", include_str!("builtin/dropped-table.toml")),
@@ -14,6 +14,7 @@ pub const TEXTS: [(&str, &str); 15] = [
     ("full-disk", include_str!("builtin/full-disk.toml")),
     ("lost-key", include_str!("builtin/lost-key.toml")),
     ("nobody-answers", include_str!("builtin/nobody-answers.toml")),
+    ("runbook-from-copy", include_str!("builtin/runbook-from-copy.toml")),
     ("missing-backup", include_str!("builtin/missing-backup.toml")),
     ("loss-of-primary", include_str!("builtin/loss-of-primary.toml")),
     ("loss-of-region", include_str!("builtin/loss-of-region.toml")),

@@ -6,6 +6,7 @@ mod phases;
 mod record;
 pub(crate) use record::Seen;
 
+use crate::act::Paper;
 use crate::canary::{Canary, Write};
 use crate::health::Watch;
 use crate::hosts::Hosts;
@@ -91,6 +92,7 @@ pub(crate) struct Rehearsal<'a> {
     pub health: Option<Watch>,
     pub fault_at: Option<(Timestamp, Instant)>,
     pub called: Vec<Called>,
+    pub paper: Option<Paper>,
     /// Asked for the end.
     pub interrupt: Receiver<bool>,
 }

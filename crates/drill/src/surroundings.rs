@@ -24,6 +24,10 @@ pub struct Surroundings {
     pub group: Option<String>,
     /// What must not be touched.
     pub production: Production,
+    /// The locations of what is rehearsed, and where each is as a directory. None: it is read over a network.
+    pub copies: Vec<(String, Option<PathBuf>)>,
+    /// Of the runbook that the real configuration gives.
+    pub runbook_hash: String,
     /// What the business decided.
     pub plan: Plan,
     /// Steps of the group that other systems do, and that a rehearsal apart leaves out.

@@ -2,7 +2,7 @@
 //!
 //! Only `{name}` in small letters counts; other braces stay, because SQL and JSON have theirs.
 
-use crate::scenario::Action;
+use crate::scenario::{Action, PaperStep};
 use std::collections::BTreeMap;
 
 /// What the placeholders mean now.
@@ -74,7 +74,7 @@ pub fn texts_of(action: &Action) -> Vec<&str> {
         | Action::Page(text)
         | Action::VendorStep(text) => vec![text],
         Action::Ask { question, of } => std::iter::once(question).chain(of).map(String::as_str).collect(),
-        Action::Fault { on, .. } => vec![on],
+        Action::Fault { on, .. } | Action::Paper { on, .. } => vec![on],
     }
 }
 
@@ -108,6 +108,7 @@ pub fn fill_action(action: &Action, meanings: &Meanings) -> Result<Action, Strin
         Action::VendorStep(text) => Action::VendorStep(one(text)?),
         Action::Ask { question, of } => Action::Ask { question: one(question)?, of: maybe(of)? },
         Action::Fault { name, on } => Action::Fault { name: name.clone(), on: one(on)? },
+        Action::Paper { step, on } => Action::Paper { step: *step, on: one(on)? },
     })
 }
 
@@ -131,6 +132,13 @@ pub fn spoken(action: &Action) -> String {
         Action::Page(role) => format!("call {role}"),
         Action::Fault { name, on } => format!("fault {name} on {on}"),
         Action::VendorStep(name) => format!("vendor step {name}"),
+        Action::Paper { step, on } => match step {
+            PaperStep::Read if on.is_empty() => "read plan/ in the workload's first location".to_owned(),
+            PaperStep::Read => format!("read plan/ in location {on}"),
+            PaperStep::Configure => "write from-copy.toml as the runbook says for a bare machine".to_owned(),
+            PaperStep::Points => "type the runbook's lifeboat points".to_owned(),
+            PaperStep::Restore => "type the runbook's lifeboat restore".to_owned(),
+        },
     }
 }
 

@@ -35,6 +35,8 @@ async fn call(people: BTreeMap<String, Person>, line: &[&str], directory: &Path)
         workloads: vec![],
         group: None,
         production: Production::default(),
+        copies: vec![],
+        runbook_hash: String::new(),
         plan,
         left_out: vec![],
         own_network: false,

@@ -63,13 +63,19 @@ impl Rehearsal<'_> {
         };
         // A mount made by somebody without rights needs a helper that a network of one's own would take away.
         let is_helped = MOUNTING.contains(&verb) && self.processes.network == Network::OwnAsUser;
-        let processes = if with == With::Place && !is_helped { self.processes } else { self.shared() };
+        let is_apart = match with {
+            With::Place => !is_helped,
+            // Whoever has only the paper has no network of ours either, unless the location is there.
+            With::Copy => self.paper.as_ref().is_some_and(|paper| !paper.is_remote),
+            With::Production | With::Escrow | With::Cluster => false,
+        };
+        let processes = if is_apart { self.processes } else { self.shared() };
         let mut command = processes.command(&self.around.program, who);
         command.arg("--config").arg(config).args(words);
         command
     }
 
-    fn shared(&self) -> Processes {
+    pub(super) fn shared(&self) -> Processes {
         Processes { network: Network::Shared, ..self.processes }
     }
 

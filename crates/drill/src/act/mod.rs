@@ -6,7 +6,10 @@ mod cluster;
 mod commands;
 mod faults;
 mod network;
+mod paper;
 mod servers;
+
+pub(crate) use paper::Paper;
 
 pub use asking::{Answer, Question, answer, questions};
 pub use faults::FAULTS;
@@ -52,6 +55,7 @@ impl Rehearsal<'_> {
             Action::Page(role) => self.page(role).await,
             Action::Fault { name, on } => self.fault(planned, name, on, limit).await,
             Action::VendorStep(name) => self.vendor_step(planned, name, limit).await,
+            Action::Paper { step, on } => self.paper(planned, *step, on, limit).await,
         }
     }
 

@@ -17,7 +17,7 @@ impl Rehearsal<'_> {
     pub(super) async fn start(&mut self, name: &str, limit: Duration) -> Seen {
         let Some(protected) = self.protected_of(name).cloned() else { return Seen::wrong("there is no workload") };
         // What it replays may still have to be fetched from production, over a network: the socket is private all the same.
-        let fetches = self.around.production.is_remote;
+        let fetches = self.paper.as_ref().map_or(self.around.production.is_remote, |paper| paper.is_remote);
         let network = if fetches { Network::Shared } else { self.processes.network };
         let processes = Processes { network, ..self.processes };
         let begun = std::time::Instant::now();

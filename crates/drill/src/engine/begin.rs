@@ -7,7 +7,7 @@ use crate::isolation;
 use crate::journal::Journal;
 use crate::place::{Place, random_text};
 use crate::process::{Processes, began_at};
-use crate::scenario::Scenario;
+use crate::scenario::{Action, Scenario, Step, With};
 use crate::surroundings::Surroundings;
 use crate::words::Meanings;
 use jiff::{SignedDuration, Timestamp};
@@ -68,6 +68,7 @@ impl<'a> Rehearsal<'a> {
             health: None,
             fault_at: None,
             called: Vec::new(),
+            paper: None,
             interrupt,
         }
     }
@@ -152,6 +153,10 @@ impl<'a> Rehearsal<'a> {
             std::fs::read_to_string(file).map_err(|error| format!("read the escrowed passphrase {file}: {error}"))?;
         let written = self.place.write("escrow", &secret, 0o600);
         written.map_err(|error| format!("write the escrowed passphrase: {error}"))?;
+        let is_escrow = |step: &Step| matches!(step.action, Action::Lifeboat { with: With::Escrow, .. });
+        if !self.scenario.phases.values().flatten().any(is_escrow) {
+            return Ok(());
+        }
         let text =
             std::fs::read_to_string(&self.around.config).map_err(|error| format!("read the configuration: {error}"))?;
         let mut table: toml::Table =

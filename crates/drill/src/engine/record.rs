@@ -117,7 +117,7 @@ impl Rehearsal<'_> {
     }
 
     /// One of our own steps of the cleanup.
-    pub(super) fn note_own(&mut self, phase: Phase, name: &str, started_at: Timestamp, wrong: Option<String>) {
+    pub(crate) fn note_own(&mut self, phase: Phase, name: &str, started_at: Timestamp, wrong: Option<String>) {
         (self.tell)(&format!("{name}: {}", wrong.as_deref().unwrap_or("done")));
         self.run().steps.push(Step {
             phase,

@@ -196,6 +196,27 @@ pub enum Action {
     },
     /// A step of another system, from the plan.
     VendorStep(String),
+    /// The runbook is followed from a location's own copy.
+    Paper {
+        /// How far.
+        step: PaperStep,
+        /// Which location's. Empty: the first one of the workload.
+        on: String,
+    },
+}
+
+/// How somebody goes on who has nothing but the runbook in a location, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaperStep {
+    /// Finds and reads it.
+    Read,
+    /// Writes down its configuration for a bare machine.
+    Configure,
+    /// Types its command that shows what is there.
+    Points,
+    /// Types the one that brings it back.
+    Restore,
 }
 
 /// Which configuration a command gets.
@@ -208,7 +229,7 @@ pub enum With {
     Production,
     /// The real one, with the passphrase that was given instead of the host's. Only for commands that read.
     Escrow,
-    /// What a location knows: see `runbook-from-a-copy`.
+    /// The one out of the runbook in a location: see [`PaperStep::Configure`].
     Copy,
     /// That of the place's cluster, on the host of operators and clients.
     Cluster,

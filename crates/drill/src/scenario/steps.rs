@@ -1,7 +1,7 @@
 //! One step: exactly one action, and how it is judged.
 
 use super::toml_table::{Findings, Table, advice, json_of, text_of};
-use super::{Action, READING, Step, Tolerance, With};
+use super::{Action, PaperStep, READING, Step, Tolerance, With};
 use lifeboat_plan::model::OnFailure;
 use std::time::Duration;
 use toml::Spanned;
@@ -12,7 +12,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// For a step that asks a person.
 const PERSON_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-const ACTIONS: [&str; 15] = [
+const ACTIONS: [&str; 16] = [
     "lifeboat",
     "command",
     "sql",
@@ -28,6 +28,7 @@ const ACTIONS: [&str; 15] = [
     "page",
     "fault",
     "vendor_step",
+    "paper",
 ];
 
 pub(super) fn read_step(mut table: Table, findings: &mut Findings) -> Option<Step> {
@@ -127,6 +128,18 @@ fn read_action(table: &mut Table, findings: &mut Findings) -> Option<Action> {
                 text_of(value).filter(|name| known.contains(&name.as_str()))
             });
             name.map(|name| Action::Fault { name, on })
+        }
+        "paper" => {
+            let on = table.text(findings, "on").unwrap_or_default();
+            let expected = "\"read\", \"configure\", \"points\" or \"restore\"";
+            let step = table.read(findings, "paper", expected, |value| match value.as_str()? {
+                "read" => Some(PaperStep::Read),
+                "configure" => Some(PaperStep::Configure),
+                "points" => Some(PaperStep::Points),
+                "restore" => Some(PaperStep::Restore),
+                _ => None,
+            });
+            step.map(|step| Action::Paper { step, on })
         }
         "tcp" => table.text(findings, "tcp").map(Action::Tcp),
         "start" => table.text(findings, "start").map(Action::Start),

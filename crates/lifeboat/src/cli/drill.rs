@@ -74,6 +74,14 @@ pub enum DrillCommand {
     /// Lead from a socket to an address, until it is killed; for the hosts of a rehearsal
     #[command(hide = true)]
     Door { socket: PathBuf, to: String },
+    /// Bring what lies below plan/ of a location here; for the rehearsal of the runbook
+    #[command(hide = true)]
+    Paper {
+        #[arg(long)]
+        location: String,
+        #[arg(long)]
+        to: PathBuf,
+    },
     /// Destroy what lies in the place of a rehearsal, as somebody would who has taken over the host
     #[command(hide = true)]
     Attack {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_location::{ErrorKind, Location, PutOutcome};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Where indexes are.
 const INDEX: &str = "plan/index-";
@@ -174,4 +175,22 @@ async fn state_of(location: &dyn Location, wanted: &str) -> Result<State, String
         }
     }
     Ok(if index["runbook_hash"] == wanted { State::Current } else { State::Old(made_at) })
+}
+
+/// Brings what lies below `plan/` of one location into a directory, unread.
+pub async fn fetch(config: &Config, name: &str, to: &Path) -> Result<(), Failure> {
+    let replicas = rooms::replicas(config, std::slice::from_ref(&name.to_owned()))?;
+    let location =
+        &replicas.first().ok_or_else(|| Failure::new(FailureKind::NotFound, "there is no location"))?.location;
+    let told = |error: lifeboat_location::Error| Failure::from_error(FailureKind::Unavailable, &error);
+    let wrote = |error: std::io::Error| Failure::from_error(FailureKind::Unavailable, &error);
+    std::fs::create_dir_all(to.join("plan")).map_err(wrote)?;
+    for object in location.list("plan/").await.map_err(told)? {
+        let plain = object.key.strip_prefix("plan/").filter(|plain| !plain.contains('/'));
+        if let Some(plain) = plain {
+            std::fs::write(to.join("plan").join(plain), location.get(&object.key).await.map_err(told)?)
+                .map_err(wrote)?;
+        }
+    }
+    Ok(())
 }

@@ -5,13 +5,14 @@ use crate::cli::DrillRunArguments;
 use crate::commands::find_named;
 use crate::config::{ClusterConfig, Config, LeaseConfig, LocationConfig, Store};
 use crate::failure::{Failure, FailureKind};
+use crate::papers::gather::bare_runbook;
 use crate::rooms;
 use lifeboat_drill::scenario::{Action, Scenario, TargetKind};
 use lifeboat_drill::surroundings::{Address, Production, Protected, Surroundings};
 use lifeboat_plan::model::Plan;
 use lifeboat_plan::run::Promised;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const POSTGRES_PORT: u16 = 5432;
 
@@ -45,6 +46,8 @@ pub fn surroundings(
         workloads: names.iter().map(|name| protected(name, config)).collect::<Result<_, _>>()?,
         group: arguments.group.clone(),
         production: production(config),
+        copies: copies(&names, config),
+        runbook_hash: lifeboat_report::runbook_hash(&bare_runbook(config_path, config)),
         promised: promised(&plan, arguments.group.as_deref(), &names, scenario),
         plan,
         left_out,
@@ -146,6 +149,19 @@ fn promised(plan: &Plan, group: Option<&str>, workloads: &[String], scenario: &S
         rto_seconds: objective.map(|objective| objective.rto.as_secs_f64()),
         rpo_seconds: objective.map(|objective| objective.rpo.as_secs_f64()),
     }
+}
+
+/// Where the locations of the workloads are, each once.
+fn copies(workloads: &[String], config: &Config) -> Vec<(String, Option<PathBuf>)> {
+    let mut copies: Vec<(String, Option<PathBuf>)> = Vec::new();
+    for name in workloads.iter().filter_map(|name| config.workloads.get(name)).flat_map(|one| &one.locations) {
+        if let Some(location) = config.locations.get(name)
+            && !copies.iter().any(|(found, _)| found == name)
+        {
+            copies.push((name.clone(), location.url.directory().map(Path::to_path_buf)));
+        }
+    }
+    copies
 }
 
 /// What must not be touched.

@@ -7,7 +7,7 @@ mod run;
 mod scenarios;
 mod schedule;
 
-use super::load_config;
+use super::{find_named, load_config};
 use crate::cli::{DrillCommand, Global};
 use crate::config::{Config, UnknownKeys};
 use crate::failure::{Failure, FailureKind};
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use lifeboat_drill::act::{Answer, answer, attack, reach};
 use lifeboat_drill::journal::clean;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub fn run(global: &Global, command: &DrillCommand, output: &Output) -> Result<(), Failure> {
     match command {
@@ -39,12 +39,20 @@ pub fn run(global: &Global, command: &DrillCommand, output: &Output) -> Result<(
             let served = rooms::runtime()?.block_on(lifeboat_drill::door::serve(socket, to));
             served.map_err(|error| Failure::from_error(FailureKind::Unavailable, &error))
         }
+        DrillCommand::Paper { location, to } => paper(global, location, to, output),
         DrillCommand::Attack { place, data, repository } => {
             let damage = attack::attack(place, data, repository);
             let damage = damage.map_err(|error| Failure::from_error(FailureKind::Locked, &error))?;
             output.document(&json!(damage))
         }
     }
+}
+
+/// What lies below `plan/` of one location, byte by byte.
+fn paper(global: &Global, location: &str, to: &Path, output: &Output) -> Result<(), Failure> {
+    let (_, config) = load_config(global, UnknownKeys::Warn, output)?;
+    find_named("location", location, &config.locations)?;
+    rooms::runtime()?.block_on(crate::papers::published::fetch(&config, location, to))
 }
 
 /// Where it is noted what runs make.
@@ -82,7 +90,7 @@ fn approve(global: &Global, id: &str, person: &str, agrees: bool, output: &Outpu
     let (_, config) = load_config(global, UnknownKeys::Warn, output)?;
     let people = &config.plan.plan.people;
     if !people.is_empty() {
-        super::find_named("person", person, people)?;
+        find_named("person", person, people)?;
     }
     let said = Answer { by: person.to_owned(), agrees, at: Timestamp::now() };
     answer(&journal_dir(&config)?, id, &said).map_err(|error| {

@@ -42,11 +42,11 @@ pub struct Loss {
 }
 
 impl Canary {
-    /// Makes its table, and begins.
+    /// Makes its table, and begins. One that `goes_on` connects again after an error, because somebody else takes over; any other ends there.
     ///
     /// # Errors
     /// What the server said.
-    pub async fn begin(target: &Target) -> Result<Self, String> {
+    pub async fn begin(target: &Target, goes_on: bool) -> Result<Self, String> {
         let mut client = target.connect().await.map_err(|error| error.to_string())?;
         let target = target.clone();
         let make = format!(
@@ -62,6 +62,9 @@ impl Canary {
                 id += 1;
                 // One that isn't answered was promised to nobody. It is written as another one, where somebody answers again.
                 if client.execute(&insert, &[&id]).await.is_err() {
+                    if !goes_on {
+                        return;
+                    }
                     client = again(&target).await;
                     continue;
                 }

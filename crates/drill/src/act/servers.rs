@@ -101,7 +101,7 @@ impl Rehearsal<'_> {
             Ok(target) => target,
             Err(error) => return Seen::wrong(error.to_string()),
         };
-        match Canary::begin(&target).await {
+        match Canary::begin(&target, self.scenario.has_cluster()).await {
             Ok(canary) => {
                 self.canary = Some(canary);
                 Seen::default()

@@ -17,7 +17,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+/// Carries it out and shows what came of it.
 pub fn run(global: &Global, arguments: &DrillRunArguments, output: &Output) -> Result<(), Failure> {
+    run_and(global, arguments, output, show)
+}
+
+/// The same for one of several, of which whoever asked makes one document: nothing goes to standard output.
+pub fn unshown(global: &Global, arguments: &DrillRunArguments, output: &Output) -> Result<(), Failure> {
+    run_and(global, arguments, output, |rehearsed, _, _| judged(&rehearsed.run))
+}
+
+fn run_and(
+    global: &Global,
+    arguments: &DrillRunArguments,
+    output: &Output,
+    show: impl Fn(&Rehearsed, &Path, &Output) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let (config_path, config) = load_config(global, UnknownKeys::Warn, output)?;
     let scenario = scenarios::find(&arguments.scenario, &config)?;
     let around = around::surroundings(arguments, &scenario, (&config_path, &config))?;
@@ -128,7 +143,7 @@ pub fn word(verdict: Verdict) -> &'static str {
 
 fn show(rehearsed: &Rehearsed, config: &Path, output: &Output) -> Result<(), Failure> {
     let run = &rehearsed.run;
-    let (verdict, reasons) = run.entailed();
+    let (_, reasons) = run.entailed();
     if output.is_json() {
         output
             .document(&json!({"run": run, "reasons": reasons, "called": rehearsed.called, "kept": rehearsed.kept}))?;
@@ -139,6 +154,11 @@ fn show(rehearsed: &Rehearsed, config: &Path, output: &Output) -> Result<(), Fai
             output.hint(&format!("`lifeboat --config {} drill cleanup` removes it", config.display()));
         }
     }
+    judged(run)
+}
+
+fn judged(run: &Run) -> Result<(), Failure> {
+    let (verdict, reasons) = run.entailed();
     if verdict == Verdict::Passed {
         return Ok(());
     }

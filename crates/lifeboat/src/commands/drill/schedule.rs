@@ -78,7 +78,8 @@ fn carry_out(global: &Global, config: &Config, all: &[Due], output: &Output) -> 
             dry_run: false,
             keep: false,
         };
-        if let Err(failure) = run::run(global, &arguments, &quiet) {
+        let run = if output.is_json() { run::unshown } else { run::run };
+        if let Err(failure) = run(global, &arguments, &quiet) {
             quiet.warn(&format!("{}: {}", one.drill, failure.sentence()));
             failures.push(one.drill.clone());
         }

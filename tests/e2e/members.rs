@@ -73,6 +73,12 @@ async fn take_log_away(world: &World) -> Result<()> {
     .await
 }
 
+fn listens_on(data_dir: &Path, port: u16) -> Result<()> {
+    let settings = data_dir.join("postgresql.conf");
+    let text = std::fs::read_to_string(&settings)?;
+    Ok(std::fs::write(&settings, format!("{text}port = {port}\n"))?)
+}
+
 fn segments(data_dir: &Path) -> Result<Vec<String>> {
     let names = std::fs::read_dir(data_dir.join("pg_wal"))?.flatten().map(|entry| entry.file_name());
     Ok(names.filter_map(|name| name.into_string().ok()).filter(|name| name.len() == 24).collect())
@@ -126,9 +132,7 @@ async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
     })?;
     take_log_away(&world).await?;
     let own = standby.data_dir();
-    let settings = own.join("postgresql.conf");
-    let text = std::fs::read_to_string(&settings)?;
-    std::fs::write(&settings, format!("{text}port = {port}\n"))?;
+    listens_on(&own, port)?;
     let socket = standby.directory().display().to_string();
     ohio = Member {
         connection: format!("host={socket} port={port} user=postgres dbname=postgres"),

@@ -56,15 +56,40 @@ impl Drop for Machines<'_> {
     }
 }
 
-/// Guards: the primary is found by asking the agents; what is made is started by the agent and follows, under the name and with the slot that
+/// Whatever the member that was just made needs, the primary has no more, and the archive has.
+async fn take_log_away(world: &World) -> Result<()> {
+    let cluster = &world.cluster;
+    let current = cluster.sql("select pg_walfile_name(pg_current_wal_lsn())").await?.context("a segment")?;
+    until("the log is gone", || async {
+        // The agent makes the slot anew, and it keeps what there is then.
+        let drop =
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'lifeboat_ohio'";
+        cluster.sql(drop).await?;
+        cluster.sql("insert into t values (0)").await?;
+        cluster.sql("select pg_switch_wal()").await?;
+        cluster.sql("checkpoint").await?;
+        Ok(segments(&cluster.data_dir())?.iter().all(|name| *name > current))
+    })
+    .await
+}
+
+fn listens_on(data_dir: &Path, port: u16) -> Result<()> {
+    let settings = data_dir.join("postgresql.conf");
+    let text = std::fs::read_to_string(&settings)?;
+    Ok(std::fs::write(&settings, format!("{text}port = {port}\n"))?)
+}
+
+fn segments(data_dir: &Path) -> Result<Vec<String>> {
+    let names = std::fs::read_dir(data_dir.join("pg_wal"))?.flatten().map(|entry| entry.file_name());
+    Ok(names.filter_map(|name| name.into_string().ok()).filter(|name| name.len() == 24).collect())
+}
+
+/// Guards: the log that the primary has removed since comes from the repository, of whose workload the cluster has its name. And: the primary is found by asking the agents; what is made is started by the agent and follows, under the name and with the slot that
 /// the agents expect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
     let mut world = Plan::new(15).start()?;
     world.cluster.sql("create table t as select g from generate_series(1, 1000) g").await?;
-    // What the backup ends with is still there when the second member asks for it: no `restore_command` is configured that would bring it.
-    world.cluster.sql("alter system set wal_keep_size = '64MB'").await?;
-    world.cluster.sql("select pg_reload_conf()").await?;
     world.backup("full")?;
     world.cluster.stop(Shutdown::Fast)?;
     let log = world.cluster.directory().join("started.log").display().to_string();
@@ -105,10 +130,9 @@ async fn a_member_is_made_and_its_agent_starts_it() -> Result<()> {
         ensure!(made["from"] == "repository" && made["slot"]["name"] == "lifeboat_ohio", "{made}");
         Ok(())
     })?;
+    take_log_away(&world).await?;
     let own = standby.data_dir();
-    let settings = own.join("postgresql.conf");
-    let text = std::fs::read_to_string(&settings)?;
-    std::fs::write(&settings, format!("{text}port = {port}\n"))?;
+    listens_on(&own, port)?;
     let socket = standby.directory().display().to_string();
     ohio = Member {
         connection: format!("host={socket} port={port} user=postgres dbname=postgres"),

@@ -21,6 +21,7 @@ mod seen;
 mod session;
 mod slots;
 mod unarchived;
+mod unserved;
 
 pub use keeper::{Keeper, Order, Wish, spawn};
 pub use kill::{anything_runs, kill_servers};
@@ -76,6 +77,9 @@ pub struct DatabaseSettings {
     pub replication: String,
     /// Reads what the log no longer has from an archive; PostgreSQL's words.
     pub restore_command: Option<String>,
+    /// The same where none is configured, from our own repository, and only for who gets nothing from its primary: to be followed by the
+    /// timeline that is followed.
+    pub archive: Option<String>,
     /// What commits wait for on a member that has never been a primary: never nothing in synchronous mode.
     pub first_quorum: lifeboat_failover::Quorum,
     /// Of the server's own words.

@@ -8,6 +8,7 @@
 //!
 //! Not here: pools, passwords, encryption. Bytes go through as they are.
 
+mod opening;
 mod pipe;
 mod refuse;
 mod session;
@@ -227,7 +228,7 @@ fn begin(
             let most = shared.settings.connections_max;
             let refusal = Refusal::too_many(format!("the proxy has {most} connections already"));
             sessions.spawn(async move {
-                refuse::refuse(client, None, &refusal).await;
+                refuse::refuse(client, &[], &refusal).await;
                 drop(permit);
             });
         }

@@ -2,6 +2,8 @@
 
 #[path = "proxy/epochs.rs"]
 mod epochs;
+#[path = "proxy/first_word.rs"]
+mod first_word;
 #[path = "proxy/holding.rs"]
 mod holding;
 #[path = "proxy/reading.rs"]

@@ -391,6 +391,10 @@ pub enum WalCommand {
         /// What begins here or later is not there: it is damaged, and a restore was planned without it
         #[arg(long, value_name = "LSN", hide = true)]
         ends_at: Option<Lsn>,
+        /// For a standby of a server that is on this timeline: only what leads there, and whatever comes in between is "not
+        /// there", because a standby asks again (`lifeboat agent` sets it)
+        #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u32).range(1..))]
+        follows: Option<u32>,
     },
     /// Store what waits behind PATH (started by `wal push`)
     #[command(hide = true)]

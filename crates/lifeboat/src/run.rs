@@ -30,7 +30,9 @@ enum ExitCodes {
 impl ExitCodes {
     fn of(arguments: &[OsString]) -> Self {
         let fetches = arguments.windows(2).any(|pair| pair[0] == "wal" && pair[1] == "fetch");
-        if fetches { Self::RestoreCommand } else { Self::Plain }
+        // A standby that follows never ends recovery by itself, and would end as a whole by these.
+        let follows = arguments.iter().any(|argument| argument == "--follows");
+        if fetches && !follows { Self::RestoreCommand } else { Self::Plain }
     }
 
     fn code(self, kind: FailureKind) -> ExitCode {
@@ -170,6 +172,12 @@ mod tests {
         for kind in [FailureKind::Internal, FailureKind::Usage, FailureKind::Unavailable, FailureKind::Corrupt] {
             assert_eq!(text(fetch.code(kind)), text(ExitCode::from(128 + kind.exit_code())));
         }
+        let standby = ExitCodes::of(&words("lifeboat wal fetch 000000010000000000000001 y --follows 3"));
+        assert_eq!(
+            text(standby.code(FailureKind::Unavailable)),
+            text(ExitCode::from(5)),
+            "a standby ends by 126 and more"
+        );
         assert_eq!(
             text(ExitCodes::of(&words("lifeboat wal push x")).code(FailureKind::Usage)),
             text(ExitCode::from(2))

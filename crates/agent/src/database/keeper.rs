@@ -209,7 +209,11 @@ impl Round {
         match &order.wanted {
             Wanted::Primary { quorum, lineage } => managed::managed(&self.settings, None, quorum, Some(*lineage)),
             // A standby has names already, so that what is promoted waits from its first commit on.
-            Wanted::Standby { follow } => managed::managed(&self.settings, follow.as_ref(), quiet, order.lineage),
+            Wanted::Standby { follow } => {
+                let managed = managed::managed(&self.settings, follow.as_ref(), quiet, order.lineage);
+                let unserved = follow.is_some() && self.memory.unserved.is_so;
+                if unserved { managed::with_archive(&self.settings, managed, order.lineage) } else { managed }
+            }
             Wanted::Stopped { .. } => managed::managed(&self.settings, None, quiet, None),
         }
     }
@@ -313,6 +317,7 @@ impl Round {
         if seen.run == Run::Stopped {
             self.memory.told_to_end = None;
         }
+        self.note_whether_served(seen);
         let Some(order) = &self.order else { return };
         let managed = self.managed_for(order);
         let settled = seen.told.as_ref().is_some_and(|told| told.in_force == managed);
@@ -329,6 +334,26 @@ impl Round {
                 self.standing.quorum_since = told.position.offset;
             }
         }
+    }
+
+    fn note_whether_served(&mut self, seen: &Seen) {
+        let Some(Order { wanted: Wanted::Standby { follow: Some(with) }, lineage, .. }) = &self.order else { return };
+        let fits = self.memory.fit.as_ref().is_none_or(|fit| fit.with == *with && fit.fork.is_none());
+        // Who is apart until it was asked isn't told anything yet.
+        let follows = seen.in_file.get(managed::PRIMARY_CONNINFO).is_some_and(|text| !text.is_empty());
+        let was = self.memory.unserved.is_so;
+        self.memory.unserved.note(seen, fits && follows && self.refitting.is_none());
+        if was || !self.memory.unserved.is_so || self.settings.restore_command.is_some() {
+            return;
+        }
+        let comes_from = match (&self.settings.archive, lineage) {
+            (Some(_), Some(_)) => "it is read from the repository".to_owned(),
+            _ => format!(
+                "this configuration has no workload of the cluster's name, and no restore_command: `lifeboat cluster rejoin --member {} --anew` makes the data anew",
+                self.settings.name
+            ),
+        };
+        self.say(format!("{with} answers, and sends no log: it has removed what is needed here; {comes_from}"));
     }
 
     fn tell_report(&mut self, seen: &Seen) {
@@ -401,6 +426,7 @@ impl Round {
         self.ask_patience = if asked.is_ok() { fit::PATIENCE.0 } else { (patience * 2).min(fit::PATIENCE.1) };
         match asked {
             Ok(fork) => {
+                self.memory.unserved.answered_at = Some(seen.at);
                 self.memory.fit = Some(Fit { with, fork });
                 Ok(())
             }

@@ -56,6 +56,18 @@ pub fn managed(
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// The same for who gets from the server that it follows nothing at all: what that has removed is read from the archive. Unchanged where there
+/// is none, or another one is configured, or nobody knows the lineage to go to.
+pub fn with_archive(settings: &DatabaseSettings, mut managed: Managed, lineage: Option<Lineage>) -> Managed {
+    let has_own = managed.get(RESTORE_COMMAND).is_some_and(|command| !command.is_empty());
+    if let (Some(archive), Some(lineage), false) = (&settings.archive, lineage, has_own) {
+        managed.insert(RESTORE_COMMAND.to_owned(), format!("{archive} --follows {}", lineage.0));
+        // Each attempt is a process, and asks a repository.
+        managed.insert("wal_retrieve_retry_interval".to_owned(), "1s".to_owned());
+    }
+    managed
+}
+
 /// How we ask another member ourselves: in the words that we and libpq both know.
 pub fn question(settings: &DatabaseSettings, to: &Address) -> String {
     let host = to.host.replace('\\', r"\\").replace('\'', r"\'");

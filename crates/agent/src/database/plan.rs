@@ -2,6 +2,7 @@
 
 use super::managed::{Managed, apart, same_upstream};
 use super::seen::{Run, Seen};
+use super::unserved::Unserved;
 use lifeboat_failover::{Lineage, MemberName, Moment, StopHow, Wanted};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Memory {
     /// The last answer of the one that is followed: whether our log up to there is a beginning of its own.
     pub fit: Option<Fit>,
     pub compared_at: Option<Moment>,
+    /// Whether it gets anything from the one that it follows.
+    pub unserved: Unserved,
     /// Since when settings have been as they are wanted.
     pub settled_since: Option<Moment>,
     /// Somebody works at this machine: nothing is started, rewound or made anew.
@@ -253,4 +256,4 @@ fn primary(lineage: Lineage, managed: &Managed, seen: &Seen, memory: &Memory) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -12,27 +12,23 @@ const TIME_MAX: Duration = Duration::from_secs(5);
 /// A client asks for one kind of encryption, then for the other.
 const OPENINGS_MAX: usize = 3;
 
-/// `head`: what of the first packet was read already.
-pub(super) async fn refuse(mut client: TcpStream, head: Option<[u8; HEAD_BYTES]>, refusal: &Refusal) {
+/// `read`: what of the first packet was read already.
+pub(super) async fn refuse(mut client: TcpStream, read: &[u8], refusal: &Refusal) {
     // Whoever doesn't listen to the end has left.
-    let _ = timeout(TIME_MAX, tell(&mut client, head, refusal)).await;
+    let _ = timeout(TIME_MAX, tell(&mut client, read, refusal)).await;
 }
 
-async fn tell(client: &mut TcpStream, mut head: Option<[u8; HEAD_BYTES]>, refusal: &Refusal) -> io::Result<()> {
+async fn tell(client: &mut TcpStream, mut read: &[u8], refusal: &Refusal) -> io::Result<()> {
     for _ in 0..OPENINGS_MAX {
-        let first = match head.take() {
-            Some(first) => first,
-            None => {
-                let mut first = [0; HEAD_BYTES];
-                client.read_exact(&mut first).await?;
-                first
-            }
-        };
+        let (mut first, known) = ([0; HEAD_BYTES], std::mem::take(&mut read));
+        let (head, more) = known.split_at(known.len().min(HEAD_BYTES));
+        first[..head.len()].copy_from_slice(head);
+        client.read_exact(&mut first[head.len()..]).await?;
         match Opening::of(first) {
             Opening::AsksForEncryption => client.write_all(b"N").await?,
             Opening::Session { rest } => {
                 // What isn't read when the connection is closed resets it, and the client never sees the answer.
-                client.read_exact(&mut vec![0; rest]).await?;
+                client.read_exact(&mut vec![0; rest.saturating_sub(more.len())]).await?;
                 client.write_all(&refusal.encode()).await?;
                 client.shutdown().await?;
                 while client.read(&mut [0; 512]).await? > 0 {}

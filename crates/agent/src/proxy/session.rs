@@ -1,8 +1,10 @@
 //! One connection of a client, from its first moment to its last.
 //!
-//! It is held while there is nowhere to go, connected through when there is, and cut off when its epoch is over. Bytes are looked into in two
-//! cases only: to refuse it in words that it understands, and on the port for reading, where a request to cancel goes to every server.
+//! It is held while there is nowhere to go, connected through when there is, and cut off when its epoch is over. Its first
+//! packet is looked into, and nothing after that: to say it to another server when the first one dies without a word, to refuse it in words that it
+//! understands, and on the port for reading, where a request to cancel goes to every server.
 
+use super::opening::{First, first_words};
 use super::pipe::{End, carry};
 use super::refuse::refuse;
 use super::standing::{Load, Place, Server, Verdict, candidates, verdict};
@@ -10,6 +12,7 @@ use super::startup::{HEAD_BYTES, Opening, Refusal};
 use super::statistics::{Counters, Gauge, count};
 use super::{ProxySettings, Role, socket};
 use crate::routing::RouteTable;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -80,7 +83,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, role: Role
     if socket::prepare(&client, &shared.settings).is_err() {
         return; // it is gone already
     }
-    let mut head = None;
+    let mut opening = Vec::new();
     if role == Role::ReadOnly {
         let mut first = [0; HEAD_BYTES];
         if !matches!(timeout(FIRST_WORDS_TIME_MAX, client.read_exact(&mut first)).await, Ok(Ok(_))) {
@@ -89,37 +92,73 @@ pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, role: Role
         if let Opening::Cancel { rest } = Opening::of(first) {
             return cancel_everywhere(&shared, client, first, rest).await;
         }
-        head = Some(first);
+        opening = first.to_vec();
     }
-    match find(&shared, &client, role).await {
-        Found::Left => count(&shared.counters.left),
-        Found::Refused(refusal) => {
-            count(&shared.counters.refused);
-            refuse(client, head, &refusal).await;
+    let until = Instant::now() + shared.settings.hold;
+    loop {
+        match find(&shared, &client, role, until).await {
+            Found::Left => return count(&shared.counters.left),
+            Found::Refused(refusal) => {
+                count(&shared.counters.refused);
+                return refuse(client, &opening, &refusal).await;
+            }
+            Found::Connected { mut stream, server, place } => {
+                let open = if role == Role::Primary { &shared.counters.open } else { &shared.counters.open_read_only };
+                let _open = Gauge::up(open);
+                let mut stop = std::pin::pin!(until_over(shared.routes.clone(), &server, shared.settings.drain));
+                let first = tokio::select! {
+                    // First: who is replaced mustn't be said one byte more.
+                    biased;
+                    () = &mut stop => First::Replaced,
+                    first = first_words(&mut client, &mut opening, &mut stream) => first,
+                };
+                match first {
+                    First::Left => return socket::end_with_reset(&client),
+                    First::Answers => return pass(&shared, (client, stream), std::mem::take(&mut opening), stop).await,
+                    First::Replaced => continue,
+                    First::Nothing => {}
+                }
+                count(&shared.counters.unreachable);
+                let why = format!("{} ended the connection without a word", server.endpoint.name);
+                // Another standby is next; of a primary, one of all who wait asks again.
+                match place {
+                    Some(place) => place.unreachable(),
+                    None => shared.failure.note(server.clone(), &why),
+                }
+                if Instant::now() >= until {
+                    count(&shared.counters.refused);
+                    let waited = format!("The connection was held for {:?}.", shared.settings.hold);
+                    return refuse(client, &opening, &Refusal::not_now(why, waited)).await;
+                }
+            }
         }
-        Found::Connected { mut stream, server, place } => {
-            let open = if role == Role::Primary { &shared.counters.open } else { &shared.counters.open_read_only };
-            let _open = Gauge::up(open);
-            count(&shared.counters.served);
-            if let Some(head) = head
-                && stream.write_all(&head).await.is_err()
-            {
-                return socket::end_with_reset(&client);
-            }
-            let counters = &shared.counters;
-            let stop = until_over(shared.routes.clone(), &server, shared.settings.drain);
-            if carry(client, stream, &counters.received_bytes, &counters.sent_bytes, stop).await == End::Stopped {
-                count(&counters.killed);
-            }
-            drop(place);
+        let mut routes = shared.routes.clone();
+        routes.mark_unchanged();
+        tokio::select! {
+            _ = routes.changed() => {}
+            () = sleep_until((Instant::now() + RETRY_PAUSE).min(until)) => {}
         }
     }
 }
 
+/// The session itself. Its first packet, `said`, is at the server already.
+async fn pass(
+    shared: &Shared,
+    (client, server): (TcpStream, TcpStream),
+    said: Vec<u8>,
+    stop: impl Future<Output = ()>,
+) {
+    let Counters { served, killed, received_bytes, sent_bytes, .. } = &*shared.counters;
+    count(served);
+    received_bytes.fetch_add(said.len() as u64, Ordering::Relaxed);
+    drop(said);
+    if carry(client, server, received_bytes, sent_bytes, stop).await == End::Stopped {
+        count(killed);
+    }
+}
+
 /// Looks for a server, for as long as a connection may be held.
-async fn find<'a>(shared: &'a Shared, client: &TcpStream, role: Role) -> Found<'a> {
-    let begun = Instant::now();
-    let until = begun + shared.settings.hold;
+async fn find<'a>(shared: &'a Shared, client: &TcpStream, role: Role, until: Instant) -> Found<'a> {
     let mut routes = shared.routes.clone();
     let mut held = None;
     loop {

@@ -12,7 +12,7 @@ pub struct Statistics {
     pub open_read_only: u64,
     /// Accepted, and waiting for somewhere to go.
     pub held: u64,
-    /// Connected through so far.
+    /// Connected through and answered so far.
     pub served_total: u64,
     /// Cut off because the epoch changed, or the time to drain was over.
     pub killed_total: u64,

@@ -120,6 +120,7 @@ impl Trio {
                 addresses,
                 replication: "user=postgres".into(),
                 restore_command: None,
+                archive: None,
                 first_quorum,
                 log_file: node.cluster.directory().join("log"),
                 state_dir: node.state_dir.clone(),

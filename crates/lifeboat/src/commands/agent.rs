@@ -5,6 +5,7 @@ mod routes;
 
 use super::alarms::Alarms;
 use super::cluster::{self, Chosen};
+use super::standby::archive_of_member;
 use crate::cli::Global;
 use crate::config::{ClusterConfig, Clusters, LeaseConfig, ModeConfig};
 use crate::failure::{Failure, FailureKind};
@@ -45,7 +46,7 @@ const ALARMS: &[(&str, &str)] = &[
 
 pub fn run(global: &Global, named: Option<&str>, output: &Output) -> Result<(), Failure> {
     let chosen = cluster::choose(global, named)?;
-    let (store, settings) = (open_store(&chosen)?, settings(global, &chosen)?);
+    let (store, settings) = (open_store(&chosen)?, settings(global, &chosen, output)?);
     let outward = routes::outward(&chosen)?;
     let name = settings.failover.name.clone();
     let config = &chosen.cluster;
@@ -94,7 +95,7 @@ fn show(output: &Output, alarms: &Alarms<'_>, entry: &Entry) -> Result<(), Failu
     Ok(())
 }
 
-fn settings(global: &Global, chosen: &Chosen) -> Result<AgentSettings, Failure> {
+fn settings(global: &Global, chosen: &Chosen, output: &Output) -> Result<AgentSettings, Failure> {
     let config = &chosen.cluster;
     let wrong = |message: String| Failure::new(FailureKind::Usage, message);
     let own = config.member.clone().ok_or_else(|| {
@@ -121,7 +122,11 @@ fn settings(global: &Global, chosen: &Chosen) -> Result<AgentSettings, Failure> 
     let program = program.map_err(|error| Failure::from_error(FailureKind::Internal, &error))?;
     let remake =
         remake::ByCreate { program: program.clone(), config: global.config.clone(), cluster: chosen.name.clone() };
-    let database = database.map(|database| DatabaseSettings { remake: Some(Arc::new(remake)), ..database });
+    let database = database.map(|database| DatabaseSettings {
+        remake: Some(Arc::new(remake)),
+        archive: archive_of_member(global, &chosen.name, output).map(|archive| archive.command.for_standby(None)),
+        ..database
+    });
     let system_id = database.as_ref().map(|database| system_id(&database.data_dir)).transpose().map_err(unreadable)?;
     Ok(AgentSettings {
         places: cluster::places(config),
@@ -198,6 +203,7 @@ fn database_settings(
         addresses,
         replication: config.replication.clone().unwrap_or_else(|| "user=postgres".to_owned()),
         restore_command: config.restore_command.clone(),
+        archive: None,
         first_quorum,
         log_file: state_dir.join("postgresql.log"),
         state_dir: state_dir.to_path_buf(),

@@ -68,6 +68,48 @@ async fn a_history_that_nobody_archived_is_told_by_those_of_its_descendants() {
     assert!(!observe(&archive).await.unwrap().histories.contains_key(&TimelineId(3)));
 }
 
+/// Others archived beside the one that is followed: timelines 3 and 5 left 2 where nobody went on, 4 is the one.
+#[tokio::test]
+async fn a_standby_is_led_to_the_timeline_that_it_follows_and_to_no_other() {
+    let world = World::new().await;
+    let mut cluster = waiting(15, 1).start().unwrap();
+    fill_segments(&cluster, 4).await;
+    let names: Vec<String> = pushed(&world, &cluster).await.iter().map(|path| name_of(path)).collect();
+    cluster.stop(Shutdown::Fast).unwrap();
+    let archive = world.archive().await;
+    let store = async |timeline: u32, text: &str| {
+        let path = cluster.data_dir().join(format!("pg_wal/{timeline:08X}.history"));
+        std::fs::write(&path, text).unwrap();
+        push(world.repository.clone(), WORKLOAD, &path, &world.spool, ALONE).await.unwrap();
+    };
+    let destination = world.path("followed");
+    let gives = async |name: &str, follows: u32| {
+        let options = FetchOptions { follows: Some(TimelineId(follows)), ..FetchOptions::default() };
+        fetch(&archive, name, &destination, options).await.unwrap() != FetchOutcome::NotThere
+    };
+    let segments: Vec<SegmentName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let size = lifeboat_postgres::wal_file::SegmentSize::new(1 << 20).unwrap();
+    // Inside the second that is archived.
+    let fork = segments[1].with_size(size).unwrap().start(size).saturating_add(77);
+    for name in &names[..3] {
+        assert!(gives(name, 1).await && !gives(name, 2).await, "{name}: of 2 nobody knows yet where it left");
+    }
+    store(2, &format!("1\t{fork}\tx\n")).await;
+    let given = [gives(&names[0], 2).await, gives(&names[1], 2).await, gives(&names[2], 2).await];
+    assert_eq!(given, [true, false, false], "what 1 went on with isn't on the way");
+    store(3, &format!("1\t{fork}\tx\n2\t{fork}\tx\n")).await;
+    assert!(gives("00000002.history", 2).await && !gives("00000003.history", 2).await);
+    assert!(!gives("00000003.history", 4).await, "it would stay on 3");
+    store(4, &format!("1\t{fork}\tx\n2\t{fork}\tother\n")).await;
+    store(5, &format!("1\t{fork}\tx\n2\t{fork}\tx\n")).await;
+    for (name, given) in [("00000002", true), ("00000003", true), ("00000004", true), ("00000005", false)] {
+        assert_eq!(gives(&format!("{name}.history"), 4).await, given, "{name}");
+    }
+    // Nobody knows a way from 5 to 7.
+    store(7, &format!("1\t{fork}\tx\n2\t{fork}\tx\n")).await;
+    assert!(!gives("00000003.history", 7).await && gives("00000002.history", 7).await);
+}
+
 #[tokio::test]
 async fn a_cluster_recovers_with_what_is_fetched() {
     let world = World::new().await;

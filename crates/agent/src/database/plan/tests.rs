@@ -11,7 +11,7 @@ fn managed(conninfo: &str) -> Managed {
     [("primary_conninfo".to_owned(), conninfo.to_owned())].into()
 }
 
-fn seen(run: Run, standby_signal: bool, in_file: &str) -> Seen {
+pub fn seen(run: Run, standby_signal: bool, in_file: &str) -> Seen {
     Seen {
         at: NOW,
         run,
@@ -43,7 +43,7 @@ fn told(in_recovery: bool, in_force: &str, receiver: Option<bool>) -> Told {
     }
 }
 
-fn running(standby: bool, in_force: &str, receiver: Option<bool>) -> Seen {
+pub fn running(standby: bool, in_force: &str, receiver: Option<bool>) -> Seen {
     Seen { told: Some(told(standby, in_force, receiver)), ..seen(Run::Running, standby, in_force) }
 }
 

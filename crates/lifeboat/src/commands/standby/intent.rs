@@ -152,7 +152,7 @@ async fn of_member(global: &Global, arguments: &StandbyCreateArguments, output: 
 }
 
 /// A workload of the same name, if the configuration has it whole: then there may be recovery points.
-fn archive_of_member(global: &Global, cluster: &str, output: &Output) -> Option<Archive> {
+pub fn archive_of_member(global: &Global, cluster: &str, output: &Output) -> Option<Archive> {
     let (path, config) = load_config(global, UnknownKeys::Warn, &output.for_parts()).ok()?;
     config.workloads.get(cluster)?;
     let command = restore::restore_command(&path, cluster).ok()?;

@@ -6,6 +6,8 @@ mod slot;
 mod start;
 mod status;
 
+pub use intent::archive_of_member;
+
 use crate::cli::{Global, StandbyCommand};
 use crate::failure::Failure;
 use crate::output::Output;

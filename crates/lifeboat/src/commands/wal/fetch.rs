@@ -9,7 +9,7 @@ use crate::rooms;
 use lifeboat_postgres::wal_file::SegmentName;
 use lifeboat_postgres::{Lsn, TimelineId, control};
 use lifeboat_workload::postgres::wal::{
-    ClusterIdentity, FetchOptions, FetchOutcome, PrefetchSeat, Spool, WalArchive, fetch, take_prefetched,
+    ClusterIdentity, FetchOptions, FetchOutcome, PrefetchSeat, Spool, WalArchive, Way, fetch, take_prefetched, way_to,
 };
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -23,6 +23,7 @@ pub struct Request<'a> {
     pub prefetches: bool,
     pub incomplete_of: Option<u32>,
     pub ends_at: Option<Lsn>,
+    pub follows: Option<TimelineId>,
 }
 
 pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<(), Failure> {
@@ -37,7 +38,7 @@ pub fn run(global: &Global, request: &Request<'_>, output: &Output) -> Result<()
         let message = format!("{} is not in the archive of {workload}", request.name);
         return Err(Failure::new(FailureKind::NotFound, message));
     }
-    if request.prefetches {
+    if request.prefetches && way(request) == Way::On {
         let spool = rooms::spool(&config, &workload)?;
         go_on_ahead(&config_path, &workload, &spool, request);
     }
@@ -59,13 +60,22 @@ fn is_beyond(request: &Request<'_>) -> bool {
     segment.is_some_and(|segment| segment.start(size) >= ends_at)
 }
 
+/// Whether its name alone says that a standby may have it.
+fn way(request: &Request<'_>) -> Way {
+    match (request.follows, request.name.parse()) {
+        (Some(follows), Ok(name)) => way_to(name, follows),
+        _ => Way::On,
+    }
+}
+
 /// False when it certainly isn't archived.
 fn bring(config: &Config, workload: &str, request: &Request<'_>, output: &Output) -> Result<bool, Failure> {
-    if is_beyond(request) {
+    if is_beyond(request) || way(request) == Way::Off {
         return Ok(false);
     }
     let spool = rooms::spool(config, workload)?;
     if request.prefetches
+        && way(request) == Way::On
         && take_prefetched(request.name, request.path, &spool, cluster_in_recovery().map(|it| it.system_id))?
     {
         return Ok(true);
@@ -86,8 +96,11 @@ async fn fetch_one(config: &Config, workload: &str, request: &Request<'_>, outpu
     let Some(archive) = WalArchive::of_workload_or(repository, workload, cluster_in_recovery()).await? else {
         return if silent.is_empty() { Ok(false) } else { Err(could_not_ask(&silent)) };
     };
-    let options =
-        FetchOptions { incomplete_of: request.incomplete_of.map(TimelineId), trust_reachable: request.from.is_some() };
+    let options = FetchOptions {
+        incomplete_of: request.incomplete_of.map(TimelineId),
+        trust_reachable: request.from.is_some(),
+        follows: request.follows,
+    };
     Ok(fetch(&archive, request.name, request.path, options).await? != FetchOutcome::NotThere)
 }
 

@@ -11,11 +11,12 @@ pub use receive::slot_of;
 use crate::cli::{Global, WalCommand};
 use crate::failure::Failure;
 use crate::output::Output;
+use lifeboat_postgres::TimelineId;
 
 pub fn run(global: &Global, command: &WalCommand, output: &Output) -> Result<(), Failure> {
     match command {
         WalCommand::Push { path, of } => push::run(global, path, of, output),
-        WalCommand::Fetch { name, path, of, from, no_prefetch, incomplete_of, ends_at } => {
+        WalCommand::Fetch { name, path, of, from, no_prefetch, incomplete_of, ends_at, follows } => {
             let request = fetch::Request {
                 name,
                 path,
@@ -24,6 +25,7 @@ pub fn run(global: &Global, command: &WalCommand, output: &Output) -> Result<(),
                 prefetches: !no_prefetch,
                 incomplete_of: *incomplete_of,
                 ends_at: *ends_at,
+                follows: follows.map(TimelineId),
             };
             fetch::run(global, &request, output)
         }

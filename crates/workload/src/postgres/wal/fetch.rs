@@ -11,6 +11,7 @@
 use super::archive::{ArchivedName, TailName, WalArchive};
 use super::error::{Result, WalError};
 use super::facts;
+use super::followed;
 use super::inventory;
 use super::listing::Listing;
 use super::spool::replace;
@@ -34,6 +35,8 @@ pub struct FetchOptions {
     pub incomplete_of: Option<TimelineId>,
     /// Take the word of the locations that answer when others don't. For a disaster that is known.
     pub trust_reachable: bool,
+    /// The timeline of the server that a standby follows: nothing is served that isn't on the way there ([`followed`]).
+    pub follows: Option<TimelineId>,
 }
 
 /// What became of a request.
@@ -60,7 +63,13 @@ pub async fn fetch(
     destination: &Path,
     options: FetchOptions,
 ) -> Result<FetchOutcome> {
-    match content(archive, name.parse()?, options).await? {
+    let name = name.parse()?;
+    if let Some(follows) = options.follows
+        && !followed::is_on_the_way(archive, name, follows).await?
+    {
+        return Ok(FetchOutcome::NotThere);
+    }
+    match content(archive, name, options).await? {
         Some((content, valid_to)) => {
             replace(destination, &content, false)?;
             Ok(FetchOutcome::Found { bytes: content.len() as u64, valid_to })

@@ -4,7 +4,8 @@
 //! goes on to a child where the parent has ended. Two things look alike in the archive: a failover, after which the
 //! child is the cluster; and a copy that was promoted by accident and archived a little, while the parent went on. What
 //! tells them apart is the parent: did it end transactions after the child had begun to? Then it lived on, and the line
-//! stays with it. What an old primary did alone in the moments before it was stopped doesn't count as living on.
+//! stays with it. What an old primary did alone in the moments before it was stopped doesn't count as living on: it may
+//! be heard of by nobody, go on until its lease ends, and end transactions of its own after its successor's first.
 //!
 //! Where two children could each be the heir, nobody is chosen here.
 
@@ -13,6 +14,10 @@ use jiff::Timestamp;
 use lifeboat_postgres::history::TimelineHistory;
 use lifeboat_postgres::{Lsn, TimelineId};
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long an old primary may go on beside its successor: longer than any lease, and what clocks differ by.
+const LAST_MOMENTS: Duration = Duration::from_secs(30);
 
 /// Where the main line leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,10 +78,14 @@ fn is_heir(
     }
     let parent_last = marks_after(&[parent].into(), parted_at, coverage).max();
     let child_first = marks_after(&line, parted_at, coverage).min();
-    match (parent_last, child_first) {
+    let child_last = marks_after(&line, parted_at, coverage).max();
+    match (parent_last, child_first.zip(child_last)) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(parent_last), Some(child_first)) => parent_last <= child_first,
+        (Some(parent_last), Some((child_first, child_last))) => {
+            let is_soon = child_first.checked_add(LAST_MOMENTS).is_ok_and(|until| parent_last <= until);
+            parent_last <= child_first || (is_soon && child_last > parent_last)
+        }
     }
 }
 

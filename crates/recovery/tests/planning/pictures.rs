@@ -309,6 +309,27 @@ fn an_heir_without_log_of_its_own_is_followed_through_its_child() {
     check(&known(alive), &[(wanted(Target::Latest), "a on 1: at the end of the log")]);
 }
 
+/// The old primary heard nothing of its successor until its lease ended, and ended transactions of its own meanwhile.
+#[test]
+fn an_old_primary_that_goes_on_for_a_moment_is_not_followed() {
+    let after = |seconds: i64, successor_ends_at: i64| {
+        let mut known = after_a_failover();
+        let mut alone = run(1, 10, 58, &[(40, 20), (58, 35)]);
+        alone.marks[1].last_at += jiff::SignedDuration::from_secs(seconds);
+        known.logs[0].runs = vec![alone, run(2, 45, 100, &[(55, 35), (100, successor_ends_at)])];
+        known
+    };
+    let expected = [
+        (wanted(Target::Latest), "a on 2: at the end of the log"),
+        (at(60), "a on 2: before the first transaction that ended after 01:00:00Z"),
+    ];
+    check(&after(20, 90), &expected);
+    // Longer than a lease lasts: it lives.
+    check(&after(40, 90), &[(wanted(Target::Latest), "a on 1: at the end of the log")]);
+    // It ended transactions when the other one had stopped: that was a copy.
+    check(&after(20, 35), &[(wanted(Target::Latest), "a on 1: at the end of the log")]);
+}
+
 /// A copy was promoted by accident and archived a little; the original went on.
 ///
 /// ```text

@@ -47,6 +47,8 @@ const PLAN: &str = r#"
 organisation = "Shop Ltd"
 currency = "EUR"
 review_within = "365d"
+assumptions = "costs.toml"
+price_book = "prices.toml"
 
 [process.checkout]
 title = "Orders are taken"

@@ -80,8 +80,6 @@ impl Member {
             _ => when::RETAKEN,
         };
         self.enter(State::Promoting { since: now }, why);
-        // Who hears of it now looks at the lease, and begins to follow, while we are promoted: commits wait for one that does.
-        self.pulse_at = now;
     }
 
     /// Whether a lease of this epoch, written by us, may still be used: we haven't promised to follow another since, and our database is still

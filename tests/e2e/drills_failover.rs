@@ -118,10 +118,7 @@ async fn without_its_lease_store_the_primary_goes_on_and_nobody_takes_over() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nobody_can_take_over_the_rehearsal_fails() -> Result<()> {
     let shop = shop().await?;
-    let kill = |member: &str| {
-        format!("[[before]]\nname = \"the agent of {member} is dead\"\nfault = \"kill-agent\"\non = \"{member}\"\n")
-    };
-    let both = broken(&shop, "loss-of-primary", &[kill("b"), kill("c")].concat())?;
+    let both = broken(&shop, "loss-of-primary", &[dead_agent("b"), dead_agent("c")].concat())?;
     let quick = fs::read_to_string(&both)?.replacen(
         "time_limit = \"60s\"\n\n[[recovery]]",
         "time_limit = \"8s\"\n\n[[recovery]]",
@@ -135,6 +132,44 @@ async fn where_nobody_can_take_over_the_rehearsal_fails() -> Result<()> {
         "another member is the primary, and one can write to it through the proxy took too long",
     )?;
     ensure!(run["measured"]["fault_to_healthy_seconds"].is_null() && run["alert_seen"] == false, "{run:#}");
+    Ok(())
+}
+
+/// Whose agent is dead.
+fn dead_agent(member: &str) -> String {
+    format!("[[before]]\nname = \"the agent of {member} is dead\"\nfault = \"kill-agent\"\non = \"{member}\"\n")
+}
+
+/// With a second host the lease store loses its majority: nobody may take over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_takes_the_majority_along_is_not_survived() -> Result<()> {
+    let shop = shop().await?;
+    let with = "[[before]]\nname = \"another host is dead already\"\nfault = \"kill-host\"\non = \"c\"\n";
+    let both = broken(&shop, "loss-of-region", with)?;
+    let text = fs::read_to_string(&both)?;
+    fs::write(&both, text.replacen("time_limit = \"60s\"\n\n[[recovery]]", "time_limit = \"12s\"\n\n[[recovery]]", 1))?;
+    let why = "another member is the primary, and one can write to it through the proxy took too long";
+    let run = fails(&shop, &both, "failed", why)?;
+    ensure!(run["measured"]["fault_to_healthy_seconds"].is_null() && run["alert_seen"] == false, "{run:#}");
+    Ok(())
+}
+
+/// It may go on without its store only as long as every member answers: another one could take over elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_store_and_a_member_the_primary_stops_and_the_rehearsal_says_so() -> Result<()> {
+    let shop = shop().await?;
+    let path = broken(&shop, "loss-of-lease-store", &dead_agent("c"))?;
+    let text = fs::read_to_string(&path)?;
+    let text = text.replacen(
+        "time_limit = \"30s\"\nalert = true\n",
+        "time_limit = \"5s\"\nalert = true\non_failure = \"continue\"\n",
+        1,
+    );
+    let writers = "equals = true\ntime_limit = \"60s\"\n\n[[recovery]]\nname = \"nobody waited";
+    ensure!(text.contains(writers), "{text}");
+    fs::write(&path, text.replacen(writers, &writers.replace("60s", "20s"), 1))?;
+    let run = fails(&shop, &path, "failed", "writers go on for longer than twice the lease's lifetime took too long")?;
+    ensure!(run["alert_seen"] == false, "{run:#}");
     Ok(())
 }
 

@@ -36,6 +36,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if nextest {
         command.args(["nextest", "run", "--locked", "--workspace", "--cargo-quiet"]);
         command.args(["--profile", if wanted.all { "all" } else { "default" }]);
+        command.args(["--test-threads", &test_threads().to_string()]);
         command.args(&wanted.filter);
     } else {
         command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--"]);
@@ -45,6 +46,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
         }
     }
     step::run(if wanted.all { "all tests, also the long ones" } else { "tests" }, &mut command)
+}
+
+/// Half as many again as there are processors: most tests wait for servers for a part of their time.
+fn test_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    processors + processors.div_ceil(2)
 }
 
 fn parse(arguments: &[String]) -> Result<Wanted> {

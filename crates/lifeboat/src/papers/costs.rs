@@ -25,8 +25,10 @@ pub fn rows(analysis: &Analysis) -> Vec<(String, String, String)> {
 }
 
 fn of_scope(scope: &ScopeAnalysis, currency: &str) -> Vec<(String, String, String)> {
-    let of = scope.group.as_ref().map_or_else(|| "The whole plan".to_owned(), |group| format!("Group {group}"));
-    let Some(row) = scope.rows.iter().find(|row| row.is_planned) else { return Vec::new() };
+    // Only groups have a tier, which says with what they are protected.
+    let planned = scope.group.as_ref().zip(scope.rows.iter().find(|row| row.is_planned));
+    let Some((group, row)) = planned else { return Vec::new() };
+    let of = format!("Group {group}");
     let strategy = words::strategy(row.strategy);
     let own = row.purchase.clone() + row.own_first_year.clone();
     let (low, high) = (words::amount(&row.loss.low, true), words::amount(&row.loss.high, true));
@@ -62,9 +64,12 @@ fn loss_from(row: &StrategyRow) -> String {
             other => words::known(other),
         })
         .collect();
-    let listed = |names: Vec<String>| if names.is_empty() { "no risk".to_owned() } else { names.join(", ") };
-    let times = listed(known.into_iter().collect());
-    format!("{}; the processes' costs; RTA and RPA: {times}{}", listed(risks), lacking(&row.loss.expected))
+    if risks.is_empty() {
+        return "no risk of the plan concerns it".to_owned();
+    }
+    let times: Vec<String> = known.into_iter().collect();
+    let (risks, times) = (risks.join(", "), times.join(", "));
+    format!("{risks}; the processes' costs; RTA and RPA: {times}{}", lacking(&row.loss.expected))
 }
 
 fn amount(amount: &Amount, currency: &str) -> String {

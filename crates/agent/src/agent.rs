@@ -1,5 +1,6 @@
 //! The loop: what happens goes into the member, and what it decides is carried out.
 
+mod ease;
 mod notice;
 mod table;
 
@@ -225,7 +226,7 @@ impl Agent {
             Incoming::Command { command, answer } => {
                 self.commands += 1;
                 self.answers.insert(self.commands, answer);
-                Some(Event::Command { number: self.commands, command })
+                self.take_command(command)
             }
         }
     }

@@ -121,6 +121,11 @@ impl Timing {
         }
     }
 
+    /// Who has promised looks for the candidate's lease so often.
+    pub fn promised_look_interval(&self) -> Duration {
+        self.pulse_interval / 4
+    }
+
     /// How long after a renewal was sent its holder may use the lease.
     pub fn validity(&self, lifetime: Duration) -> Duration {
         lifetime.saturating_sub(self.drift_of(lifetime))

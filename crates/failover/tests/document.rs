@@ -35,6 +35,11 @@ fn the_times_are_those_of_the_code() {
             local.drain_grace,
             regions.drain_grace,
         ),
+        (
+            "who has promised looks for the new lease every",
+            local.promised_look_interval(),
+            regions.promised_look_interval(),
+        ),
         ("a database that doesn't answer is given up after", local.database_timeout, regions.database_timeout),
         ("commits stop waiting for a standby that is away after", local.voter_timeout, regions.voter_timeout),
     ];

@@ -59,8 +59,8 @@ fn five_thousand_worlds_lose_nothing_and_come_back() {
 #[test]
 fn worlds_that_once_failed_hold() {
     // A lease written late, by a candidate that had caught up meanwhile, named a lineage that nobody had begun: nobody could take over for ever.
-    // In the second it had caught up on another lineage.
-    const KEPT: [u64; 2] = [1_882_596_377_118_038, 1_882_610_519_248_604];
+    // In the second it had caught up on another lineage. In the third its agent was started anew meanwhile, where nobody promises anything.
+    const KEPT: [u64; 3] = [1_882_596_377_118_038, 1_882_610_519_248_604, 1_882_624_339_477_931];
     for seed in KEPT {
         let outcome = run(Scenario::of(seed));
         assert!(outcome.findings.is_empty(), "seed {seed}: {:?}", outcome.findings);

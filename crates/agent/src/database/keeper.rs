@@ -144,7 +144,7 @@ impl Round {
         }
     }
 
-    /// One round. Returns whether all is as it is wanted.
+    /// One round. Returns whether all is as it is wanted, and nobody waits for the next look.
     async fn turn(&mut self) -> (bool, Seen) {
         self.take_order();
         self.end_refitting().await;
@@ -169,7 +169,8 @@ impl Round {
         if calm {
             self.mind_slots(&seen).await;
         }
-        (calm, seen)
+        let awaited = self.order.as_ref().is_some_and(|order| plan::is_awaited(&order.wanted, &seen, &self.memory));
+        (calm && !awaited, seen)
     }
 
     fn take_order(&mut self) {
@@ -187,6 +188,7 @@ impl Round {
         let is_primary = matches!(&new, Some(Order { wanted: Wanted::Primary { .. }, .. }));
         let begun = self.memory.begun && was_primary && is_primary;
         let promoted_at = self.memory.promoted_at.filter(|_| was_primary && is_primary);
+        let came_out = self.memory.came_out.filter(|_| was_primary && is_primary);
         let Memory { left_alone, anew, refit_not_before, .. } = self.memory;
         // Who is to be the primary now isn't made anew for what was asked when it wasn't.
         let anew = anew && !is_primary;
@@ -194,6 +196,7 @@ impl Round {
             ordered_at: clock::now(),
             begun,
             promoted_at,
+            came_out,
             left_alone,
             anew,
             refit_not_before,
@@ -328,6 +331,9 @@ impl Round {
         }
         if let (Wanted::Primary { quorum, .. }, Some(told)) = (&order.wanted, &seen.told) {
             self.memory.begun |= !told.in_recovery;
+            if !told.in_recovery && self.memory.came_out.is_none() {
+                self.memory.came_out = Some((seen.at, told.position.offset));
+            }
             let long = self.memory.settled_since.is_some_and(|since| seen.at - since >= plan::SETTLE);
             if long && self.standing.quorum != *quorum {
                 self.standing.quorum = quorum.clone();

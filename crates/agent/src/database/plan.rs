@@ -3,7 +3,8 @@
 use super::managed::{Managed, apart, same_upstream};
 use super::seen::{Run, Seen};
 use super::unserved::Unserved;
-use lifeboat_failover::{Lineage, MemberName, Moment, StopHow, Wanted};
+use lifeboat_failover::{Lineage, MemberName, Moment, Position, StopHow, Wanted};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A server that was told to end at once and is still there after so long is killed.
@@ -20,6 +21,8 @@ const COMPARE_PATIENCE: Duration = Duration::from_secs(3);
 const START_EVERY: Duration = Duration::from_millis(500);
 /// So long after the server has read its settings, each of its processes has too: they are told within microseconds of each other.
 pub const SETTLE: Duration = Duration::from_millis(50);
+/// A quorum that hasn't what a primary began with for so long is looked at as seldom as all else.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub struct Memory {
     /// A primary was begun under what is wanted now, or under the orders to be one that went right before it.
     pub begun: bool,
     pub promoted_at: Option<Moment>,
+    /// When it was first seen as a primary, and how far its log went.
+    pub came_out: Option<(Moment, u64)>,
     /// The last answer of the one that is followed: whether our log up to there is a beginning of its own.
     pub fit: Option<Fit>,
     pub compared_at: Option<Moment>,
@@ -100,6 +105,18 @@ pub fn next(wanted: &Wanted, managed: &Managed, seen: &Seen, memory: &Memory) ->
         Wanted::Standby { follow } => standby(follow.as_ref(), managed, seen, memory),
         Wanted::Primary { lineage, .. } => primary(*lineage, managed, seen, memory),
     }
+}
+
+/// Whether clients wait for what the next look shows: they are sent to a primary when its quorum has what it began with.
+pub fn is_awaited(wanted: &Wanted, seen: &Seen, memory: &Memory) -> bool {
+    let (Wanted::Primary { quorum, .. }, Some(told), Some((since, began_at))) = (wanted, &seen.told, memory.came_out)
+    else {
+        return false;
+    };
+    let has = |position: &Position| position.lineage == told.position.lineage && position.offset >= began_at;
+    let having: BTreeSet<_> =
+        told.confirmed.iter().filter(|(_, position)| has(position)).map(|(name, _)| name.clone()).collect();
+    seen.at - since < CONFIRMED_WITHIN && !quorum.met_by(&having)
 }
 
 fn stop(how: StopHow, seen: &Seen, memory: &Memory) -> Step {

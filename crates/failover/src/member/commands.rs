@@ -115,6 +115,14 @@ impl Member {
         }
     }
 
+    /// Whether an order to hand over would be taken now, and if not, why.
+    ///
+    /// # Errors
+    /// One sentence for whoever asks.
+    pub fn may_hand_over(&self, now: Moment, to: Option<&MemberName>) -> Result<(), String> {
+        self.successor(now, to).map(drop)
+    }
+
     fn successor(&self, now: Moment, to: Option<&MemberName>) -> Result<MemberName, String> {
         let State::Primary(_) = &self.state else { return Err(self.not_the_primary()) };
         let best = self.best_successor(now);

@@ -215,11 +215,11 @@ impl Member {
         }
         let same_lineage = database.needs_promotion() || lease.history.last() == database.history.last();
         // A write of ours that came late may name a lineage that we never began, from a position that we have left behind since. Nobody else
-        // could begin it, and we know.
+        // could begin it, and we know. Of a former life we know it by the database: where no promise tells what was acknowledged, that is all there is.
         let lineages = || database.history.forks().iter().map(|fork| Some(fork.lineage));
-        let never_begun = lease.is_of(&self.settings.name, self.incarnation)
-            && database.needs_promotion()
-            && lineages().all(|lineage| lineage != lease.history.last());
+        let we_know = lease.is_of(&self.settings.name, self.incarnation) || lease.quorums.any_asynchronous();
+        let never_begun =
+            we_know && database.needs_promotion() && lineages().all(|lineage| lineage != lease.history.last());
         // From there we may have gone on with whoever we caught up from: then our log is beside the lease's path, and has all of it.
         let on_path = match never_begun {
             true => database.history.contains(lease.position),

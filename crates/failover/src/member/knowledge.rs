@@ -80,7 +80,7 @@ impl Member {
             // A new primary has the time that a new one needs.
             self.peers.saw_primary(now);
         }
-        self.ask_at = now + self.settings.timing.renew_interval;
+        self.ask_at = self.looks_again_at(now);
         if lease.is_of(&self.settings.name, self.incarnation) {
             self.have(now, &lease, sent_at);
         }
@@ -106,8 +106,15 @@ impl Member {
         }
     }
 
+    /// Who has promised waits for the candidate's lease: commits may wait for who follows it.
+    pub(super) fn looks_again_at(&self, now: Moment) -> Moment {
+        let timing = &self.settings.timing;
+        let soon = matches!(self.state, State::Promised(_));
+        now + if soon { timing.promised_look_interval() } else { timing.renew_interval }
+    }
+
     fn ask(&mut self, now: Moment, request: u64, operation: LeaseOperation) {
-        self.ask_at = now + self.settings.timing.renew_interval;
+        self.ask_at = self.looks_again_at(now);
         self.out.push(Action::Lease { request, operation });
     }
 

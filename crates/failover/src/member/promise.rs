@@ -52,6 +52,7 @@ impl Member {
         let (number, order) = (self.changed, self.order);
         let promise = Promise { epoch, candidate: from.clone(), since: now, number, order, answered: false };
         self.enter(State::Promised(promise), when::ASKED);
+        self.ask_at = self.ask_at.min(self.looks_again_at(now));
     }
 
     fn refusal(

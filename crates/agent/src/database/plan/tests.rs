@@ -246,3 +246,25 @@ fn what_failed_is_not_tried_again_at_once() {
     assert_eq!(step(NOW + Duration::from_secs(1)), Step::Wait);
     assert_eq!(step(NOW), Step::Refit { to: "ohio".into() });
 }
+
+#[test]
+fn a_new_primary_is_looked_at_until_its_quorum_has_what_it_began_with() {
+    let quorum = Quorum { needed: 1, voters: ["ohio".into(), "oregon".into()].into() };
+    let wanted = Wanted::Primary { lineage: Lineage(2), quorum };
+    let memory = Memory { came_out: Some((NOW.before(Duration::from_secs(1)), 100)), ..settled() };
+    let confirmed = |name: &str, lineage: u32, offset: u64| {
+        let mut seen = running(false, "", None);
+        let told = seen.told.as_mut().expect("it runs");
+        told.position = Position { lineage: Lineage(2), offset: 120 };
+        told.confirmed.insert(name.into(), Position { lineage: Lineage(lineage), offset });
+        seen
+    };
+    assert!(is_awaited(&wanted, &confirmed("ohio", 2, 99), &memory), "not all of it");
+    assert!(is_awaited(&wanted, &confirmed("ohio", 1, 100), &memory), "on another lineage");
+    assert!(is_awaited(&wanted, &confirmed("virginia", 2, 100), &memory), "not in the quorum");
+    assert!(!is_awaited(&wanted, &confirmed("ohio", 2, 100), &memory));
+    assert!(!is_awaited(&follow("ohio"), &confirmed("ohio", 2, 99), &memory), "it isn't to be one");
+    let late = Memory { came_out: Some((NOW.before(CONFIRMED_WITHIN), 100)), ..settled() };
+    assert!(!is_awaited(&wanted, &confirmed("ohio", 2, 99), &late), "for five seconds");
+    assert!(!is_awaited(&wanted, &confirmed("ohio", 2, 99), &settled()), "it isn't one yet");
+}

@@ -135,8 +135,14 @@ fn verdict(chosen: &Chosen, answers: &Answers) -> Option<String> {
     let Some(leader) = primary(answers) else { return Some(format!("cluster {} has no primary", chosen.name)) };
     answers.values().flatten().find_map(|status| {
         let follows = status.receives_from.as_ref() == Some(&leader.member);
-        let stray = status.state == "standby" && !follows && !status.in_maintenance;
-        stray.then(|| format!("{} doesn't receive from {}", status.member, leader.member))
+        if status.member == leader.member || status.state == "witness" || status.in_maintenance {
+            return None;
+        }
+        match status.state.as_str() {
+            "standby" if follows => None,
+            "standby" => Some(format!("{} doesn't receive from {}", status.member, leader.member)),
+            state => Some(format!("{} is {state}: it doesn't follow {} yet", status.member, leader.member)),
+        }
     })
 }
 

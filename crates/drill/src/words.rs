@@ -3,6 +3,7 @@
 //! Only `{name}` in small letters counts; other braces stay, because SQL and JSON have theirs.
 
 use crate::scenario::{Action, PaperStep};
+use lifeboat_plan::run::Run;
 use std::collections::BTreeMap;
 
 /// What the placeholders mean now.
@@ -123,7 +124,7 @@ pub fn spoken(action: &Action) -> String {
         Action::Tcp(address) => format!("connect to {address}"),
         Action::Start(server) => format!("start server {server}"),
         Action::Stop(server) => format!("stop server {server}"),
-        Action::Cluster(server) => format!("make a cluster of three members of server {server}"),
+        Action::Cluster(server) => format!("{}{server}", Run::CLUSTER_MADE),
         Action::Canary(server) => format!("canary writes on {server}"),
         Action::Count(server) => format!("look for the canary's writes on {server}"),
         Action::Ask { question, of } => {

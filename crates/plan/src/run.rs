@@ -212,6 +212,9 @@ pub struct Run {
 }
 
 impl Run {
+    /// How the step begins, in its `did`, that makes a cluster: whether another server took over is known by it.
+    pub const CLUSTER_MADE: &str = "make a cluster of three members of server ";
+
     /// The verdict that the rest of the record leads to, and why. Measured against the promise only where both are there.
     pub fn entailed(&self) -> (Verdict, Vec<String>) {
         if let Some(why) = &self.refused {

@@ -404,19 +404,73 @@ fn a_report_names_the_source_of_each_figure() {
     }
 }
 
+/// The line of a clause.
+fn clause(input: &ReportInput, clause: &str) -> String {
+    let text = report(input).markdown().replace('\\', "");
+    text.lines().find(|line| line.contains(clause)).expect("the clause").to_owned()
+}
+
 #[test]
 fn the_attack_clause_is_answered_by_an_attack_alone() {
     let mut input = report_input();
-    let clause = |input: &ReportInput| {
-        let text = report(input).markdown();
-        text.lines().find(|line| line.contains("11(6) cyber")).expect("the clause").to_owned()
-    };
+    let line = |input: &ReportInput| clause(input, "11(6) cyber");
     // Neither restores nor a dropped table are an attack on data and copies.
-    assert!(clause(&input).contains("**none**"), "{}", clause(&input));
+    assert!(line(&input).contains("**none**"), "{}", line(&input));
     let dropped = input.runs.iter_mut().find(|run| run.sequence == 12).expect("the dropped table");
     dropped.run.disruption = Some(lifeboat_plan::model::Disruption::Ransomware);
-    let line = clause(&input);
-    assert!(line.contains("12-05798c4c") && !line.contains("17-07c1"), "{line}");
+    let found = line(&input);
+    assert!(found.contains("12-05798c4c") && !found.contains("17-07c1"), "{found}");
+}
+
+#[test]
+fn the_switchover_clause_is_answered_by_a_takeover_of_the_last_year_alone() {
+    let mut input = report_input();
+    let line = |input: &ReportInput| clause(input, "11(6) switchover");
+    // A restore after the loss of a server is no takeover.
+    assert!(line(&input).contains("**none**"), "{}", line(&input));
+    let run = &mut input.runs.iter_mut().find(|run| run.sequence == 18).expect("the newest").run;
+    let mut made = run.steps[0].clone();
+    (made.phase, made.did) = (Phase::Prepare, format!("{}a", Run::CLUSTER_MADE));
+    run.steps.insert(0, made);
+    assert!(line(&input).contains("entry 18-"), "{}", line(&input));
+    input.now = "2027-11-22T12:00:00Z".parse().expect("a time");
+    assert!(line(&input).contains("**none**"), "{}", line(&input));
+}
+
+#[test]
+fn a_clause_shows_what_bears_on_it_and_no_more() {
+    let input = report_input();
+    for (wanted, shown) in [
+        ("11(6)(a)", "group.orders: entry 17-07c1"),
+        ("11(6)(a)", "but not invoices, mail"),
+        ("| 3.4.2", "workload.shop (ohio)"),
+        ("| 3.4.3", "cluster.shop (ohio, virginia)"),
+        ("11(8)", "4 entries, the newest 14-0661"),
+        ("| 8.4.3", "**none**"),
+        ("12(1)(b)", "**none**"),
+        ("| 8.5", "drill.orders-back: entry 17-07c1"),
+        ("(ii)(E)", "group.orders (tier.gold)"),
+    ] {
+        let line = clause(&input, wanted);
+        assert!(line.contains(shown), "{wanted}: {shown}\n{line}");
+    }
+}
+
+#[test]
+fn the_document_has_every_clause() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/runbook-and-report.md");
+    let document = std::fs::read_to_string(path).expect("docs/runbook-and-report.md");
+    let text = report(&report_input()).markdown().replace(['*', '\\'], "");
+    let rows = text.lines().skip_while(|line| !line.starts_with("| Standard | Clause |")).skip(2);
+    let mut count = 0;
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let (standard, rest) = row[1..].split_once(" | ").expect("a standard");
+        let clause = rest.split(" | ").next().expect("a clause");
+        let start = format!("|{standard} | {clause} |");
+        assert!(document.lines().any(|line| line.starts_with(&start)), "docs/runbook-and-report.md lacks: {start}");
+        count += 1;
+    }
+    assert!(text.contains(&format!("of {count} clauses.")), "the table was not found: {count}");
 }
 
 #[test]
@@ -447,6 +501,6 @@ fn nothing_at_all_is_a_document_too() {
     };
     let text = report(&empty).markdown();
     assert!(text.contains("No incident was kept") && text.contains("the ledger is empty"));
-    assert!(text.contains("Without any evidence: 25 of 25 clauses."));
+    assert!(text.contains("Without any evidence: 49 of 49 clauses."));
     report(&empty).pdf().expect("a PDF");
 }

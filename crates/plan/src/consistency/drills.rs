@@ -4,7 +4,7 @@ use super::{Look, spoken};
 use crate::model::Drill;
 use std::time::Duration;
 
-/// Every standard wants a rehearsal in a year at least (DORA 11(6), PCI DSS 12.10.2).
+/// DORA 11(6) and PCI DSS 12.10.2 want a rehearsal in a year at least; other standards say "periodically", or leave it to the plan.
 const DRILL_EVERY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Look<'_> {

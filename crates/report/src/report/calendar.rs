@@ -14,7 +14,7 @@ const AHEAD_DAYS: f64 = 92.0;
 /// And of what was, when nothing else is said.
 const BEHIND_DAYS: f64 = 365.0;
 
-fn cadence(input: &ReportInput, drill: &Drill) -> Option<Duration> {
+pub(super) fn cadence(input: &ReportInput, drill: &Drill) -> Option<Duration> {
     let of_tier = || {
         let target = drill.target.as_deref()?;
         let plan = &input.plan;
@@ -23,7 +23,7 @@ fn cadence(input: &ReportInput, drill: &Drill) -> Option<Duration> {
     drill.every.or_else(of_tier)
 }
 
-fn of_drill<'a>(input: &'a ReportInput, name: &str, drill: &Drill) -> Vec<&'a Evidence> {
+pub(super) fn of_drill<'a>(input: &'a ReportInput, name: &str, drill: &Drill) -> Vec<&'a Evidence> {
     let is_of = |run: &&Evidence| match run.run.drill.as_deref() {
         Some(of_plan) => of_plan == name,
         None => {

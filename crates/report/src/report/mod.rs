@@ -85,8 +85,11 @@ pub struct Readiness {
 
 impl ReportInput {
     fn shown_runs(&self) -> Vec<&Evidence> {
-        let since = self.since.map(|since| since.to_string()).unwrap_or_default();
-        self.runs.iter().filter(|run| run.day() >= since).collect()
+        self.runs.iter().filter(|run| self.is_shown(run)).collect()
+    }
+
+    fn is_shown(&self, run: &Evidence) -> bool {
+        self.since.is_none_or(|since| run.day() >= since.to_string())
     }
 
     /// The day for which it is made, as `2026-11-03`.

@@ -92,7 +92,7 @@ pub const CHECKS: [Check; 13] = [
         comparator: Comparator::AtMost,
         threshold: "0 older than `review_within`, else 366 days",
         advice: "review them with owner and approver, and set `reviewed`",
-        standards: standards::MAINTAIN,
+        standards: standards::REVIEW,
         judge: of_governance::reviews,
     },
     Check {

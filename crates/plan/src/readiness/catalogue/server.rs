@@ -79,7 +79,7 @@ pub const CHECKS: [Check; 11] = [
         comparator: Comparator::AtLeast,
         threshold: "0 days to the end of its support",
         advice: "plan an upgrade to a version that is still mended",
-        standards: standards::MAINTAIN,
+        standards: standards::UPKEEP,
         judge: of_server::supported,
     },
     Check {
@@ -92,7 +92,7 @@ pub const CHECKS: [Check; 11] = [
         comparator: Comparator::AtMost,
         threshold: "none may be too much",
         advice: "make a role as docs/postgresql-role.md says",
-        standards: standards::SEGREGATE,
+        standards: standards::PRIVILEGE,
         judge: of_server::role,
     },
     Check {

@@ -92,7 +92,7 @@ pub const CHECKS: [Check; 11] = [
         comparator: Comparator::AtMost,
         threshold: "`verify_within`, else 7 days",
         advice: "`lifeboat verify`",
-        standards: standards::TEST,
+        standards: standards::VERIFY,
         judge: of_copies::structure,
     },
     Check {
@@ -105,7 +105,7 @@ pub const CHECKS: [Check; 11] = [
         comparator: Comparator::AtMost,
         threshold: "`verify_within`, else 31 days",
         advice: "`lifeboat verify --data`",
-        standards: standards::TEST,
+        standards: standards::VERIFY,
         judge: of_copies::data,
     },
     Check {
@@ -118,7 +118,7 @@ pub const CHECKS: [Check; 11] = [
         comparator: Comparator::AtMost,
         threshold: "`verify_within`, else the tier's drill cadence, else 31 days",
         advice: "`lifeboat verify --boot`",
-        standards: standards::TEST,
+        standards: standards::VERIFY,
         judge: of_copies::boot,
     },
     Check {
@@ -131,7 +131,7 @@ pub const CHECKS: [Check; 11] = [
         comparator: Comparator::AtLeast,
         threshold: "1 (the same)",
         advice: "`lifeboat verify --boot` proves it with this version",
-        standards: standards::TEST,
+        standards: standards::VERIFY,
         judge: of_copies::same_version,
     },
     Check {

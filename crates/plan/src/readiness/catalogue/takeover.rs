@@ -131,7 +131,7 @@ pub const CHECKS: [Check; 10] = [
         comparator: Comparator::AtLeast,
         threshold: "30 days",
         advice: "renew it, and restart the agents one by one",
-        standards: standards::MAINTAIN,
+        standards: standards::UPKEEP,
         judge: of_failover::certificates,
     },
 ];

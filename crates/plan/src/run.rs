@@ -215,6 +215,14 @@ impl Run {
     /// How the step begins, in its `did`, that makes a cluster: whether another server took over is known by it.
     pub const CLUSTER_MADE: &str = "make a cluster of three members of server ";
 
+    /// Whether another server took over. A restore after the loss of a server or a site is none.
+    pub fn has_taken_over(&self) -> bool {
+        let is_loss = matches!(self.disruption, Some(Disruption::Instance | Disruption::Site | Disruption::Network));
+        let words = [Self::CLUSTER_MADE, "lifeboat cluster failover ", "lifeboat cluster switchover "];
+        let mut held = self.steps.iter().filter(|step| step.outcome == Outcome::Held);
+        is_loss && held.any(|step| words.iter().any(|words| step.did.starts_with(words)))
+    }
+
     /// The verdict that the rest of the record leads to, and why. Measured against the promise only where both are there.
     pub fn entailed(&self) -> (Verdict, Vec<String>) {
         if let Some(why) = &self.refused {

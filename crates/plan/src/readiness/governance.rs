@@ -2,7 +2,7 @@
 
 use super::observed::{GroupSeen, OpenFinding, Rehearsed};
 use super::{Limit, Limits, Proof, Stamp};
-use crate::model::{Disruption, Drill, Plan};
+use crate::model::{Drill, Plan};
 use crate::run::{Learnt, Run, Verdict};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -82,7 +82,6 @@ pub struct FromRuns {
 pub fn governance(runs: &[Run], escrow: &str) -> FromRuns {
     let proof =
         |found: Vec<&Run>| super::of_governance::proof(&found.into_iter().map(Rehearsed::from).collect::<Vec<_>>());
-    let is_failover = |run: &Run| matches!(run.disruption, Some(Disruption::Instance | Disruption::Site));
     let with_alarm = newest_first(runs, |run| run.alert_seen.is_some()).into_iter().next();
     let mut restored = BTreeMap::new();
     for run in newest_first(runs, |run| run.verdict == Verdict::Passed) {
@@ -93,7 +92,7 @@ pub fn governance(runs: &[Run], escrow: &str) -> FromRuns {
     }
     FromRuns {
         escrow: proof(newest_first(runs, |run| run.scenario == escrow)),
-        failover: proof(newest_first(runs, is_failover)),
+        failover: proof(newest_first(runs, Run::has_taken_over)),
         alarm: with_alarm.and_then(|run| Some((run.ended_at, run.alert_seen?))),
         restored,
     }
@@ -125,7 +124,7 @@ pub fn groups_seen(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Group;
+    use crate::model::{Disruption, Group};
     use crate::readiness::Seen;
     use crate::run::{Measured, Outcome, Phase, Promised, Step};
     use jiff::SignedDuration;
@@ -218,6 +217,21 @@ mod tests {
         assert_eq!(group_drills(&plan(&["shop", "stock"]), &[named])[0].2.len(), 1);
     }
 
+    fn held(did: &str) -> Step {
+        Step {
+            phase: Phase::Recovery,
+            name: "it".into(),
+            did: did.into(),
+            started_at: None,
+            ended_at: None,
+            outcome: Outcome::Held,
+            counts: true,
+            seen: None,
+            output_hash: None,
+            by: None,
+        }
+    }
+
     #[test]
     fn what_runs_say_of_key_alarm_failover_and_restores() {
         let mut key = run("key", 9);
@@ -226,11 +240,15 @@ mod tests {
         alarm.alert_seen = Some(true);
         let mut primary = run("primary", 7);
         primary.disruption = Some(Disruption::Instance);
-        let found = governance(&[run("old", 30), key, alarm, primary], "lost-key");
+        let mut restore = primary.clone();
+        restore.ended_at = at(2);
+        primary.steps = vec![held(&format!("{}primary", Run::CLUSTER_MADE))];
+        restore.steps = vec![held("lifeboat restore shop --to /restored")];
+        let found = governance(&[run("old", 30), key, alarm, primary, restore], "lost-key");
         assert_eq!(found.escrow.unwrap().passed_at, Some(at(9)));
         assert_eq!(found.alarm, Some((at(4), true)));
-        assert_eq!(found.failover.unwrap().newest_at, at(7));
-        assert_eq!(found.restored[&("shop".to_owned(), "far".to_owned())], (at(4), 4.0));
+        assert_eq!(found.failover.unwrap().newest_at, at(7), "a restore is no takeover");
+        assert_eq!(found.restored[&("shop".to_owned(), "far".to_owned())], (at(2), 7.0));
         assert_eq!(governance(&[], "lost-key"), FromRuns::default());
     }
 

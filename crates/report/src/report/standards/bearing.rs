@@ -6,7 +6,7 @@ use crate::words::duration;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use lifeboat_plan::model::{Disruption, Process};
-use lifeboat_plan::run::{Outcome, Run, Verdict};
+use lifeboat_plan::run::{Run, Verdict};
 use std::collections::BTreeSet;
 
 /// What is done on the same day of each year is done yearly, leap years too.
@@ -51,14 +51,6 @@ pub(super) fn with_people(run: &Run) -> bool {
 
 pub(super) fn attacked(run: &Run) -> bool {
     run.disruption == Some(Disruption::Ransomware)
-}
-
-/// Another server took over. A restore after the loss of a server or a site is none.
-pub(super) fn taken_over(run: &Run) -> bool {
-    let is_loss = matches!(run.disruption, Some(Disruption::Instance | Disruption::Site | Disruption::Network));
-    let words = [Run::CLUSTER_MADE, "lifeboat cluster failover ", "lifeboat cluster switchover "];
-    let mut held = run.steps.iter().filter(|step| step.outcome == Outcome::Held);
-    is_loss && held.any(|step| words.iter().any(|words| step.did.starts_with(*words)))
 }
 
 /// A drill that took longer than promised did not pass.

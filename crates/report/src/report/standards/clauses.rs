@@ -4,8 +4,9 @@ use super::Asks;
 use super::bearing::{
     alternate_sites, attacked, backed_up, by_runbook, counted, exact, exercises, extreme, findings, groups_of_year,
     impacts, isolated, losses, measured, mitigations, objectives, offsite, priorities, programme, redundancy,
-    resources, restored, reviews, risks, roles, strategies, taken_over, with_people, workarounds,
+    resources, restored, reviews, risks, roles, strategies, with_people, workarounds,
 };
+use lifeboat_plan::run::Run;
 
 pub(super) const CLAUSES: &[(&str, &str, &str, Asks)] = &[
     (
@@ -79,7 +80,7 @@ pub(super) const CLAUSES: &[(&str, &str, &str, Asks)] = &[
         "DORA",
         "11(6) switchover",
         "Tests include switchovers to redundant capacity. Here: a takeover by another server, in this year",
-        Asks::DrillsOfYear(taken_over),
+        Asks::DrillsOfYear(Run::has_taken_over),
     ),
     ("DORA", "11(6) review", "Policy and plans reviewed regularly, with the results of tests", Asks::Keys(reviews)),
     ("DORA", "11(8)", "Records of activities before and during disruptions", Asks::Entries("incident")),

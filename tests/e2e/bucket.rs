@@ -10,20 +10,42 @@ pub struct Bucket {
     pub proxy: Proxy,
     /// How long an answer may take, in seconds. Short where it is to be missed.
     time_limit_seconds: u32,
-    _store: LoopbackServer,
+    store: LoopbackServer,
 }
 
 impl Bucket {
     /// Empty.
     pub fn new(time_limit_seconds: u32) -> Result<Self> {
         let store = servers::moto()?;
-        let address = store.url().strip_prefix("http://").context("a plain url")?;
+        let bucket = Self { proxy: Proxy::before(store.url()), time_limit_seconds, store };
+        bucket.ask("PUT", "")?;
+        Ok(bucket)
+    }
+
+    /// One question to the store itself, below the bucket.
+    fn ask(&self, method: &str, below: &str) -> Result<String> {
+        let address = self.store.url().strip_prefix("http://").context("a plain url")?;
         let mut socket = TcpStream::connect(address)?;
-        write!(socket, "PUT /shop-dr HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+        write!(
+            socket,
+            "{method} /shop-dr{below} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
-        ensure!(answer.contains(" 200 "), "{answer}");
-        Ok(Self { proxy: Proxy::before(store.url()), time_limit_seconds, _store: store })
+        ensure!(answer.contains(" 200 ") || answer.contains(" 204 "), "{answer}");
+        Ok(answer)
+    }
+
+    /// The objects whose key begins so, in their order.
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let answer = self.ask("GET", &format!("?list-type=2&prefix={prefix}"))?;
+        let keys = answer.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+        Ok(keys.map(str::to_owned).collect())
+    }
+
+    /// As somebody would who has the bucket's credentials.
+    pub fn delete(&self, key: &str) -> Result<()> {
+        self.ask("DELETE", &format!("/{key}")).map(drop)
     }
 
     /// Writes `name`: the world's configuration with programs of its server's version, the location `bucket`, and these lines for the workload.

@@ -16,6 +16,7 @@ mod condition;
 mod contents;
 mod drills;
 mod drills_broken;
+mod drills_bucket;
 mod drills_failover;
 mod drills_own;
 mod exactness;

@@ -72,8 +72,14 @@ async fn a_switchover_loses_nothing_and_the_old_primary_follows() {
     trio.follows(1).await;
     trio.follows(2).await;
     assert_eq!(write(&trio, 0, 1, 0, 20).await, 20);
+    let said = || std::fs::read_to_string(trio.nodes[0].cluster.directory().join("log")).expect("the server's log");
+    let before = said().len();
     let answer = trio.command_done(0, r#"{"command":"switchover","to":"oregon"}"#).await;
     assert!(answer.contains("oregon has taken over"), "{answer}");
+    // Nobody can write while a server stops: most of what it would write out then was written before.
+    let log = said();
+    let eased = log[before..].find("checkpoint starting: immediate force wait").expect("a checkpoint was asked for");
+    assert!(log[before..].find("received fast shutdown request").is_some_and(|stopped| eased < stopped), "{log}");
     assert_eq!(trio.primary().await, 2);
     assert_eq!(count(&trio, 2).await, 20);
     assert_eq!(write(&trio, 2, 2, 0, 20).await, 20);

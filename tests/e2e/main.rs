@@ -17,6 +17,7 @@ mod contents;
 mod drills;
 mod drills_broken;
 mod drills_failover;
+mod drills_loss;
 mod drills_own;
 mod exactness;
 mod existing;

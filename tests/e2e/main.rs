@@ -18,6 +18,7 @@ mod drills;
 mod drills_broken;
 mod drills_bucket;
 mod drills_failover;
+mod drills_loss;
 mod drills_own;
 mod exactness;
 mod existing;

@@ -11,6 +11,7 @@ use crate::canary::{Canary, Write};
 use crate::health::Watch;
 use crate::hosts::Hosts;
 use crate::journal::Journal;
+use crate::loss::{Ends, Loss};
 use crate::place::Place;
 use crate::process::Processes;
 use crate::scenario::{Scenario, Step};
@@ -20,7 +21,7 @@ use jiff::Timestamp;
 use lifeboat_plan::run::{Phase, Run};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::process::Child;
 use tokio::sync::watch::Receiver;
 
@@ -91,6 +92,12 @@ pub(crate) struct Rehearsal<'a> {
     pub writes: Vec<Write>,
     pub health: Option<Watch>,
     pub fault_at: Option<(Timestamp, Instant)>,
+    /// Where the log of each workload ended when it was taken as lost, by its number.
+    pub ends: BTreeMap<usize, Ends>,
+    /// What was lost of each, as far as it was counted.
+    pub losses: BTreeMap<usize, Loss>,
+    /// Spent on counting it, which is no part of the recovery.
+    pub counting: Duration,
     pub called: Vec<Called>,
     pub paper: Option<Paper>,
     /// Asked for the end.

@@ -19,6 +19,7 @@ pub mod health;
 pub mod hosts;
 pub mod isolation;
 pub mod journal;
+pub mod loss;
 pub mod paper;
 pub mod place;
 pub mod process;

@@ -72,6 +72,7 @@ pub fn texts_of(action: &Action) -> Vec<&str> {
         | Action::Cluster(text)
         | Action::Canary(text)
         | Action::Count(text)
+        | Action::Loss(text)
         | Action::Page(text)
         | Action::VendorStep(text) => vec![text],
         Action::Ask { question, of } => std::iter::once(question).chain(of).map(String::as_str).collect(),
@@ -105,6 +106,7 @@ pub fn fill_action(action: &Action, meanings: &Meanings) -> Result<Action, Strin
         Action::Cluster(text) => Action::Cluster(one(text)?),
         Action::Canary(text) => Action::Canary(one(text)?),
         Action::Count(text) => Action::Count(one(text)?),
+        Action::Loss(text) => Action::Loss(one(text)?),
         Action::Page(text) => Action::Page(one(text)?),
         Action::VendorStep(text) => Action::VendorStep(one(text)?),
         Action::Ask { question, of } => Action::Ask { question: one(question)?, of: maybe(of)? },
@@ -127,6 +129,7 @@ pub fn spoken(action: &Action) -> String {
         Action::Cluster(server) => format!("{}{server}", Run::CLUSTER_MADE),
         Action::Canary(server) => format!("canary writes on {server}"),
         Action::Count(server) => format!("look for the canary's writes on {server}"),
+        Action::Loss(server) => format!("count what production had committed by the fault and {server} lacks"),
         Action::Ask { question, of } => {
             of.as_ref().map_or_else(|| format!("ask: {question}"), |of| format!("ask {of}: {question}"))
         }

@@ -22,6 +22,7 @@ fn every_mistake_has_its_line_and_its_reason() {
             Some(2),
             "only points",
         ),
+        ("title = \"t\"\n[[after]]\nname = \"n\"\nloss = \"restored\"\n", None, "fault = \"assumed-loss\""),
         ("title = \"t\"\ndisruption = \"bad luck\"\n", Some(2), "corruption"),
         ("title = [\n", Some(1), "not valid TOML"),
     ] {
@@ -32,6 +33,12 @@ fn every_mistake_has_its_line_and_its_reason() {
     }
     let problems = parse("x", "x.toml", "title = \"t\"\n").unwrap_err().to_string();
     assert!(problems.contains("nothing is asked afterwards"), "{problems}");
+    // What may stay unknown is no question.
+    let fault = "title = \"t\"\n[[fault]]\nname = \"n\"\nfault = \"assumed-loss\"\n";
+    let counted = format!("{fault}[[after]]\nname = \"a\"\nloss = \"restored\"\n");
+    let problems = parse("x", "x.toml", &counted).unwrap_err().to_string();
+    assert!(problems.contains("nothing is asked afterwards"), "{problems}");
+    assert!(parse("x", "x.toml", &format!("{counted}{AFTER}")).unwrap().counts_loss());
 }
 
 #[test]

@@ -90,8 +90,8 @@ pub struct Step {
 pub enum LossMethod {
     /// A writer noted what was acknowledged, and it was looked for afterwards.
     Canary,
-    /// Against the end of the archive, not against the source.
-    Archive,
+    /// What production had committed by the fault was counted in its log, which arrived later.
+    Log,
 }
 
 /// What was measured. Seconds; `None`: not measured.
@@ -107,9 +107,9 @@ pub struct Measured {
     pub fault_to_validated_seconds: Option<f64>,
     /// RPA: from the last write that survived to the fault.
     pub loss_seconds: Option<f64>,
-    /// Acknowledged writes that were not there afterwards.
+    /// Acknowledged writes that were not there afterwards. By [`LossMethod::Log`]: transactions.
     pub writes_lost: Option<u64>,
-    /// Acknowledged writes that were looked for.
+    /// Acknowledged writes that were looked for. By [`LossMethod::Log`] nobody noted any.
     pub writes_checked: Option<u64>,
     /// How the loss was measured.
     pub loss_method: Option<LossMethod>,

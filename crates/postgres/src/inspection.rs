@@ -5,12 +5,14 @@
 //!
 //! Not here: free space, files, archiving that is proven by doing it.
 
+mod flushed;
 mod judgement;
 mod observation;
 mod replay;
 mod shape;
 pub mod synchronous;
 
+pub use flushed::{FlushedState, observe_flushed};
 pub use judgement::{Finding, Means, Severity, findings, refusals, replicating_role_statements, role_statements};
 pub use observation::observe;
 pub(crate) use observation::{column, lsn, many, one};

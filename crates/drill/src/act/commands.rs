@@ -43,7 +43,7 @@ impl Rehearsal<'_> {
         seen
     }
 
-    fn our_command(&self, words: &[String], with: With) -> Command {
+    pub(super) fn our_command(&self, words: &[String], with: With) -> Command {
         let verb = words.first().map(String::as_str).unwrap_or_default();
         let config = match with {
             With::Place => self.place.config(),

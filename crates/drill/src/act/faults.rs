@@ -8,9 +8,12 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Nothing breaks: from then on nothing of production may be used but what is in its locations.
+pub const ASSUMED_LOSS: &str = "assumed-loss";
+
 /// All of them.
 pub const FAULTS: [&str; 19] = [
-    "assumed-loss",
+    ASSUMED_LOSS,
     "kill-server",
     "lose-data-directory",
     "corrupt-pages",
@@ -45,7 +48,7 @@ impl Rehearsal<'_> {
         let server = self.server_of(on, planned.workload);
         let path = self.place.path(on);
         let done = match name {
-            "assumed-loss" => Ok(serde_json::Value::Null),
+            ASSUMED_LOSS => Ok(self.assume_loss(limit).await),
             "kill-server" => self.kill(&server).map(Into::into),
             "lose-data-directory" => {
                 self.kill(&server).and_then(|()| lose(&self.place.data_dir(&server))).map(Into::into)

@@ -5,6 +5,7 @@ pub mod attack;
 mod cluster;
 mod commands;
 mod faults;
+mod loss;
 mod network;
 mod paper;
 mod servers;
@@ -12,7 +13,7 @@ mod servers;
 pub(crate) use paper::Paper;
 
 pub use asking::{Answer, Question, answer, questions};
-pub use faults::FAULTS;
+pub use faults::{ASSUMED_LOSS, FAULTS};
 pub use network::reach;
 
 use crate::engine::{Planned, Rehearsal, Seen};
@@ -50,6 +51,10 @@ impl Rehearsal<'_> {
             Action::Count(server) => {
                 let server = self.server_name(server, planned.workload);
                 self.count(&server).await
+            }
+            Action::Loss(server) => {
+                let server = self.server_name(server, planned.workload);
+                self.count_loss(&server, planned.workload).await
             }
             Action::Ask { question, of } => self.ask_step(question, of.as_deref()).await,
             Action::Page(role) => self.page(role).await,

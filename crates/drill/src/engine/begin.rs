@@ -13,6 +13,7 @@ use crate::words::Meanings;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_plan::run::{Measured, Run, Verdict};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::watch::Receiver;
 
 /// Added to the time limit: from then on anybody may take the place away.
@@ -67,6 +68,9 @@ impl<'a> Rehearsal<'a> {
             writes: Vec::new(),
             health: None,
             fault_at: None,
+            ends: BTreeMap::new(),
+            losses: BTreeMap::new(),
+            counting: Duration::ZERO,
             called: Vec::new(),
             paper: None,
             interrupt,

@@ -74,7 +74,7 @@ impl Rehearsal<'_> {
         self.measure(stopped).await;
     }
 
-    fn fault_begins(&mut self) {
+    pub(crate) fn fault_begins(&mut self) {
         let now = Timestamp::now();
         self.fault_at = Some((now, Instant::now()));
         self.meanings.insert("fault_time".into(), now.to_string());
@@ -185,7 +185,9 @@ impl Rehearsal<'_> {
             self.note_own(Phase::After, "the application's own question is answered rightly", started_at, wrong);
         }
         if !stopped {
-            self.run().measured.fault_to_validated_seconds = Some(begun.elapsed().as_secs_f64());
+            let healthy = self.run().measured.fault_to_healthy_seconds.unwrap_or_default();
+            let validated = begun.elapsed().saturating_sub(self.counting).as_secs_f64();
+            self.run().measured.fault_to_validated_seconds = Some(validated.max(healthy));
         }
     }
 

@@ -61,6 +61,11 @@ impl Scenario {
     pub fn has_cluster(&self) -> bool {
         self.phases.values().flatten().any(|step| matches!(step.action, Action::Cluster(_)))
     }
+
+    /// Whether production is asked, at the fault, where its log ends.
+    pub fn counts_loss(&self) -> bool {
+        self.phases.values().flatten().any(|step| matches!(step.action, Action::Loss(_)))
+    }
 }
 
 /// Of what it is.
@@ -178,6 +183,8 @@ pub enum Action {
     Canary(String),
     /// What the canary was promised is looked for there.
     Count(String),
+    /// What production had committed when it was taken as lost, and this server of the place lacks, is counted.
+    Loss(String),
     /// Waits until a person says that it is done, or agrees.
     Ask {
         /// What is asked.

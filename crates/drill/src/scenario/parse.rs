@@ -3,6 +3,7 @@
 use super::steps::read_step;
 use super::toml_table::{Findings, Table, advice, describe, duration_of};
 use super::{Action, Health, PHASES, Parameter, Scenario, Step, TargetKind};
+use crate::act::ASSUMED_LOSS;
 use crate::words::placeholders;
 use lifeboat_plan::model::Disruption;
 use lifeboat_plan::run::Phase;
@@ -195,9 +196,19 @@ fn check(scenario: &Scenario, findings: &mut Findings) {
             }
         }
     }
-    let asks = |step: &&Step| step.counts && !matches!(step.action, Action::Start(_) | Action::Stop(_));
+    // What isn't known of a loss is no failure, so it is no question either.
+    let silent = |action: &Action| matches!(action, Action::Start(_) | Action::Stop(_) | Action::Loss(_));
+    let asks = |step: &&Step| step.counts && !silent(&step.action);
     if !scenario.phases.get(&Phase::After).is_some_and(|steps| steps.iter().any(|step| asks(&step))) {
         let message = "nothing is asked afterwards; expected at least one step [[after]] that counts".to_owned();
+        findings.problems.push(Problem { file: findings.file.to_owned(), line: None, message });
+    }
+    let assumed = scenario.phases.get(&Phase::Fault).into_iter().flatten();
+    let mut assumed = assumed.filter(|step| matches!(&step.action, Action::Fault { name, .. } if name == ASSUMED_LOSS));
+    if scenario.counts_loss() && assumed.next().is_none() {
+        let message = format!(
+            "`loss` counts from the moment when production is taken as lost; expected a step [[fault]] with fault = \"{ASSUMED_LOSS}\""
+        );
         findings.problems.push(Problem { file: findings.file.to_owned(), line: None, message });
     }
     let missing = scenario.parameters.iter().filter(|(name, _)| ALWAYS_THERE.contains(&name.as_str()));

@@ -12,7 +12,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// For a step that asks a person.
 const PERSON_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-const ACTIONS: [&str; 16] = [
+const ACTIONS: [&str; 17] = [
     "lifeboat",
     "command",
     "sql",
@@ -24,6 +24,7 @@ const ACTIONS: [&str; 16] = [
     "cluster",
     "canary",
     "count",
+    "loss",
     "ask",
     "page",
     "fault",
@@ -147,6 +148,7 @@ fn read_action(table: &mut Table, findings: &mut Findings) -> Option<Action> {
         "cluster" => table.text(findings, "cluster").map(Action::Cluster),
         "canary" => table.text(findings, "canary").map(Action::Canary),
         "count" => table.text(findings, "count").map(Action::Count),
+        "loss" => table.text(findings, "loss").map(Action::Loss),
         "page" => table.text(findings, "page").map(Action::Page),
         _ => table.text(findings, "vendor_step").map(Action::VendorStep),
     }

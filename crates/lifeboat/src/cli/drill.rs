@@ -1,6 +1,7 @@
 //! What can be typed about rehearsals.
 
 use clap::{Args, Subcommand, ValueHint};
+use lifeboat_postgres::Lsn;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +83,12 @@ pub enum DrillCommand {
         #[arg(long)]
         to: PathBuf,
     },
+    /// Where the log of a workload ends: in its locations, then at its server; for the loss that a rehearsal measures
+    #[command(hide = true)]
+    Ends { workload: String },
+    /// Count the transactions in a part of the log that did not survive; for the loss that a rehearsal measures
+    #[command(hide = true)]
+    Lost(DrillLostArguments),
     /// Destroy what lies in the place of a rehearsal, as somebody would who has taken over the host
     #[command(hide = true)]
     Attack {
@@ -92,6 +99,23 @@ pub enum DrillCommand {
         #[arg(long)]
         repository: Vec<PathBuf>,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DrillLostArguments {
+    pub workload: String,
+    /// What ends here or before survived
+    #[arg(long, value_name = "LSN")]
+    pub survived: Lsn,
+    /// What ends here or before was in a location [default: what survived]
+    #[arg(long, value_name = "LSN")]
+    pub stored: Option<Lsn>,
+    /// Count up to here
+    #[arg(long, value_name = "LSN")]
+    pub until: Lsn,
+    /// On the line that leads to this timeline [default: the one that a restore takes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeline: Option<u32>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,13 +9,13 @@ use crate::path::{Path, PointSummary};
 use crate::planner::{Known, Wanted, line_wanted, plan};
 use crate::refusal::{Reason, Refusal};
 use crate::target::{Target, TimelineChoice};
-use crate::window::windows_of_path;
+use crate::window::{Window, windows_of_path};
 use futures::StreamExt;
 use jiff::Timestamp;
 use lifeboat_postgres::history::TimelineHistory;
 use lifeboat_postgres::wal::{DecoderSettings, Keep, Outcome, TransactionEnd};
 use lifeboat_postgres::wal_file::{SegmentNumber, SegmentSize};
-use lifeboat_postgres::{Lsn, MajorVersion, TimelineId};
+use lifeboat_postgres::{Lsn, MajorVersion, SystemId, TimelineId};
 use lifeboat_repository::{Progress, Repository};
 use lifeboat_workload::postgres::wal::{ClusterIdentity, WalArchive, WalError, observe as observe_wal};
 use std::ops::ControlFlow;
@@ -39,8 +39,12 @@ pub struct Commit {
 /// A line of history, as it was when it was looked at.
 #[derive(Debug)]
 pub struct Line {
+    /// Of which cluster it is.
+    pub system_id: SystemId,
     /// Where it leads.
     pub timeline: TimelineId,
+    /// The spans of it inside which every moment can be brought back, oldest first; never nothing.
+    pub windows: Vec<Window>,
     /// What can be reached on it; never nothing.
     pub reachable: Reachable,
     /// What a person should know.
@@ -82,7 +86,7 @@ impl Line {
         let archive = WalArchive::new(repository.clone(), workload, ClusterIdentity { system_id, segment_size: size });
         let major = details.major;
         let history = path.history;
-        Ok(Self { timeline, reachable, notes: observed.notes, known, archive, history, major })
+        Ok(Self { system_id, timeline, windows, reachable, notes: observed.notes, known, archive, history, major })
     }
 
     /// Refuses a target that can't be reached on it. Reads nothing.

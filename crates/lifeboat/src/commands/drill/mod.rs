@@ -1,6 +1,7 @@
 //! `lifeboat drill`: rehearsals.
 
 mod around;
+mod ends;
 mod exchange;
 mod history;
 mod run;
@@ -40,6 +41,8 @@ pub fn run(global: &Global, command: &DrillCommand, output: &Output) -> Result<(
             served.map_err(|error| Failure::from_error(FailureKind::Unavailable, &error))
         }
         DrillCommand::Paper { location, to } => paper(global, location, to, output),
+        DrillCommand::Ends { workload } => ends::ends(global, workload, output),
+        DrillCommand::Lost(arguments) => ends::lost(global, arguments, output),
         DrillCommand::Attack { place, data, repository } => {
             let damage = attack::attack(place, data, repository);
             let damage = damage.map_err(|error| Failure::from_error(FailureKind::Locked, &error))?;

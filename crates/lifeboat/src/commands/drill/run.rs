@@ -11,7 +11,7 @@ use lifeboat_drill::engine::{Planned, Rehearsed, plan, rehearse};
 use lifeboat_drill::scenario::Scenario;
 use lifeboat_drill::surroundings::Surroundings;
 use lifeboat_drill::words::spoken;
-use lifeboat_plan::run::{Phase, Run, Verdict};
+use lifeboat_plan::run::{LossMethod, Measured, Phase, Run, Verdict};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,6 +166,21 @@ fn judged(run: &Run) -> Result<(), Failure> {
     Err(Failure::new(FailureKind::CheckFailed, message).after_its_document())
 }
 
+/// How much of what was counted is gone.
+fn lost(measured: &Measured) -> String {
+    let lost = measured.writes_lost.unwrap_or_default();
+    match measured.loss_method {
+        Some(LossMethod::Log) => {
+            let transactions = if lost == 1 { "transaction" } else { "transactions" };
+            format!("{lost} {transactions} lost of those that production had committed by the fault")
+        }
+        Some(LossMethod::Canary) | None => {
+            let checked = measured.writes_checked.unwrap_or_default();
+            format!("{lost} of {checked} acknowledged writes lost")
+        }
+    }
+}
+
 /// The figures of a run.
 pub fn show_text(run: &Run, output: &Output) -> Result<(), Failure> {
     let (verdict, _) = run.entailed();
@@ -181,9 +196,7 @@ pub fn show_text(run: &Run, output: &Output) -> Result<(), Failure> {
         output.text(&format!("RTA  {}  {text}{}", seconds(rta), against(run.promised.rto_seconds)))?;
     }
     if let Some(rpa) = measured.loss_seconds {
-        let lost = measured.writes_lost.unwrap_or_default();
-        let checked = measured.writes_checked.unwrap_or_default();
-        let text = format!("{lost} of {checked} acknowledged writes lost");
+        let text = lost(measured);
         output.text(&format!("RPA  {}  {text}{}", seconds(rpa), against(run.promised.rpo_seconds)))?;
     }
     if let Some(seen) = run.alert_seen {

@@ -17,9 +17,10 @@ use crate::promise_file::{PromiseError, PromiseFile};
 use crate::routing::{RouteTable, StandbyEndpoint};
 use crate::settings::{AgentSettings, InvalidSettings};
 use lifeboat_failover::{
-    Action, Durable, Event, LeaseAnswer, LeaseOperation, Member, MemberName, Message, Moment, Note, Report, Route,
-    StateKind, Unanswered, Wanted,
+    Action, Durable, Event, Lease, LeaseAnswer, LeaseOperation, Member, MemberName, Message, Moment, Note, Report,
+    Route, StateKind, Unanswered, Wanted,
 };
+use lifeboat_postgres::SystemId;
 use notice::Missed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -49,9 +50,22 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    ForeignData(ForeignData),
     /// What isn't durable can't be promised: this member is out until it is started again.
     #[error("a promise couldn't be written down")]
     NotDurable(#[source] std::io::Error),
+}
+
+/// A data directory that is no copy of what the cluster holds: freshly made, or somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cluster {cluster} holds the data of system identifier {theirs}, and the server here has {ours}: it is no copy of it"
+)]
+pub struct ForeignData {
+    pub cluster: String,
+    pub theirs: String,
+    pub ours: String,
 }
 
 /// A member at work.
@@ -107,6 +121,7 @@ impl Agent {
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.map_err(system(format!("listen on {}", settings.listen)))?;
         try_out(&*store).await?;
+        same_data(&*store, settings.system_id).await?;
         let dead_man = dead_man(&settings).map_err(system("start the process that ends the database".into()))?;
         let events = mpsc::unbounded_channel();
         let peers = Peers::new(&settings, events.0.clone())?;
@@ -253,7 +268,8 @@ impl Agent {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Lease { request, operation } => {
-                tokio::spawn(use_store(self.store.clone(), request, operation, self.events.0.clone()));
+                let ours = self.settings.system_id;
+                tokio::spawn(use_store((self.store.clone(), ours), request, operation, self.events.0.clone()));
             }
             Action::Remember { number, durable } => {
                 // The task ends only with us.
@@ -462,8 +478,24 @@ async fn write_down(
     }
 }
 
+/// A lease that is about other data than ours: what our server has must not take its place, and has no say in it.
+fn foreign(lease: &Lease, ours: Option<SystemId>) -> Option<ForeignData> {
+    let (theirs, ours) = (lease.system_id.as_ref()?, ours?.to_string());
+    let differs = *theirs != ours;
+    differs.then(|| ForeignData { cluster: lease.cluster.clone(), theirs: theirs.clone(), ours })
+}
+
+/// Said at once, before anything is started. A store that is away is looked at again with every look at the lease.
+async fn same_data(store: &dyn LeaseStore, ours: Option<SystemId>) -> Result<(), AgentError> {
+    let Ok(Some((content, _))) = store.read().await else { return Ok(()) };
+    match decode(&content).ok().and_then(|lease| foreign(&lease, ours)) {
+        Some(why) => Err(AgentError::ForeignData(why)),
+        None => Ok(()),
+    }
+}
+
 async fn use_store(
-    store: Arc<dyn LeaseStore>,
+    (store, ours): (Arc<dyn LeaseStore>, Option<SystemId>),
     request: u64,
     operation: LeaseOperation,
     events: mpsc::UnboundedSender<Event>,
@@ -472,7 +504,13 @@ async fn use_store(
         LeaseOperation::Read => match store.read().await {
             Ok(None) => LeaseAnswer::Read(None),
             Ok(Some((content, version))) => match decode(&content) {
-                Ok(lease) => LeaseAnswer::Read(Some((Box::new(lease), version))),
+                Ok(lease) => match foreign(&lease, ours) {
+                    Some(why) => {
+                        tracing::warn!(%why, store = store.address(), "not our lease");
+                        LeaseAnswer::Unknown(Unanswered::NotOurs)
+                    }
+                    None => LeaseAnswer::Read(Some((Box::new(lease), version))),
+                },
                 Err(error) => {
                     tracing::warn!(%error, store = store.address(), "no lease");
                     LeaseAnswer::Unknown(Unanswered::NotOurs)
@@ -483,14 +521,17 @@ async fn use_store(
                 LeaseAnswer::Unknown(Unanswered::Unavailable)
             }
         },
-        LeaseOperation::Swap { expected, lease } => match store.swap(expected.as_ref(), encode(&lease).into()).await {
-            Swapped::Applied(version) => LeaseAnswer::Swapped(version),
-            Swapped::Lost => LeaseAnswer::Lost,
-            Swapped::Unknown(why) => {
-                tracing::debug!(%why, "nobody knows whether the lease was written");
-                LeaseAnswer::Unknown(Unanswered::Unavailable)
+        LeaseOperation::Swap { expected, mut lease } => {
+            lease.system_id = lease.system_id.or_else(|| ours.map(|id| id.to_string()));
+            match store.swap(expected.as_ref(), encode(&lease).into()).await {
+                Swapped::Applied(version) => LeaseAnswer::Swapped(version),
+                Swapped::Lost => LeaseAnswer::Lost,
+                Swapped::Unknown(why) => {
+                    tracing::debug!(%why, "nobody knows whether the lease was written");
+                    LeaseAnswer::Unknown(Unanswered::Unavailable)
+                }
             }
-        },
+        }
     };
     // Nobody waits for it when the agent has ended.
     let _ = events.send(Event::Lease { request, answer });

@@ -115,6 +115,7 @@ mod tests {
             receives_from: None,
             members: vec![ohio],
             at_risk_bytes: None,
+            commits_wait: false,
             kept_bytes: None,
             lost_slots: Vec::new(),
             in_maintenance: false,

@@ -8,6 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Its name in a member's own directory.
+pub(crate) const FILE: &str = "journal.jsonl";
+
 /// A journal longer than this is put aside, once.
 const BYTES_MAX: u64 = 16 << 20;
 
@@ -34,7 +37,7 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal of a member, or begins it.
     pub fn open(directory: &Path, member: &str) -> io::Result<Self> {
-        let path = directory.join("journal.jsonl");
+        let path = directory.join(FILE);
         Ok(Self { file: open(&path)?, path, member: member.to_owned() })
     }
 
@@ -87,9 +90,11 @@ fn words(note: &Note) -> (&'static str, Option<Epoch>, String) {
             Some(*had),
             "the lease store has forgotten what it said before: it is not believed".into(),
         ),
-        Note::ForeignLease => {
-            ("foreign lease", None, "what lies in the lease store belongs to another cluster, or is no lease".into())
-        }
+        Note::ForeignLease => (
+            "foreign lease",
+            None,
+            "what lies in the lease store belongs to another cluster or to other data, or is no lease".into(),
+        ),
         Note::WouldLose { bytes } => {
             ("would lose", None, format!("taking over would lose {bytes} bytes of log, more than is allowed"))
         }

@@ -24,7 +24,7 @@ pub mod routing;
 mod settings;
 mod watchdog;
 
-pub use agent::{Agent, AgentError};
+pub use agent::{Agent, AgentError, ForeignData};
 pub use dead_man::keep_watch;
 pub use journal::Entry;
 pub use outward::Outward;

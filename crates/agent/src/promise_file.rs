@@ -28,6 +28,8 @@ pub enum PromiseError {
     AnotherMember { path: PathBuf, ours: String, found: String },
     #[error("{} can't be understood: what this member has promised is not known", .path.display())]
     Damaged { path: PathBuf },
+    #[error("{} is gone, and the journal beside it is not: what this member has promised is not known", .path.display())]
+    Lost { path: PathBuf },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,7 +106,17 @@ impl PromiseFile {
             system_id,
             _lock: lock,
         };
-        let durable = file.read()?;
+        let durable = match file.read()? {
+            Some(durable) => durable,
+            None if directory.join(crate::journal::FILE).exists() => {
+                return Err(PromiseError::Lost { path: file.path() });
+            }
+            None => {
+                // From the first start on there is one: that it is gone is seen.
+                file.write(&Durable::default()).map_err(failed("write", &file.path()))?;
+                Durable::default()
+            }
+        };
         Ok((file, durable))
     }
 
@@ -112,11 +124,12 @@ impl PromiseFile {
         self.directory.join("promises.json")
     }
 
-    fn read(&self) -> Result<Durable, PromiseError> {
+    /// `None`: there is no file.
+    fn read(&self) -> Result<Option<Durable>, PromiseError> {
         let path = self.path();
         let failed = |source| PromiseError::File { what: "read", path: path.clone(), source };
         let text = match std::fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Durable::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
             Ok(data) if data.len() > BYTES_MAX => return Err(PromiseError::Damaged { path }),
             Ok(_) => std::fs::read(&path).map_err(failed)?,
@@ -134,7 +147,7 @@ impl PromiseFile {
             let found = whose(&content.cluster, &content.member, content.system_id.as_ref());
             return Err(PromiseError::AnotherMember { path, ours, found });
         }
-        Ok(content.durable)
+        Ok(Some(content.durable))
     }
 
     /// Writes it down; durable when this returns. Blocks.
@@ -188,6 +201,11 @@ mod tests {
             assert!(matches!(open("shop", 1), Err(PromiseError::InUse(_))));
         }
         assert_eq!(open("shop", 1).unwrap().1, durable);
+        let promises = path.join("promises.json");
+        std::fs::write(path.join(crate::journal::FILE), b"").unwrap();
+        std::fs::rename(&promises, path.join("away")).unwrap();
+        assert!(matches!(open("shop", 1), Err(PromiseError::Lost { .. })));
+        std::fs::rename(path.join("away"), &promises).unwrap();
         assert!(matches!(open("shop", 2), Err(PromiseError::AnotherMember { .. })));
         assert!(matches!(open("other", 1), Err(PromiseError::AnotherMember { .. })));
         std::fs::write(path.join("promises.json"), b"{\"cluster\"").unwrap();

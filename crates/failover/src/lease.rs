@@ -51,6 +51,10 @@ pub enum LeaseState {
 pub struct Lease {
     /// Whose register this is. A member of another cluster that finds it does nothing.
     pub cluster: String,
+    /// Whose data it is about: PostgreSQL's system identifier, as a text, because JSON's numbers are too small elsewhere. A member with other data
+    /// does nothing with it. `None`: nobody with data has written it yet. The shell writes and compares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_id: Option<String>,
     pub epoch: Epoch,
     pub holder: MemberName,
     /// Which run of the holder's agent, drawn at random: so that a restarted agent doesn't take a lease of its former life for its own.

@@ -182,6 +182,16 @@ impl From<lifeboat_agent::AgentError> for Failure {
                 FailureKind::Corrupt,
                 Some("make this member anew, under another name: what it promised must not be forgotten"),
             ),
+            AgentError::Promise(PromiseError::Lost { .. }) => (
+                FailureKind::Corrupt,
+                Some(
+                    "bring the file back; without it make this member anew, under another name: what it promised must not be forgotten",
+                ),
+            ),
+            AgentError::ForeignData(_) => (
+                FailureKind::Locked,
+                Some("move this data directory away, and make a copy of the cluster's: `lifeboat standby create`"),
+            ),
             AgentError::Promise(PromiseError::File { .. }) | AgentError::System { .. } | AgentError::NotDurable(_) => {
                 (FailureKind::Unavailable, None)
             }

@@ -1,6 +1,6 @@
 //! All that a member knows, for people and programs.
 
-use crate::database::{Run, Seen};
+use crate::database::{Run, Seen, Told};
 use crate::settings::AgentSettings;
 use lifeboat_failover::{Lease, LeaseState, MemberName, StateKind, Summary};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub struct Status {
     pub members: Vec<MemberView>,
     /// What may be lost if the primary went now without a trace: `Some(0)` when commits wait for others.
     pub at_risk_bytes: Option<u64>,
+    /// Commits wait, and too few of those they wait for receive: no write is acknowledged now.
+    #[serde(default)]
+    pub commits_wait: bool,
     /// The log that slots keep, for those who are behind.
     pub kept_bytes: Option<u64>,
     /// Slots whose log is gone: who used them can't go on.
@@ -73,6 +76,12 @@ pub struct LeaseView {
     /// What commits wait for: `1 of ohio, oregon`; `nobody`.
     pub quorum: String,
     pub position: u64,
+}
+
+/// Whether enough receive of those that commits wait for.
+fn is_met(summary: &Summary, told: &Told) -> bool {
+    let receiving = told.confirmed.keys().cloned().collect();
+    summary.lease.as_ref().and_then(|lease| lease.quorums.newest()).is_none_or(|quorum| quorum.met_by(&receiving))
 }
 
 /// From what the agent knows to what it shows. Pure.
@@ -132,6 +141,7 @@ pub fn view(settings: &AgentSettings, summary: &Summary, seen: Option<&Seen>) ->
         } else {
             Some(0)
         },
+        commits_wait: is_primary && !told.is_some_and(|told| is_met(summary, told)),
         kept_bytes: kept,
         lost_slots: told.map(|told| told.lost_slots.clone()).unwrap_or_default(),
         in_maintenance: summary.maintained.contains(&settings.failover.name),

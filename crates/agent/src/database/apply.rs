@@ -152,6 +152,7 @@ async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String>
     let said = |error: io::Error| error.to_string();
     let program = settings.programs.program("pg_rewind").map_err(|error| error.to_string())?;
     checkpoint_of_source(settings, to).await?;
+    forget_dead_server(&settings.data_dir).map_err(said)?;
     let aside = settings.state_dir.join("configuration");
     keep_configuration(&settings.data_dir, &aside).map_err(said)?;
     let mut command = tokio::process::Command::new(program);
@@ -169,6 +170,18 @@ async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String>
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let last: Vec<_> = words.lines().rev().take(3).collect();
     Err(format!("pg_rewind: {}", last.into_iter().rev().collect::<Vec<_>>().join("; ")))
+}
+
+/// PostgreSQL's programs refuse a directory whose last server has ended and wasn't waited for by its parent yet: its number is still in use. What
+/// the file says is true no more when nothing of that server runs.
+fn forget_dead_server(data_dir: &Path) -> io::Result<()> {
+    if kill::anything_runs(data_dir) {
+        return Err(io::Error::other("its server has not ended yet"));
+    }
+    match std::fs::remove_file(data_dir.join("postmaster.pid")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Before its first checkpoint a primary that was promoted looks to `pg_rewind` (up to 15) as if it were on its old timeline still, and nothing

@@ -177,7 +177,10 @@ impl Round {
         let new = self.orders.borrow_and_update().clone();
         self.memory.left_alone = new.as_ref().is_some_and(|order| order.left_alone);
         if self.wishes.has_changed().unwrap_or(false) {
-            self.memory.anew |= self.wishes.borrow_and_update().anew;
+            let anew = self.wishes.borrow_and_update().anew;
+            self.memory.anew |= anew;
+            // What the repository has led to this: it would lead here again.
+            self.memory.from_primary |= anew && self.memory.unserved.is_so;
             self.memory.refit_not_before = Moment::default();
             (self.refit_pause, self.last_told) = (REFIT_PAUSE, String::new());
         }
@@ -189,7 +192,7 @@ impl Round {
         let begun = self.memory.begun && was_primary && is_primary;
         let promoted_at = self.memory.promoted_at.filter(|_| was_primary && is_primary);
         let came_out = self.memory.came_out.filter(|_| was_primary && is_primary);
-        let Memory { left_alone, anew, refit_not_before, .. } = self.memory;
+        let Memory { left_alone, anew, from_primary, refit_not_before, .. } = self.memory;
         // Who is to be the primary now isn't made anew for what was asked when it wasn't.
         let anew = anew && !is_primary;
         self.memory = Memory {
@@ -199,6 +202,7 @@ impl Round {
             came_out,
             left_alone,
             anew,
+            from_primary: from_primary && anew,
             refit_not_before,
             ..Memory::default()
         };
@@ -447,7 +451,10 @@ impl Round {
     fn refit(&mut self, to: &MemberName, seen: &Seen) {
         let Some(address) = self.settings.addresses.get(to).cloned() else { return };
         let fork = self.memory.fit.as_ref().and_then(|fit| fit.fork);
-        let settings = self.settings.clone();
+        let mut settings = self.settings.clone();
+        if self.memory.from_primary {
+            settings.remake = None;
+        }
         let end =
             seen.stopped.map(|stopped| lifeboat_failover::Position { lineage: stopped.lineage, offset: stopped.end });
         let anew = self.memory.anew;
@@ -467,7 +474,7 @@ impl Round {
         match task.await {
             Ok(Ok(how)) => {
                 self.made_anew += u64::from(how.is_new);
-                (self.memory.anew, self.refit_pause) = (false, REFIT_PAUSE);
+                (self.memory.anew, self.memory.from_primary, self.refit_pause) = (false, false, REFIT_PAUSE);
                 let how = how.text;
                 self.say(how);
             }

@@ -81,6 +81,8 @@ pub struct Memory {
     pub left_alone: bool,
     /// An operator wants the data made anew, whatever it is.
     pub anew: bool,
+    /// And not from the repository, from which it was made when it couldn't follow.
+    pub from_primary: bool,
     /// After a refit that failed, the next isn't begun before.
     pub refit_not_before: Moment,
 }

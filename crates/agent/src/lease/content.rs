@@ -64,6 +64,7 @@ mod tests {
     fn lease(state: LeaseState) -> Lease {
         Lease {
             cluster: "shop".into(),
+            system_id: Some("7711246107313402139".into()),
             epoch: Epoch(7),
             holder: "virginia".into(),
             incarnation: u64::MAX,
@@ -98,7 +99,7 @@ mod tests {
         let text = String::from_utf8(encode(&lease(LeaseState::Held))).expect("text");
         assert_eq!(
             text,
-            r#"{"cluster":"shop","epoch":7,"holder":"virginia","incarnation":18446744073709551615,"writer":3,"sequence":12,"state":"held","lifetime_milliseconds":6000,"position":{"lineage":2,"offset":1099511627776},"history":[{"lineage":1,"start":0},{"lineage":2,"start":4096}],"quorums":[{"voters":["ohio"],"needed":1}],"former":0,"paused":false}"#
+            r#"{"cluster":"shop","system_id":"7711246107313402139","epoch":7,"holder":"virginia","incarnation":18446744073709551615,"writer":3,"sequence":12,"state":"held","lifetime_milliseconds":6000,"position":{"lineage":2,"offset":1099511627776},"history":[{"lineage":1,"start":0},{"lineage":2,"start":4096}],"quorums":[{"voters":["ohio"],"needed":1}],"former":0,"paused":false}"#
         );
     }
 

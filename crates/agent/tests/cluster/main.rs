@@ -2,6 +2,8 @@
 
 mod trio;
 
+use lifeboat_agent::Outward;
+use lifeboat_agent::lease::{Swapped, decode, encode};
 use trio::Trio;
 
 /// Writes numbers until told, each acknowledged one is counted.
@@ -177,4 +179,69 @@ async fn what_only_the_old_primary_had_is_put_aside_and_it_is_rewound() {
     assert!(note.starts_with("Written on timeline 1 from 0/"), "{note}");
     let segments = std::fs::read_dir(&lost).expect("its content").count();
     assert!(segments >= 2, "the log itself");
+}
+
+/// Whoever has other data under a member's name has no say, and changes nothing: neither the lease nor who leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_is_no_copy_of_the_clusters_is_refused() {
+    let mut trio = Trio::new(15, Trio::synchronous()).await;
+    trio.follows(1).await;
+    trio.follows(2).await;
+    trio.kill_agent(2).await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let mut settings = trio.settings(2);
+    let ours = settings.system_id.expect("a control file");
+    (settings.system_id, settings.state_dir) = (Some(lifeboat_postgres::SystemId(7)), elsewhere.path().join("state"));
+    let before = lease(&trio).await;
+    assert_eq!(before.system_id, Some(ours.to_string()));
+    let (told, _entries) = tokio::sync::mpsc::unbounded_channel();
+    let refused = lifeboat_agent::Agent::start(settings, trio.store.clone(), Outward::default(), told).await;
+    let why = refused.map(drop).expect_err("other data").to_string();
+    assert_eq!(
+        why,
+        format!(
+            "cluster shop holds the data of system identifier {ours}, and the server here has 7: it is no copy of it"
+        )
+    );
+    assert_eq!(lease(&trio).await.epoch, before.epoch);
+    trio.start_agent(2).await;
+    trio.follows(2).await;
+}
+
+async fn lease(trio: &Trio) -> lifeboat_failover::Lease {
+    let (content, _) = trio.store.read().await.expect("a store").expect("a lease");
+    decode(&content).expect("a lease")
+}
+
+/// A lease that nobody's log leads to keeps everybody out, until an operator accepts what there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_leads_nowhere_is_replaced_by_force() {
+    use lifeboat_failover::{History, Lineage};
+    let mut trio = Trio::new(15, Trio::synchronous()).await;
+    trio.follows(1).await;
+    trio.follows(2).await;
+    assert_eq!(write(&trio, 0, 1, 0, 20).await, 20);
+    for place in 0..3 {
+        trio.kill_agent(place).await;
+    }
+    let (content, version) = trio.store.read().await.expect("a store").expect("a lease");
+    let mut lost = decode(&content).expect("a lease");
+    // As somebody left it who had other data under the name of the first.
+    lost.history = History::default().forked(Lineage(1), 0).forked(Lineage(12), 4096);
+    (lost.epoch, lost.incarnation, lost.writer) = (lost.epoch.next(), 1, 1);
+    assert!(matches!(trio.store.swap(Some(&version), encode(&lost).into()).await, Swapped::Applied(_)));
+    for place in 0..3 {
+        trio.start_agent(place).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    for place in 0..3 {
+        let status = trio.status(place).await.expect("it answers");
+        assert_ne!(status["state"], "primary", "{status}");
+    }
+    let answer = trio.command_done(1, r#"{"command":"failover","force":true}"#).await;
+    assert!(answer.contains("is the primary"), "{answer}");
+    assert_eq!(trio.primary().await, 1);
+    assert_eq!(count(&trio, 1).await, 20);
+    trio.follows(2).await;
+    assert_eq!(write(&trio, 1, 2, 0, 20).await, 20);
 }

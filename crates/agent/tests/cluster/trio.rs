@@ -86,7 +86,7 @@ impl Trio {
         Mode::Synchronous { needed: 1, when_alone: WhenAlone::Wait }
     }
 
-    fn settings(&self, place: usize) -> AgentSettings {
+    pub fn settings(&self, place: usize) -> AgentSettings {
         let node = &self.nodes[place];
         let member = |_: &Node| MemberSettings { witness: false, priority: 1, barred: false };
         let address = |node: &Node| Address { host: "127.0.0.1".into(), port: node.cluster.port() };

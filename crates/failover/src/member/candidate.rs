@@ -100,7 +100,14 @@ impl Candidate {
         let last = lease.history.last();
         let begun =
             self.grants.values().any(|grant| grant.history.forks().iter().any(|fork| Some(fork.lineage) == last));
-        if proves && !begun { lease.history.without_last() } else { lease.history.clone() }
+        let path = if proves && !begun { lease.history.without_last() } else { lease.history.clone() };
+        // A lease that nobody's log leads to says nothing any more. Then whoever has got furthest is all there is, if an operator says so.
+        let nobody_is_on_it = !self.grants.values().any(|grant| path.contains(grant.position));
+        let furthest = self.grants.values().max_by_key(|grant| (grant.position.lineage, grant.position.offset));
+        match furthest {
+            Some(grant) if self.force && nobody_is_on_it => grant.history.clone(),
+            _ => path,
+        }
     }
 }
 

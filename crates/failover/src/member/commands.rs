@@ -44,7 +44,8 @@ impl Member {
         match command {
             Command::Bootstrap => self.may_bootstrap(),
             Command::Pause | Command::Resume => {
-                self.register.lease().map(|_| ()).ok_or_else(|| "there is no lease yet".into())
+                self.register.lease().map(|_| ()).ok_or_else(|| "there is no lease yet".to_owned())?;
+                self.store_answers(now)
             }
             Command::Switchover { to } => {
                 let to = self.successor(now, to.as_ref())?;
@@ -108,6 +109,15 @@ impl Member {
         Ok(())
     }
 
+    /// What can't be written there couldn't be ended either.
+    fn store_answers(&self, now: Moment) -> Result<(), String> {
+        let timing = &self.settings.timing;
+        let lately = timing.renew_interval * 2 + timing.operation_timeout;
+        let answers = self.register.answered_at().is_some_and(|at| now - at <= lately);
+        let why = "the lease store doesn't answer: nothing can be changed before it does, and nothing was";
+        answers.then_some(()).ok_or_else(|| why.to_owned())
+    }
+
     fn not_the_primary(&self) -> String {
         match self.register.lease() {
             Some(lease) => format!("this is not the primary: {} is", lease.holder),
@@ -125,6 +135,7 @@ impl Member {
 
     fn successor(&self, now: Moment, to: Option<&MemberName>) -> Result<MemberName, String> {
         let State::Primary(_) = &self.state else { return Err(self.not_the_primary()) };
+        self.store_answers(now)?;
         let best = self.best_successor(now);
         let Some(to) = to else {
             return best.ok_or_else(|| "no standby is ready to take over".into());
@@ -157,7 +168,9 @@ impl Member {
             return Err(format!("{name} is not a standby that could take over now; {not_primary}"));
         };
         let Some(lease) = lease else { return Err("there is no primary yet".into()) };
-        if lease.holder == name {
+        // Of a former life of ours, or of somebody who used our name: it leads nobody, and an operator may replace it.
+        let is_present = lease.is_of(&name, self.incarnation) || !force;
+        if lease.holder == name && is_present {
             return Err(format!("{name} is the primary already"));
         }
         if lease.quorums.any_asynchronous() && !safe && !force {

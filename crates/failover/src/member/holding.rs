@@ -269,6 +269,7 @@ impl Member {
         let present = std::collections::BTreeSet::new();
         let base = Lease {
             cluster: self.settings.cluster.clone(),
+            system_id: None,
             epoch: self.highest_epoch().next(),
             holder: self.settings.name.clone(),
             incarnation: self.incarnation,

@@ -93,7 +93,9 @@ pub fn run(global: &Global, command: &ClusterCommand, output: &Output) -> Result
                     Failure::new(FailureKind::Usage, "which member is to be the first primary?")
                         .with_hint("add --member NAME")
                 })?;
-                asking.tell(&member, Asked::Bootstrap, output).await
+                asking.tell(&member, Asked::Bootstrap, output).await?;
+                asking.tell_whether_commits_wait(&member, output).await;
+                Ok(())
             }
             ClusterCommand::Switchover { to, .. } => {
                 if let Some(to) = to {
@@ -101,7 +103,11 @@ pub fn run(global: &Global, command: &ClusterCommand, output: &Output) -> Result
                 }
                 let holder = asking.holder().await?;
                 let to = to.as_deref().map(MemberName::from);
-                asking.tell(&holder, Asked::Switchover { to }, output).await
+                let gone = format!("if it is gone: `lifeboat cluster failover {} --to MEMBER`", asking.chosen.name);
+                let told = asking.tell(&holder, Asked::Switchover { to }, output).await;
+                told.map_err(
+                    |failure| if failure.kind == FailureKind::Unavailable { failure.with_hint(gone) } else { failure },
+                )
             }
             ClusterCommand::Failover { to, force, .. } => {
                 super::find_named("member", to, &asking.chosen.cluster.members)?;
@@ -174,6 +180,17 @@ impl Asking {
             return output.document(&json!({ "cluster": self.chosen.name, "text": answered.text, "seconds": seconds }));
         }
         output.text(&format!("{} ({})", answered.text, human::duration(begun.elapsed())))
+    }
+
+    /// Who is the first primary waits for standbys that aren't there yet: nobody should find that out by a commit that hangs.
+    async fn tell_whether_commits_wait(&self, member: &str, output: &Output) {
+        let Some(config) = self.chosen.cluster.members.get(member) else { return };
+        let Ok(status) = self.client.status(&config.agent).await else { return };
+        if status.commits_wait {
+            let quorum = status.lease.map(|lease| lease.quorum).unwrap_or_default();
+            output.warn(&format!("commits wait for {quorum}: until enough of them follow, no write is acknowledged"));
+            output.hint("`lifeboat standby create` makes them; `lifeboat cluster status` shows who follows");
+        }
     }
 
     /// Any member can do it: the primary may be dead.

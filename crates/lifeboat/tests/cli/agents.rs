@@ -236,7 +236,8 @@ fn a_store_that_can_not_be_believed_is_told_of() {
         let before = journal().matches(text).count();
         until(what, || (journal().matches(text).count() > before).then_some(()));
     };
-    let (went_back, foreign) = ("the lease store has forgotten", "belongs to another cluster, or is no lease");
+    let (went_back, foreign) =
+        ("the lease store has forgotten", "belongs to another cluster or to other data, or is no lease");
     hold(&lease("shop", 7));
     let agent = Running::start(directory.path(), port);
     let promises = || fs::read_to_string(directory.path().join("state/promises.json")).unwrap_or_default();

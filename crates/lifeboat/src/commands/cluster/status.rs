@@ -88,8 +88,22 @@ fn page(chosen: &Chosen, answers: &Answers, output: &Output) -> String {
         })
         .collect();
     let table = render(&columns, &rows, terminal_width());
+    let silent = newest(answers).filter(|lease| !answers.get(lease.holder.as_str()).is_some_and(Result::is_ok));
     let risk = match leader {
-        None => output.paint("no primary: writes are not possible now", Tone::Bad),
+        None => match silent {
+            Some(lease) => {
+                let text =
+                    format!("{} holds the lease and doesn't answer: whether it writes is not known", lease.holder);
+                output.paint(&text, Tone::Bad)
+            }
+            None => output.paint("no primary: writes are not possible now", Tone::Bad),
+        },
+        Some(status) if status.commits_wait => {
+            let waits_for = newest(answers).map(|lease| lease.quorum.clone()).unwrap_or_default();
+            let text =
+                format!("commits wait for {waits_for}, and too few of them follow: no write is acknowledged now");
+            output.paint(&text, Tone::Bad)
+        }
         Some(status) => match status.at_risk_bytes {
             Some(0) => "if the primary went now, no acknowledged write would be lost".to_owned(),
             Some(bytes) => format!("if the primary went now, about {} of log would be lost", human::size(bytes)),
@@ -133,6 +147,9 @@ fn verdict(chosen: &Chosen, answers: &Answers) -> Option<String> {
         return Some(format!("{name}: {error}"));
     }
     let Some(leader) = primary(answers) else { return Some(format!("cluster {} has no primary", chosen.name)) };
+    if leader.commits_wait {
+        return Some(format!("no write is acknowledged by {}: too few follow it", leader.member));
+    }
     answers.values().flatten().find_map(|status| {
         let follows = status.receives_from.as_ref() == Some(&leader.member);
         if status.member == leader.member || status.state == "witness" || status.in_maintenance {

@@ -175,6 +175,7 @@ mod tests {
             receives_from: follows.map(Into::into),
             members: Vec::new(),
             at_risk_bytes: None,
+            commits_wait: false,
             kept_bytes: None,
             lost_slots: Vec::new(),
             in_maintenance: false,

@@ -86,9 +86,10 @@ async fn offer_unarchived(settings: &DatabaseSettings, client: &Client, now: Pos
         return;
     }
     let path = lineage::history(&settings.data_dir, now.lineage);
-    let offered = lifeboat_postgres::control::read(&settings.data_dir)
-        .map_err(io::Error::other)
-        .and_then(|control| unarchived::offer(&settings.data_dir, control.wal_segment_size, &path, now));
+    let offered = lifeboat_postgres::control::read(&settings.data_dir).map_err(io::Error::other).and_then(|control| {
+        let log = (control.wal_segment_size, control.system_id);
+        unarchived::offer(&settings.data_dir, log, &path, now)
+    });
     match offered {
         Ok(count) => tracing::debug!(count, "segments are offered to the archive once more"),
         Err(error) => tracing::warn!(%error, "what the last primary may not have archived can't be offered"),

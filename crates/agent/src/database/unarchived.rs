@@ -2,13 +2,21 @@
 //! archived by its primary (with `archive_mode = on` PostgreSQL marks each as done). What is about to be promoted offers them all once more; for
 //! `wal push` what is there already is a success.
 //!
+//! A file that PostgreSQL has prepared under a later name, from one that it needed no more, may be marked as done too, where the log went on under
+//! another timeline's name. It holds another part of the log than its name says, no archive takes it, and everything behind it would wait for ever.
+//!
 //! Not here: the segment in which a timeline ends. PostgreSQL itself archives that one, as `.partial`.
 
 use lifeboat_failover::{History, Position};
-use lifeboat_postgres::Lsn;
+use lifeboat_postgres::wal::inspect_segment_start;
 use lifeboat_postgres::wal_file::{SegmentName, SegmentSize};
-use std::io;
+use lifeboat_postgres::{Lsn, SystemId};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+
+/// Of a segment's beginning, in bytes: enough to say which it is.
+const HEADER_BYTES: u64 = 64;
 
 /// Whether the server archives with a program that takes the same file twice.
 pub const ASKS_US: &str =
@@ -18,18 +26,33 @@ pub const ASKS_US: &str =
 ///
 /// # Errors
 /// When the directory of the log can't be read, or a mark not be changed.
-pub fn offer(data_dir: &Path, size: SegmentSize, path: &History, end: Position) -> io::Result<usize> {
-    let status = data_dir.join("pg_wal").join("archive_status");
+pub fn offer(
+    data_dir: &Path,
+    (size, system_id): (SegmentSize, SystemId),
+    path: &History,
+    end: Position,
+) -> io::Result<usize> {
+    let log = data_dir.join("pg_wal");
+    let status = log.join("archive_status");
     let mut count = 0;
     for entry in std::fs::read_dir(&status)?.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".done")) else { continue };
-        if is_whole(name, size, path, end) {
+        if is_whole(name, size, path, end) && is_itself(&log, name, system_id) {
             std::fs::rename(entry.path(), status.join(format!("{name}.ready")))?;
             count += 1;
         }
     }
     Ok(count)
+}
+
+/// Whether the file holds what its name says.
+fn is_itself(log: &Path, name: &str, system_id: SystemId) -> bool {
+    let mut header = Vec::new();
+    let read = File::open(log.join(name)).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header));
+    let name = name.parse::<SegmentName>().ok().filter(|_| read.is_ok());
+    let begins = inspect_segment_start(&header).ok();
+    name.zip(begins).is_some_and(|(name, begins)| begins.check(name, system_id).is_ok())
 }
 
 /// Whether a file of that name holds nothing but what is on the path, to its last byte.
@@ -46,6 +69,23 @@ fn is_whole(name: &str, size: SegmentSize, path: &History, end: Position) -> boo
 mod tests {
     use super::*;
     use lifeboat_failover::Lineage;
+
+    const SYSTEM: SystemId = SystemId(7_711_246_107_313_402_139);
+    const SIZE: u32 = 1 << 20;
+
+    /// The first page's header of a segment, as PostgreSQL 15 on a little-endian machine writes it.
+    fn header(timeline: u32, start: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(0xD110_u16.to_le_bytes());
+        bytes.extend(0x0002_u16.to_le_bytes());
+        bytes.extend(timeline.to_le_bytes());
+        bytes.extend(start.to_le_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(SYSTEM.0.to_le_bytes());
+        bytes.extend(SIZE.to_le_bytes());
+        bytes.extend(8192_u32.to_le_bytes());
+        bytes
+    }
 
     #[test]
     fn whole_segments_of_the_path_are_offered_and_no_others() {
@@ -64,15 +104,26 @@ mod tests {
         ];
         for name in whole.iter().chain(&others) {
             std::fs::write(status.join(format!("{name}.done")), "").unwrap();
+            let number = |range: std::ops::Range<usize>| u32::from_str_radix(name.get(range).unwrap_or_default(), 16);
+            if let (Ok(timeline), Ok(segment)) = (number(0..8), number(16..24)) {
+                let path = directory.path().join("pg_wal").join(name);
+                std::fs::write(path, header(timeline, mib(segment.into()))).unwrap();
+            }
         }
-        let size = SegmentSize::new(1 << 20).unwrap();
+        let size = SegmentSize::new(SIZE.into()).unwrap();
+        // Prepared under that name, never written; and one that is gone.
+        let stale = ["000000010000000000000000", "000000030000000000000004"];
+        std::fs::write(directory.path().join("pg_wal").join(stale[0]), header(1, mib(9))).unwrap();
+        for name in stale {
+            std::fs::write(status.join(format!("{name}.done")), "").unwrap();
+        }
         let path = History::default().forked(Lineage(1), 0).forked(Lineage(3), mib(3) + 77);
         let end = Position { lineage: Lineage(3), offset: mib(5) + 5 };
-        assert_eq!(offer(directory.path(), size, &path, end).unwrap(), whole.len());
+        assert_eq!(offer(directory.path(), (size, SYSTEM), &path, end).unwrap(), whole.len());
         for name in whole {
             assert!(status.join(format!("{name}.ready")).exists(), "{name}");
         }
-        for name in others {
+        for name in others.into_iter().chain(stale) {
             assert!(status.join(format!("{name}.done")).exists(), "{name}");
         }
     }

@@ -300,6 +300,8 @@ impl Agent {
             }
             Action::Answer { number, answer } => {
                 if let Some(waiting) = self.answers.remove(&number) {
+                    // Who asks for the status next must see what was done.
+                    self.show();
                     // Whoever asked may have gone.
                     let _ = waiting.send(answer);
                 }

@@ -4,14 +4,17 @@ use crate::api::{Envelope, MESSAGE_PATH};
 use crate::settings::{AgentSettings, Place, Tls};
 use lifeboat_failover::{Event, MemberName, Message};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
 /// A message that isn't taken within this time is lost: the next one says more.
 const PATIENCE: Duration = Duration::from_millis(900);
 /// To one member at a time; more would wait behind a machine that doesn't answer.
 const UNDER_WAY_MAX: usize = 8;
+
+/// The same refusal is told again after this.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Why nobody can be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +28,30 @@ pub struct Peers {
     from: MemberName,
     cluster: String,
     system_id: Option<String>,
-    others: BTreeMap<MemberName, (Place, Arc<Semaphore>)>,
+    others: BTreeMap<MemberName, Other>,
     events: mpsc::UnboundedSender<Event>,
+}
+
+/// One of the others.
+struct Other {
+    place: Place,
+    under_way: Arc<Semaphore>,
+    refusal: Arc<Mutex<Refusal>>,
+}
+
+/// Why it last refused us, and when that was told: several times a second would bury everything else.
+#[derive(Debug, Default)]
+struct Refusal(Option<(String, Instant)>);
+
+impl Refusal {
+    /// Whether it is to be told.
+    fn is_news(&mut self, why: &str, now: Instant) -> bool {
+        let known = self.0.as_ref().is_some_and(|(said, at)| said == why && now - *at < TOLD_AGAIN_AFTER);
+        if !known {
+            self.0 = Some((why.to_owned(), now));
+        }
+        !known
+    }
 }
 
 /// A client for agents.
@@ -58,7 +83,10 @@ impl Peers {
             cluster: settings.failover.cluster.clone(),
             system_id: settings.system_id.map(|id| id.to_string()),
             others: others
-                .map(|(name, place)| (name.clone(), (place.clone(), Arc::new(Semaphore::new(UNDER_WAY_MAX)))))
+                .map(|(name, place)| {
+                    let under_way = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+                    (name.clone(), Other { place: place.clone(), under_way, refusal: Arc::default() })
+                })
                 .collect(),
             events,
         })
@@ -66,7 +94,7 @@ impl Peers {
 
     /// Sends, and forgets.
     pub fn send(&self, to: MemberName, message: Message) {
-        let Some((place, under_way)) = self.others.get(&to) else { return };
+        let Some(Other { place, under_way, refusal }) = self.others.get(&to) else { return };
         let Ok(permit) = under_way.clone().try_acquire_owned() else { return };
         let envelope = Envelope {
             cluster: self.cluster.clone(),
@@ -81,14 +109,19 @@ impl Peers {
             .post(format!("{}{MESSAGE_PATH}", place.agent.trim_end_matches('/')))
             .bearer_auth(&self.token)
             .json(&envelope);
-        let events = self.events.clone();
+        let (events, refusal) = (self.events.clone(), refusal.clone());
         tokio::spawn(async move {
             let _permit = permit;
             match request.send().await {
-                Ok(answer) if answer.status().is_success() => {}
+                Ok(answer) if answer.status().is_success() => {
+                    refusal.lock().unwrap_or_else(PoisonError::into_inner).0 = None;
+                }
                 Ok(answer) => {
                     let (status, why) = (answer.status(), answer.text().await.unwrap_or_default());
-                    tracing::warn!(%to, %status, why = %why.chars().take(200).collect::<String>(), "refuses us");
+                    let why: String = why.trim().chars().take(200).collect();
+                    if refusal.lock().unwrap_or_else(PoisonError::into_inner).is_news(&why, Instant::now()) {
+                        tracing::warn!(%to, %status, %why, "refuses us");
+                    }
                 }
                 Err(error) if is_refused(&error) => {
                     // Nobody is left to listen when we end ourselves.
@@ -111,4 +144,18 @@ fn is_refused(error: &reqwest::Error) -> bool {
         source = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_a_minute_and_when_it_is_another() {
+        let (begun, mut refusal) = (Instant::now(), Refusal::default());
+        assert!(refusal.is_news("no copies", begun));
+        assert!(!refusal.is_news("no copies", begun + Duration::from_secs(59)));
+        assert!(refusal.is_news("the token", begun + Duration::from_secs(59)));
+        assert!(refusal.is_news("the token", begun + Duration::from_secs(119)));
+    }
 }

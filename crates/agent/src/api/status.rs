@@ -69,6 +69,9 @@ pub struct MemberView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LeaseView {
     pub epoch: u64,
+    /// Grows with every write within an epoch.
+    #[serde(default)]
+    pub sequence: u64,
     pub holder: MemberName,
     /// `held`, `draining`, `released`.
     pub state: String,
@@ -175,6 +178,7 @@ fn lease_view(lease: &Lease) -> LeaseView {
     };
     LeaseView {
         epoch: lease.epoch.0,
+        sequence: lease.sequence,
         holder: lease.holder.clone(),
         state: state.to_owned(),
         paused: lease.paused,

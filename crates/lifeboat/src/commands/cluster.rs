@@ -16,7 +16,11 @@ use lifeboat_failover::MemberName;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// After a lease was taken its holder is promoted within a second or two; so often it is looked for, and so far apart.
+const PROMOTION_LOOKS: u32 = 50;
+const PROMOTION_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A cluster of the configuration.
 pub struct Chosen {
@@ -105,6 +109,9 @@ pub fn run(global: &Global, command: &ClusterCommand, output: &Output) -> Result
                 let to = to.as_deref().map(MemberName::from);
                 let gone = format!("if it is gone: `lifeboat cluster failover {} --to MEMBER`", asking.chosen.name);
                 let told = asking.tell(&holder, Asked::Switchover { to }, output).await;
+                if told.is_ok() {
+                    asking.until_there_is_a_primary().await;
+                }
                 told.map_err(
                     |failure| if failure.kind == FailureKind::Unavailable { failure.with_hint(gone) } else { failure },
                 )
@@ -180,6 +187,16 @@ impl Asking {
             return output.document(&json!({ "cluster": self.chosen.name, "text": answered.text, "seconds": seconds }));
         }
         output.text(&format!("{} ({})", answered.text, human::duration(begun.elapsed())))
+    }
+
+    /// The lease is taken before the promotion: who looks next shouldn't find nobody.
+    async fn until_there_is_a_primary(&self) {
+        for _ in 0..PROMOTION_LOOKS {
+            if status::primary(&self.everybody().await).is_some() {
+                return;
+            }
+            tokio::time::sleep(PROMOTION_LOOK_INTERVAL).await;
+        }
     }
 
     /// Who is the first primary waits for standbys that aren't there yet: nobody should find that out by a commit that hangs.

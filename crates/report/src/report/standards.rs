@@ -63,7 +63,12 @@ fn evidence(input: &ReportInput, asks: &Asks) -> Vec<String> {
         Asks::Keys(found) => found(input),
         Asks::Entries(kind) => {
             let found = input.other_entries.iter().filter(|(found, count, _)| found == kind && *count > 0);
-            found.map(|(_, count, newest)| format!("{count} entries, the newest {newest}")).collect()
+            found
+                .map(|(_, count, newest)| match count {
+                    1 => format!("1 entry, {newest}"),
+                    _ => format!("{count} entries, the newest {newest}"),
+                })
+                .collect()
         }
     }
 }

@@ -38,7 +38,11 @@ pub fn show(chosen: &Chosen, answers: &Answers, output: &Output) -> Result<(), F
 
 /// The newest lease that anybody knows.
 pub fn newest(answers: &Answers) -> Option<&LeaseView> {
-    answers.values().flatten().filter_map(|status| status.lease.as_ref()).max_by_key(|lease| lease.epoch)
+    answers
+        .values()
+        .flatten()
+        .filter_map(|status| status.lease.as_ref())
+        .max_by_key(|lease| (lease.epoch, lease.sequence))
 }
 
 /// The one that is the primary of the newest epoch.

@@ -159,6 +159,7 @@ mod tests {
             system_id: Some("7".into()),
             promised_epoch: 3,
             lease: Some(LeaseView {
+                sequence: 1,
                 epoch: 3,
                 holder: "a".into(),
                 state: "held".into(),

@@ -140,6 +140,25 @@ fn dead_agent(member: &str) -> String {
     format!("[[before]]\nname = \"the agent of {member} is dead\"\nfault = \"kill-agent\"\non = \"{member}\"\n")
 }
 
+/// Standbys that are behind, and can't let go of what they were receiving: nobody may take over, because nobody may have everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn standbys_that_are_behind_do_not_take_over() -> Result<()> {
+    let shop = shop().await?;
+    let place = shop.scratch()?.display().to_string();
+    let halt = format!(
+        "for p in $(pgrep -f walreceiver); do case $(readlink /proc/$p/cwd) in {place}/*) kill -STOP $p;; esac; done; sleep 1"
+    );
+    let step = format!("[[before]]\nname = \"the standbys receive no more\"\ncommand = [\"sh\", \"-c\", \"{halt}\"]\n");
+    let behind = broken(&shop, "loss-of-primary", &step)?;
+    let text = fs::read_to_string(&behind)?;
+    let short = text.replacen("time_limit = \"60s\"\n\n[[recovery]]", "time_limit = \"12s\"\n\n[[recovery]]", 1);
+    fs::write(&behind, short)?;
+    let why = "another member is the primary, and one can write to it through the proxy took too long";
+    let run = fails(&shop, &behind, "failed", why)?;
+    ensure!(run["measured"]["fault_to_healthy_seconds"].is_null() && run["alert_seen"] == false, "{run:#}");
+    Ok(())
+}
+
 /// With a second host the lease store loses its majority: nobody may take over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_that_takes_the_majority_along_is_not_survived() -> Result<()> {

@@ -6,6 +6,10 @@ use lifeboat_components::servers::{self, LoopbackServer, Proxy};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+/// The imitation wants a signature, and looks at none.
+const SIGNED: &str = "Authorization: AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, \
+    SignedHeaders=host, Signature=0\r\n";
+
 pub struct Bucket {
     pub proxy: Proxy,
     /// How long an answer may take, in seconds. Short where it is to be missed.
@@ -28,7 +32,7 @@ impl Bucket {
         let mut socket = TcpStream::connect(address)?;
         write!(
             socket,
-            "{method} /shop-dr{below} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "{method} /shop-dr{below} HTTP/1.1\r\nHost: {address}\r\n{SIGNED}Content-Length: 0\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;

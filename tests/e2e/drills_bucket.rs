@@ -25,7 +25,15 @@ async fn a_bucket_has_the_runbook_that_suffices_and_evidence_that_nobody_takes_a
     let shop = Shop { world };
 
     let escrow = format!("escrow_file={}", safe.display());
-    let run = shop.passes(&["runbook-from-copy", "--with", &escrow, "--with", "location=bucket"])?;
+    let follow = ["runbook-from-copy", "--with", &escrow, "--with", "location=bucket"];
+    // The paper says which files; they aren't on this machine, and nothing of this machine's is taken instead.
+    shop.ends(&follow, "failed", "the runbook wants access-key-id of the location's store")?;
+    let credentials = shop.world.path("credentials");
+    std::fs::create_dir(&credentials)?;
+    std::fs::write(credentials.join("access-key-id"), "key\n")?;
+    std::fs::write(credentials.join("secret-access-key"), "word\n")?;
+    let given = format!("credentials_dir={}", credentials.display());
+    let run = shop.passes(&[&follow[..], &["--with", &given]].concat())?;
     ensure!(run["location"] == "bucket", "{run:#}");
     ensure!(run["measured"]["fault_to_healthy_seconds"].as_f64() > Some(0.0), "{:#}", run["measured"]);
 

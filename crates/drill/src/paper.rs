@@ -170,11 +170,17 @@ fn words(line: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// The paper's configuration for the place: the passphrase's file is this one, and so is what the program keeps for itself.
+/// The paper's configuration for the place: the passphrase's file is this one, and so is what the program keeps for itself. `credential` says where
+/// the file of that name is which the paper wants for a location's store.
 ///
 /// # Errors
-/// When it isn't what a runbook holds: other sections, a program that would be run.
-pub fn configuration(text: &str, passphrase: &Path, state_dir: &Path) -> Result<(String, Substitutions), String> {
+/// When it isn't what a runbook holds: other sections, a program that would be run. When a credential isn't given.
+pub fn configuration(
+    text: &str,
+    passphrase: &Path,
+    state_dir: &Path,
+    credential: &dyn Fn(&str) -> Result<PathBuf, String>,
+) -> Result<(String, Substitutions), String> {
     let mut table: toml::Table = toml::from_str(text)
         .map_err(|error| format!("the runbook's configuration is not valid: {}", error.message()))?;
     if let Some(strange) = table.keys().find(|key| !["location", "encryption", "workload"].contains(&key.as_str())) {
@@ -190,10 +196,20 @@ pub fn configuration(text: &str, passphrase: &Path, state_dir: &Path) -> Result<
     let before = secret.as_str().unwrap_or_default().to_owned();
     *secret = file(passphrase);
     table.insert("state_dir".into(), file(state_dir));
-    let changed = vec![
+    let mut changed = vec![
         (before, passphrase.display().to_string()),
         ("no state_dir".to_owned(), format!("state_dir = {}", state_dir.display())),
     ];
+    let locations = table.get_mut("location").and_then(toml::Value::as_table_mut).into_iter().flatten();
+    let settings = locations.filter_map(|(_, location)| location.as_table_mut()).flatten();
+    for (_, setting) in settings {
+        let Some(on_paper) = setting.get_mut("file") else { continue };
+        let before = on_paper.as_str().unwrap_or_default().to_owned();
+        let name = Path::new(&before).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let here = credential(&name)?;
+        changed.push((before, here.display().to_string()));
+        *on_paper = file(&here);
+    }
     let text = toml::to_string(&table).map_err(|error| format!("write the configuration: {error}"))?;
     Ok((text, changed))
 }
@@ -227,6 +243,23 @@ mod tests {
         1. [ ] What\n\n   ```\n   lifeboat points other\n   lifeboat points shop\n   ```\n\n2. [ ] Back\n\n   ```\n   lifeboat restore shop --to '/srv/the shop'\n   ```\n\n\
         <a id=\"closing\"></a>\n\n```\nlifeboat restore late --to /x\n```\n";
 
+    fn nothing_in_it(name: &str) -> Result<PathBuf, String> {
+        Err(format!("no {name} in the safe"))
+    }
+
+    #[test]
+    fn credentials_of_a_store_are_those_out_of_the_safe() {
+        let text = "[location.b]\nurl = \"s3://b/l\"\naccess_key_id = { file = \"/etc/lifeboat/access-key-id\" }\n\
+            [encryption]\npassphrase = { file = \"/etc/p\" }\n";
+        let given = |name: &str| Ok(Path::new("/place/safe").join(name));
+        let (typed, changed) = configuration(text, Path::new("/p"), Path::new("/s"), &given).unwrap();
+        assert!(typed.contains("/place/safe/access-key-id") && !typed.contains("/etc/"), "{typed}");
+        let expected = ("/etc/lifeboat/access-key-id".to_owned(), "/place/safe/access-key-id".to_owned());
+        assert!(changed.contains(&expected), "{changed:?}");
+        let why = configuration(text, Path::new("/p"), Path::new("/s"), &nothing_in_it).unwrap_err();
+        assert_eq!(why, "no access-key-id in the safe");
+    }
+
     #[test]
     fn what_a_bare_machine_needs_is_taken_as_it_stands() {
         let found = instructions(MARKDOWN, "a", "shop").unwrap();
@@ -237,7 +270,7 @@ mod tests {
         assert_eq!(typed, ["restore", "shop", "--to", "/place/restored"]);
         assert_eq!(changed, [("/srv/the shop".to_owned(), "/place/restored".to_owned())]);
         let (text, changed) =
-            configuration(&found.configuration, Path::new("/place/p"), Path::new("/place/s")).unwrap();
+            configuration(&found.configuration, Path::new("/place/p"), Path::new("/place/s"), &nothing_in_it).unwrap();
         assert!(text.contains("file = \"/place/p\"") && text.contains("url = \"file:///a\""), "{text}");
         assert_eq!(changed[0], ("/etc/p".to_owned(), "/place/p".to_owned()));
         for (location, workload, says) in [
@@ -264,7 +297,7 @@ mod tests {
             ("[location.a]\nurl = \"file:///a\"\n", "where the passphrase is"),
             ("[", "not valid"),
         ] {
-            let why = configuration(text, Path::new("/p"), Path::new("/s")).unwrap_err();
+            let why = configuration(text, Path::new("/p"), Path::new("/s"), &nothing_in_it).unwrap_err();
             assert!(why.contains(says), "{text}: {why}");
         }
         for line in ["lifeboat points shop; rm x", "lifeboat points $(x)", "lifeboat 'points"] {

@@ -78,8 +78,9 @@ impl Rehearsal<'_> {
             .args(["drill", "paper", "--location", location, "--to"])
             .arg(&to);
         let ended = self.run_to_end(command, limit).await.map_err(|seen| seen.wrong.unwrap_or_default())?;
-        let not =
-            format!("that the credentials of location {location} are found without this machine: they were its own");
+        let not = format!(
+            "that the runbook can be fetched from location {location} without this machine: the credentials for that were its own"
+        );
         self.run().does_not_show.push(not);
         if ended.code == Some(0) { Ok(to) } else { Err(format!("read location {location}: {}", ended.said())) }
     }
@@ -93,7 +94,10 @@ impl Rehearsal<'_> {
         let (location, text) = (paper.location.clone(), &paper.found.text);
         let said = paper::instructions(text, &location, &meaning("workload"))?;
         let (escrow, state) = (self.place.path("escrow"), self.place.path("from-copy-state"));
-        let (configuration, mut changed) = paper::configuration(&said.configuration, &escrow, &state)?;
+        let (configuration, mut changed) = {
+            let given = meaning("credentials_dir");
+            paper::configuration(&said.configuration, &escrow, &state, &|name| self.credential(&given, name))?
+        };
         let (restore, more) = paper::restore_to(&said.restore, &meaning("restored_dir"))?;
         changed.extend(more);
         let written = self.place.write("from-copy.toml", &configuration, 0o600);
@@ -116,6 +120,20 @@ impl Rehearsal<'_> {
             paper.typed = Some(typed);
         }
         Ok(Seen::default())
+    }
+
+    /// A file with what opens a store, copied out of the safe into the place, where only the servers' account can read it.
+    fn credential(&self, given: &str, name: &str) -> Result<PathBuf, String> {
+        if given.is_empty() {
+            return Err(format!(
+                "the runbook wants {name} of the location's store; give a directory in which it lies as it came out of the safe: --with credentials_dir=DIR"
+            ));
+        }
+        let from = std::path::Path::new(given).join(name);
+        let secret = std::fs::read_to_string(&from).map_err(|error| format!("read {}: {error}", from.display()))?;
+        let copy = format!("safe-{name}");
+        self.place.write(&copy, &secret, 0o600).map_err(|error| format!("write {copy}: {error}"))?;
+        Ok(self.place.path(&copy))
     }
 
     /// That nothing of production is in it but the one location.

@@ -144,7 +144,7 @@ pub fn view(settings: &AgentSettings, summary: &Summary, seen: Option<&Seen>) ->
         } else {
             Some(0)
         },
-        commits_wait: is_primary && !told.is_some_and(|told| is_met(summary, told)),
+        commits_wait: is_primary && told.is_some_and(|told| !is_met(summary, told)),
         kept_bytes: kept,
         lost_slots: told.map(|told| told.lost_slots.clone()).unwrap_or_default(),
         in_maintenance: summary.maintained.contains(&settings.failover.name),

@@ -118,6 +118,8 @@ pub async fn refit(
     anew: bool,
 ) -> Result<Refitted, String> {
     let said = |error: io::Error| error.to_string();
+    // Before anything is changed: what passes by itself is no reason to make the data anew.
+    forget_dead_server(&settings.data_dir).map_err(said)?;
     let control = lifeboat_postgres::control::read(&settings.data_dir).map_err(|error| error.to_string())?;
     let mut kept = None;
     if let (Some(fork), Some(end)) = (fork, end) {
@@ -153,7 +155,6 @@ async fn rewind(settings: &DatabaseSettings, to: &Address) -> Result<(), String>
     let said = |error: io::Error| error.to_string();
     let program = settings.programs.program("pg_rewind").map_err(|error| error.to_string())?;
     checkpoint_of_source(settings, to).await?;
-    forget_dead_server(&settings.data_dir).map_err(said)?;
     let aside = settings.state_dir.join("configuration");
     keep_configuration(&settings.data_dir, &aside).map_err(said)?;
     let mut command = tokio::process::Command::new(program);

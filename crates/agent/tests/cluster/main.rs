@@ -227,7 +227,8 @@ async fn a_lease_that_leads_nowhere_is_replaced_by_force() {
     let (content, version) = trio.store.read().await.expect("a store").expect("a lease");
     let mut lost = decode(&content).expect("a lease");
     // As somebody left it who had other data under the name of the first.
-    lost.history = History::default().forked(Lineage(1), 0).forked(Lineage(12), 4096);
+    // Also without its last lineage, which nobody ever began, it leads past them.
+    lost.history = History::default().forked(Lineage(1), 0).forked(Lineage(11), 4096).forked(Lineage(12), 8192);
     (lost.epoch, lost.incarnation, lost.writer) = (lost.epoch.next(), 1, 1);
     assert!(matches!(trio.store.swap(Some(&version), encode(&lost).into()).await, Swapped::Applied(_)));
     for place in 0..3 {
